@@ -1,0 +1,148 @@
+package dbscope
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// DB is one database. It is long-lived, a package variable or a field, and
+// safe for concurrent use. H is the native handle of its transactions, such
+// as *sql.Tx or pgx.Tx. Adapters make it; its identity is its pointer.
+type DB[H any] struct {
+	core     *database
+	adapter  driver.Adapter[H]
+	siblings *sync.Map // name -> *DB[H], shared by the family
+}
+
+// database is the part of a DB that does not depend on its handle.
+type database struct {
+	name          string
+	allowUnscoped bool
+	hosts         *hosts
+}
+
+// New makes a DB of an adapter. It is for writers of adapters; others call an
+// adapter's Open or New. It opens nothing.
+func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
+	o := dbOptions{name: "db"}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return &DB[H]{
+		core: &database{
+			name: o.name, allowUnscoped: o.allowUnscoped,
+			hosts: newHosts(o.name, o.host, adapter.Open),
+		},
+		adapter: adapter, siblings: &sync.Map{},
+	}
+}
+
+// Gate returns the adapter's way into a DB. It is for writers of adapters.
+func Gate[H any](db *DB[H]) driver.Gate { return db.core }
+
+// Session returns the native handle of the scope's session, the same one to
+// every caller until the transaction ends. It does no I/O: the first
+// statement opens the session. The scope ends the transaction; the handle's
+// own commit and rollback work too, and the scope knows of them. Errors:
+// [ErrNoScope], [ErrScopeEnded].
+func (db *DB[H]) Session(ctx context.Context) (H, error) {
+	ss, err := db.core.find(ctx)
+	if err != nil {
+		var none H
+		return none, err
+	}
+	if h := ss.handle.Load(); h != nil {
+		return (*h).(H), nil
+	}
+	return newHandle(db.adapter, ss)
+}
+
+// Commit commits the session's transaction now; the next statement begins
+// anew, on the same connection. Without an open transaction it does nothing.
+// It blocks as [Scope.Commit] does. The error of a failed commit is a
+// [*CommitError]; [ErrSessionBusy] and [ErrOpenTransaction] leave all as it was.
+func (db *DB[H]) Commit(ctx context.Context) error { return db.end(ctx, true, true) }
+
+// Rollback undoes the session's transaction now; the next statement begins
+// anew, on the same connection. Otherwise it is as [DB.Commit].
+func (db *DB[H]) Rollback(ctx context.Context) error { return db.end(ctx, false, true) }
+
+// Release gives the session's connection back to the pool now and undoes open
+// work; the next statement takes a connection again. Otherwise it is as
+// [DB.Commit].
+func (db *DB[H]) Release(ctx context.Context) error { return db.end(ctx, false, false) }
+
+func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
+	ss, err := db.core.find(ctx)
+	if err != nil {
+		return err
+	}
+	err = ss.endEarly(ctx, commit)
+	if !keep {
+		ss.slot.dropSpare()
+	}
+	return err
+}
+
+// Detached calls fn in a transaction of its own, outside the context's scope:
+// committed when fn returns nil, whatever becomes of the scope, and undone
+// otherwise. fn's context carries the new unit, so that the functions it calls
+// join it. It blocks and fails as [Run] does.
+func (db *DB[H]) Detached(ctx context.Context, fn func(context.Context, H) error) error {
+	return Run(ctx, func(ctx context.Context) error {
+		h, err := db.Session(ctx)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, h)
+	})
+}
+
+// Sibling returns a DB on the same pool that has sessions of its own: a second
+// transaction of the same database in the same scope. The same name gives the
+// same DB; the empty name is the DB itself.
+func (db *DB[H]) Sibling(name string) *DB[H] {
+	if name == "" {
+		return db
+	}
+	if s, ok := db.siblings.Load(name); ok {
+		return s.(*DB[H])
+	}
+	core := *db.core
+	core.name = core.hosts.name + "/" + name
+	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
+	return s.(*DB[H])
+}
+
+// Close closes the pool, for siblings too. Statements after it are an error.
+// It may block until connections in use are back.
+func (db *DB[H]) Close() error { return db.core.hosts.close() }
+
+// find returns the session of the context's scope.
+func (d *database) find(ctx context.Context) (*session, error) {
+	s, ok := FromContext(ctx)
+	if !ok {
+		return nil, fmt.Errorf("dbscope: %s: %w", d.name, ErrNoScope)
+	}
+	return s.session(d)
+}
+
+// Session implements [driver.Gate].
+func (d *database) Session(ctx context.Context) (driver.Session, error) {
+	if _, ok := FromContext(ctx); !ok && d.allowUnscoped {
+		return &session{db: d, fate: driver.Intact, opts: unscopedOptions}, nil
+	}
+	ss, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ss, nil
+}
+
+// Engine implements [driver.Gate].
+func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
+	return d.hosts.current(ctx)
+}

@@ -1,0 +1,143 @@
+// Package driver is the seam between dbscope's core and the libraries that
+// talk to databases. Only writers of adapters need it.
+//
+// An adapter implements [Adapter], [Engine] and [Conn]; the core implements
+// [Session] and [Gate]. All rules about units of work (who may run a
+// statement, when to begin, what a failure means for the end) live in the
+// core: an adapter moves statements and reports what became of them. The
+// package drivertest holds the conformance suite every adapter runs.
+package driver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io"
+)
+
+// Adapter connects one database library to the core. H is the library's
+// native handle of a transaction, such as *sql.Tx. It must be safe for
+// concurrent use.
+type Adapter[H any] interface {
+	// Open returns the connection pool for a host. The core calls it on first
+	// use, once for each host, and again after an error. It may block.
+	Open(ctx context.Context, host string) (Engine, error)
+	// Handle makes the native handle of a session, without I/O. Every
+	// statement of the handle goes through the session. The core calls ended,
+	// where it is not nil, once the session is over; ended must not block.
+	Handle(s Session) (handle H, ended func(), err error)
+}
+
+// Engine is a pool of connections to one host. It must be safe for concurrent
+// use.
+type Engine interface {
+	// Acquire takes a connection out of the pool. It blocks until there is
+	// one or ctx is done.
+	Acquire(ctx context.Context) (Conn, error)
+	// Close closes the pool. It may block until all connections are back.
+	Close() error
+}
+
+// Conn is one connection, with at most one transaction. The core never calls
+// it from two goroutines at once. No method may panic.
+type Conn interface {
+	// Begin starts a transaction, or arranges that BEGIN travels with the
+	// next statement. A caller that is cancelled during Begin cancels it;
+	// afterwards ctx has no hold on the transaction.
+	Begin(ctx context.Context, opts sql.TxOptions) error
+	// Commit ends the transaction and tells what became of it. The error is
+	// nil if, and only if, the outcome is Committed.
+	Commit(ctx context.Context) (Outcome, error)
+	// Rollback undoes the transaction.
+	Rollback(ctx context.Context) error
+	// Savepoint, RollbackTo and ReleaseSavepoint send the statements of these
+	// names. RollbackTo leaves the savepoint in place.
+	Savepoint(ctx context.Context, name string) error
+	RollbackTo(ctx context.Context, name string) error
+	ReleaseSavepoint(ctx context.Context, name string) error
+	// Check tells what a failed statement did to the transaction. It may ask
+	// the server.
+	Check(ctx context.Context, err error) Fate
+	// Release gives the connection back to the pool, or closes it where it
+	// must not be used again.
+	Release(reuse bool)
+}
+
+// Outcome is what became of a transaction.
+type Outcome int
+
+// The outcomes of a transaction. The zero value is Unknown on purpose.
+const (
+	Unknown    Outcome = iota // the answer to COMMIT was lost
+	Committed                 // durable
+	RolledBack                // nothing of it is stored
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case Committed:
+		return "committed"
+	case RolledBack:
+		return "rolled back"
+	default:
+		return "unknown"
+	}
+}
+
+// Fate is what a failed statement did to its transaction.
+type Fate int
+
+// The fates of a transaction. The zero value is Lost on purpose.
+const (
+	Lost    Fate = iota // the connection is gone, or must not be used again
+	Undone              // the server ended the transaction; the connection is fine
+	Aborted             // the server refuses all but a rollback, whole or to a savepoint
+	Intact              // the statement had no effect, the transaction goes on
+)
+
+// ErrNotSent marks the error of a statement that the adapter refused without
+// sending anything: the transaction is as it was, Check is not asked.
+var ErrNotSent = errors.New("statement not sent")
+
+// Gate is an adapter's way into a DB: it finds the session for a context. It
+// is safe for concurrent use. The function dbscope.Gate returns it.
+type Gate interface {
+	// Session returns the session of the context's scope without opening it.
+	// Where there is no scope and the DB allows that, it returns a session
+	// that runs each statement on a connection of its own, without a
+	// transaction.
+	Session(ctx context.Context) (Session, error)
+	// Engine returns the pool of the current host and opens it on first use.
+	Engine(ctx context.Context) (Engine, error)
+}
+
+// Session is the core's end of one transaction: the whole one, or a block
+// nested in it. Its methods are safe for concurrent use: a second statement
+// beside a running one is refused, never sent.
+//
+// A statement is Enter, the call of the library, then Exit; one that returns
+// rows is Enter, Hold, then Resume and Hold around each read, and at last
+// Resume and Exit.
+type Session interface {
+	// Enter admits a statement: it opens the session on first use and returns
+	// its connection. After an error nothing may be sent.
+	Enter(ctx context.Context) (Conn, error)
+	// Exit ends the statement that Enter or Resume admitted, and returns err
+	// as the user should see it.
+	Exit(ctx context.Context, err error) error
+	// Hold leaves the admitted statement's rows open. The core closes them
+	// when the transaction ends first; then Resume answers with an error.
+	Hold(rows io.Closer)
+	// Resume admits the next read from rows left open.
+	Resume() error
+	// Commit and Rollback end the transaction, or the nested block, for a
+	// native handle. They block. ctx need not be alive.
+	Commit(ctx context.Context) error
+	Rollback(ctx context.Context) error
+	// Begin nests a block: a savepoint; without a scope, a transaction.
+	// Options that the open transaction does not have are an error.
+	Begin(ctx context.Context, opts sql.TxOptions) (Session, error)
+	// Join nests a block that is part of the open transaction: committing it
+	// does nothing, rolling it back dooms the transaction.
+	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
+}

@@ -1,0 +1,410 @@
+// Package drivertest tests adapters and the code above them: [Run] is the
+// conformance suite every adapter passes, [Fake] a database in memory that
+// records the order of calls and misbehaves on demand.
+package drivertest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+)
+
+// Fake is a database in memory whose statements each store one row. It is
+// safe for concurrent use.
+type Fake struct {
+	mu     sync.Mutex
+	log    []string
+	rows   []string
+	faults map[string][]Fault
+	open   int
+	limit  chan struct{}
+}
+
+// Fault is what goes wrong at one step. The parts are applied in this order.
+type Fault struct {
+	// Entered, where not nil, is closed when the step is reached.
+	Entered chan<- struct{}
+	// Until makes the step wait for it, or for the step's context.
+	Until <-chan struct{}
+	// Panic is what the step panics with.
+	Panic any
+	// Done lets the step take effect although it fails: its answer is lost.
+	Done bool
+	// Err is the step's error.
+	Err error
+	// Fate is what a failed statement did to its transaction.
+	Fate driver.Fate
+	// Outcome is what a failed commit answers.
+	Outcome driver.Outcome
+}
+
+// NewFake returns an empty database with an unlimited pool.
+func NewFake() *Fake { return &Fake{faults: map[string][]Fault{}} }
+
+// LimitConns limits the pool. Call it before the first use.
+func (f *Fake) LimitConns(n int) { f.limit = make(chan struct{}, n) }
+
+// DB returns a new DB on the fake. All of them share its rows and its log.
+func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
+	return dbscope.New(adapter{f}, append([]dbscope.DBOption{dbscope.Name("fake")}, opts...)...)
+}
+
+// Inject makes the next step of the given kind fail; several for the same
+// step are used up in order. The steps are those of [Fake.Log] without what
+// they act on, and "open", "query", "next", "rows close".
+func (f *Fake) Inject(step string, fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[step] = append(f.faults[step], fault)
+}
+
+// Rows returns what is committed, in the order of commit.
+func (f *Fake) Rows() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.rows)
+}
+
+// Log returns the calls so far: "open HOST", "acquire", "begin", "exec ROW",
+// "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
+// NAME", "commit", "rollback", "release", "discard", "close".
+func (f *Fake) Log() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.log)
+}
+
+// Open returns how many connections are out of the pool.
+func (f *Fake) Open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open
+}
+
+// step records the call and applies its next fault. do is the step's effect.
+func (f *Fake) step(ctx context.Context, kind, on string, do func()) (Fault, error) {
+	f.mu.Lock()
+	if on != "" {
+		on = " " + on
+	}
+	f.log = append(f.log, kind+on)
+	var fault Fault
+	if queue := f.faults[kind]; len(queue) > 0 {
+		fault, f.faults[kind] = queue[0], queue[1:]
+	}
+	f.mu.Unlock()
+	if fault.Entered != nil {
+		close(fault.Entered)
+	}
+	if fault.Until != nil {
+		select {
+		case <-fault.Until:
+		case <-ctx.Done():
+			return fault, errors.Join(ctx.Err(), fault.Err)
+		}
+	}
+	if fault.Panic != nil {
+		panic(fault.Panic)
+	}
+	if do != nil && (fault.Err == nil || fault.Done) {
+		f.mu.Lock()
+		do()
+		f.mu.Unlock()
+	}
+	return fault, fault.Err
+}
+
+type adapter struct{ f *Fake }
+
+func (a adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
+	if _, err := a.f.step(ctx, "open", host, nil); err != nil {
+		return nil, err
+	}
+	return &engine{a.f}, nil
+}
+
+func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, nil, nil }
+
+type engine struct{ f *Fake }
+
+func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	if e.f.limit != nil {
+		select {
+		case e.f.limit <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if _, err := e.f.step(ctx, "acquire", "", func() { e.f.open++ }); err != nil {
+		if e.f.limit != nil {
+			<-e.f.limit
+		}
+		return nil, err
+	}
+	return &conn{f: e.f}, nil
+}
+
+func (e *engine) Close() error {
+	_, err := e.f.step(context.Background(), "close", "", nil)
+	return err
+}
+
+// conn is one connection. fate is what the last failed statement did.
+type conn struct {
+	f     *Fake
+	begun bool
+	rows  []string
+	marks []mark
+	fate  driver.Fate
+}
+
+type mark struct {
+	name string
+	rows int
+}
+
+func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
+	on := ""
+	if opts.ReadOnly {
+		on = "read-only"
+	}
+	if opts.Isolation != sql.LevelDefault {
+		on += opts.Isolation.String()
+	}
+	fault, err := c.f.step(ctx, "begin", on, func() { c.begun, c.fate = true, driver.Intact })
+	c.after(fault, err)
+	return err
+}
+
+func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
+	aborted := c.fate == driver.Aborted
+	fault, err := c.f.step(ctx, "commit", "", func() {
+		if !aborted {
+			c.f.rows = append(c.f.rows, c.rows...)
+		}
+	})
+	c.over()
+	switch {
+	case err != nil:
+		return fault.Outcome, err
+	case aborted:
+		return driver.RolledBack, errors.New("the server rolled back")
+	}
+	return driver.Committed, nil
+}
+
+func (c *conn) Rollback(ctx context.Context) error {
+	_, err := c.f.step(ctx, "rollback", "", nil)
+	c.over()
+	return err
+}
+
+func (c *conn) over() { c.begun, c.rows, c.marks = false, nil, nil }
+
+func (c *conn) Savepoint(ctx context.Context, name string) error {
+	return c.statement(ctx, "savepoint", name, func() { c.marks = append(c.marks, mark{name, len(c.rows)}) })
+}
+
+func (c *conn) RollbackTo(ctx context.Context, name string) error {
+	fault, err := c.f.step(ctx, "rollback to", name, func() {
+		i := c.find(name)
+		c.rows, c.marks = c.rows[:c.marks[i].rows], c.marks[:i+1]
+		c.fate = driver.Intact
+	})
+	c.after(fault, err)
+	return err
+}
+
+func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
+	return c.statement(ctx, "release savepoint", name, func() { c.marks = c.marks[:c.find(name)] })
+}
+
+func (c *conn) find(name string) int {
+	i := slices.IndexFunc(c.marks, func(m mark) bool { return m.name == name })
+	if i < 0 {
+		panic("drivertest: no savepoint " + name)
+	}
+	return i
+}
+
+// statement runs one that an aborted transaction refuses.
+func (c *conn) statement(ctx context.Context, kind, on string, do func()) error {
+	if c.begun && c.fate == driver.Aborted {
+		_, _ = c.f.step(ctx, kind, on, nil)
+		return errAborted
+	}
+	fault, err := c.f.step(ctx, kind, on, do)
+	c.after(fault, err)
+	return err
+}
+
+var errAborted = errors.New("current transaction is aborted")
+
+func (c *conn) after(fault Fault, err error) {
+	if err != nil {
+		c.fate = fault.Fate
+	}
+}
+
+func (c *conn) Check(_ context.Context, err error) driver.Fate {
+	if errors.Is(err, errAborted) {
+		return driver.Aborted
+	}
+	fate := c.fate
+	if fate == driver.Undone {
+		c.over()
+	}
+	return fate
+}
+
+func (c *conn) Release(reuse bool) {
+	kind := "release"
+	if !reuse {
+		kind = "discard"
+	}
+	_, _ = c.f.step(context.Background(), kind, "", func() { c.f.open-- })
+	if reuse && c.begun {
+		panic("drivertest: a connection was released with its transaction open")
+	}
+	if c.f.limit != nil {
+		<-c.f.limit
+	}
+}
+
+// Exec stores a row in the session of ctx's scope, or where there is none and
+// the DB allows that, at once.
+func Exec(ctx context.Context, db *dbscope.DB[*Tx], row string) error {
+	s, err := dbscope.Gate(db).Session(ctx)
+	if err != nil {
+		return err
+	}
+	return (&Tx{s}).Exec(ctx, row)
+}
+
+// Tx is the fake's native handle.
+type Tx struct{ s driver.Session }
+
+// Exec stores a row in the transaction.
+func (t *Tx) Exec(ctx context.Context, row string) error {
+	dc, err := t.s.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	c := dc.(*conn)
+	return t.s.Exit(ctx, c.statement(ctx, "exec", row, func() {
+		if c.begun {
+			c.rows = append(c.rows, row)
+		} else {
+			c.f.rows = append(c.f.rows, row)
+		}
+	}))
+}
+
+// Query returns the rows that the transaction sees.
+func (t *Tx) Query(ctx context.Context, what string) (*Rows, error) {
+	dc, err := t.s.Enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := dc.(*conn)
+	r := &Rows{s: t.s, ctx: ctx, raw: &rawRows{c: c}}
+	if err := c.statement(ctx, "query", what, func() {
+		r.raw.left = append(slices.Clone(c.f.rows), c.rows...)
+	}); err != nil {
+		return nil, t.s.Exit(ctx, err)
+	}
+	t.s.Hold(r.raw)
+	return r, nil
+}
+
+// Begin nests a transaction: a savepoint.
+func (t *Tx) Begin(ctx context.Context) (*Tx, error) {
+	s, err := t.s.Begin(ctx, sql.TxOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &Tx{s}, nil
+}
+
+// Join nests a transaction that is part of this one.
+func (t *Tx) Join(ctx context.Context) (*Tx, error) {
+	s, err := t.s.Join(ctx, sql.TxOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &Tx{s}, nil
+}
+
+// Commit commits the transaction.
+func (t *Tx) Commit(ctx context.Context) error { return t.s.Commit(ctx) }
+
+// Rollback undoes the transaction.
+func (t *Tx) Rollback(ctx context.Context) error { return t.s.Rollback(ctx) }
+
+// Rows are a result that is being read.
+type Rows struct {
+	s      driver.Session
+	ctx    context.Context
+	raw    *rawRows
+	closed bool
+}
+
+// Next returns the next row, and io.EOF after the last.
+func (r *Rows) Next() (string, error) {
+	if r.closed {
+		return "", io.EOF
+	}
+	if err := r.s.Resume(); err != nil {
+		return "", err
+	}
+	if fault, err := r.raw.c.f.step(r.ctx, "next", "", nil); err != nil {
+		r.closed = true
+		r.raw.c.after(fault, err)
+		return "", r.s.Exit(r.ctx, errors.Join(err, r.raw.Close()))
+	}
+	row, err := "", io.EOF
+	if len(r.raw.left) > 0 {
+		row, err = r.raw.left[0], nil
+		r.raw.left = r.raw.left[1:]
+	}
+	r.s.Hold(r.raw)
+	return row, err
+}
+
+// Close gives the session back to the next statement.
+func (r *Rows) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if err := r.s.Resume(); err != nil {
+		return err
+	}
+	return r.s.Exit(r.ctx, r.raw.Close())
+}
+
+type rawRows struct {
+	c      *conn
+	left   []string
+	closed bool
+}
+
+func (r *rawRows) Close() error {
+	if r.closed {
+		panic("drivertest: rows were closed twice")
+	}
+	r.closed = true
+	fault, err := r.c.f.step(context.Background(), "rows close", "", nil)
+	if err != nil {
+		r.c.after(fault, err)
+		return fmt.Errorf("closing rows: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+// Package sqlscope gives dbscope a database through any database/sql driver.
+// The native handle of a session is a [*database/sql.Tx]; [DB.SQL] gives a
+// real [*database/sql.DB] on the same session for libraries that want one.
+//
+// What a failed statement does to a transaction differs between databases, so
+// the adapter asks each new pool once which one it talks to (two short
+// queries at most). PostgreSQL and its relatives and SQLite are known; on any
+// other database every failed statement fails its transaction.
+//
+// database/sql has no way to send BEGIN along with a statement: a unit of n
+// statements costs n+2 round trips.
+package sqlscope
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+)
+
+// DB is a database behind database/sql. It is safe for concurrent use. Its
+// statement methods run in the session of the context's scope.
+type DB struct {
+	*dbscope.DB[*sql.Tx]
+	gate     driver.Gate
+	inner    *shells // of the DB's own methods and handles
+	ambient  *shells // of SQL, where frameworks may change the pool's limits
+	joining  *shells // of SQL(JoinBegin())
+	siblings *sync.Map
+}
+
+// Open makes a DB of a registered driver and its data source name. In the
+// name {host} stands for the value of [dbscope.Host]. Nothing is opened, so
+// that errors in the arguments come with the first use.
+func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
+	open := func(_ context.Context, host string) (*sql.DB, error) {
+		if strings.Contains(dataSourceName, "{host}") && host == "" {
+			return nil, errors.New("the data source name holds {host}, but no host is set: pass dbscope.Host to Open")
+		}
+		return sql.Open(driverName, strings.ReplaceAll(dataSourceName, "{host}", host))
+	}
+	return New(open, append([]dbscope.DBOption{dbscope.Name(name(driverName, dataSourceName))}, opts...)...)
+}
+
+// New makes a DB of pools that open makes, one for each host, on first use.
+// The host is that of [dbscope.Host]. Closing the DB closes the pools.
+func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...dbscope.DBOption) *DB {
+	a := &adapter{open: open}
+	db := wrap(dbscope.New(a, append([]dbscope.DBOption{dbscope.Name("sql")}, opts...)...), &sync.Map{})
+	a.inner = db.inner
+	return db
+}
+
+func wrap(core *dbscope.DB[*sql.Tx], siblings *sync.Map) *DB {
+	gate := dbscope.Gate(core)
+	return &DB{
+		DB: core, gate: gate, siblings: siblings,
+		inner: newShells(gate, false), ambient: newShells(gate, false), joining: newShells(gate, true),
+	}
+}
+
+// name finds the database's name in a data source name.
+func name(driverName, dsn string) string {
+	if _, rest, ok := strings.Cut(" "+dsn, " dbname="); ok {
+		rest, _, _ = strings.Cut(rest, " ")
+		return strings.Trim(rest, "'")
+	}
+	dsn, _, _ = strings.Cut(dsn, "?")
+	dsn = strings.TrimPrefix(dsn[strings.LastIndexAny(dsn, `/\`)+1:], "file:")
+	if n, err := url.PathUnescape(dsn); err == nil && n != "" && !strings.ContainsAny(n, " =@") {
+		return n
+	}
+	return driverName
+}
+
+// ExecContext runs a statement in the session of ctx's scope. It blocks; what
+// ctx ends is this statement only.
+func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return db.inner.get().ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a query in the session of ctx's scope. The rows occupy the
+// session until they are closed, or the transaction ends.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return db.inner.get().QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext runs a query for one row in the session of ctx's scope.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return db.inner.get().QueryRowContext(ctx, query, args...)
+}
+
+// PrepareContext makes a statement for later use, in any scope: each use runs
+// in the session of its own context. Inside a scope the query is checked at
+// once, outside with the first use. A session prepares it anew and lets go of
+// it at its end.
+func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return db.inner.get().PrepareContext(ctx, query)
+}
+
+// Engine returns the pool of the current host, and opens it on first use. It
+// has nothing to do with scopes.
+func (db *DB) Engine(ctx context.Context) (*sql.DB, error) {
+	e, err := db.gate.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.(*engine).db, nil
+}
+
+// SQLOption changes what [DB.SQL] returns.
+type SQLOption func(*sqlOptions)
+
+type sqlOptions struct{ join bool }
+
+// JoinBegin makes BeginTx join the open transaction: Commit does nothing, and
+// Rollback lets the whole transaction only roll back. It saves the round trips
+// of the savepoint that is the default.
+func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
+
+// SQL returns a real [*sql.DB] for any library that wants one: each statement
+// runs in the session of its context's scope. BeginTx is a savepoint there.
+// The pool behind it is the DB's own, so limits set on it limit nothing but
+// concurrent calls through it, and closing it closes only itself; the same
+// options always give the same *sql.DB. Ping asks the pool, scope or not.
+func (db *DB) SQL(opts ...SQLOption) *sql.DB {
+	var o sqlOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.join {
+		return db.joining.get()
+	}
+	return db.ambient.get()
+}
+
+// Sibling is [dbscope.DB.Sibling] with this package's methods.
+func (db *DB) Sibling(name string) *DB {
+	core := db.DB.Sibling(name)
+	if core == db.DB {
+		return db
+	}
+	if s, ok := db.siblings.Load(core); ok {
+		return s.(*DB)
+	}
+	s, _ := db.siblings.LoadOrStore(core, wrap(core, db.siblings))
+	return s.(*DB)
+}
+
+// Close is [dbscope.DB.Close]; it also closes what SQL returned.
+func (db *DB) Close() error {
+	errs := []error{db.DB.Close(), db.closeShells()}
+	db.siblings.Range(func(_, s any) bool {
+		errs = append(errs, s.(*DB).closeShells())
+		return true
+	})
+	return errors.Join(errs...)
+}
+
+func (db *DB) closeShells() error {
+	return errors.Join(db.inner.close(), db.ambient.close(), db.joining.close())
+}
+
+// adapter implements [driver.Adapter].
+type adapter struct {
+	open  func(ctx context.Context, host string) (*sql.DB, error)
+	inner *shells
+}
+
+func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
+	db, err := a.open(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	if db == nil {
+		return nil, errors.New("the function given to New returned no *sql.DB and no error")
+	}
+	return &engine{db: db}, nil
+}
+
+// Handle makes a *sql.Tx over a shell connection that is bound to the session.
+// Nothing but the session ends it: a cancelled request must not.
+func (a *adapter) Handle(s driver.Session) (*sql.Tx, func(), error) {
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), sessionKey{}, s))
+	tx, err := a.inner.get().BeginTx(ctx, nil)
+	if err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("sqlscope: %w", err)
+	}
+	return tx, cancel, nil
+}

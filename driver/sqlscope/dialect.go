@@ -1,0 +1,151 @@
+package sqlscope
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// dialect is what the adapter has to know of a database: what a failure does
+// to a transaction.
+type dialect int
+
+const (
+	undetected dialect = iota
+	unknown
+	postgres // and those that speak its protocol
+	sqlite
+)
+
+func detect(ctx context.Context, c *sql.Conn) dialect {
+	var version string
+	if c.QueryRowContext(ctx, "SELECT version()").Scan(&version) == nil {
+		if strings.HasPrefix(version, "PostgreSQL ") || strings.HasPrefix(version, "CockroachDB ") {
+			return postgres
+		}
+		return unknown
+	}
+	if c.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) == nil {
+		return sqlite
+	}
+	return unknown
+}
+
+// sqlState is implemented by the server errors of PostgreSQL drivers.
+type sqlState interface {
+	error
+	SQLState() string
+}
+
+// afterError tells what a failed statement did to the open transaction.
+func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate {
+	switch d {
+	case postgres:
+		var state sqlState
+		switch {
+		case errors.As(err, &state) && !endsConnection(state.SQLState()):
+			return driver.Aborted
+		case c.alive(ctx):
+			return driver.Intact // it never reached the server
+		}
+	case sqlite:
+		return sqliteFate(ctx, c)
+	}
+	return driver.Lost
+}
+
+// sqliteFate finds out whether SQLite has undone the transaction on its own,
+// as it may after a full disk, an interrupt or ON CONFLICT ROLLBACK: then a
+// BEGIN succeeds. See "Response To Errors Within A Transaction",
+// https://www.sqlite.org/lang_transaction.html.
+func sqliteFate(ctx context.Context, c *conn) driver.Fate {
+	err := c.run(ctx, "BEGIN")
+	switch {
+	case err == nil:
+		if c.run(ctx, "ROLLBACK") == nil {
+			return driver.Undone
+		}
+	case strings.Contains(err.Error(), "within a transaction"):
+		return driver.Intact
+	}
+	return driver.Lost
+}
+
+// afterCommit tells what a failed COMMIT left.
+func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Outcome {
+	var state sqlState
+	switch {
+	case errors.As(err, new(lostError)):
+		return driver.Unknown
+	case d == sqlite && strings.Contains(err.Error(), "no transaction is active"):
+		return driver.Unknown // a statement ended it behind our back
+	case d == sqlite:
+		// A refused COMMIT leaves the transaction open; most drivers have
+		// rolled it back already, and then this fails.
+		_ = c.run(ctx, "ROLLBACK")
+		return driver.RolledBack
+	case errors.As(err, &state) && (endsConnection(state.SQLState()) || state.SQLState() == "40003"):
+		return driver.Unknown
+	case c.alive(ctx):
+		return driver.RolledBack // the server has answered, and it was not yes
+	}
+	return driver.Unknown
+}
+
+// endsConnection reports the SQLSTATEs with which PostgreSQL closes a
+// connection: class 08, and 57P01 to 57P05 (shutdown, crash, timeout). The
+// appendix "PostgreSQL Error Codes" lists them.
+func endsConnection(state string) bool {
+	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
+}
+
+// control returns the keyword where the query is one that begins or ends a
+// transaction. Going back to a savepoint is not.
+func control(query string) (string, bool) {
+	word, rest := firstWord(query)
+	switch word {
+	case "BEGIN", "COMMIT", "END", "ABORT":
+		return word, true
+	case "START", "PREPARE":
+		next, _ := firstWord(rest)
+		return word + " " + next, next == "TRANSACTION"
+	case "ROLLBACK":
+		next, rest := firstWord(rest)
+		if next == "WORK" || next == "TRANSACTION" {
+			next, _ = firstWord(rest)
+		}
+		return word, next != "TO"
+	}
+	return "", false
+}
+
+// longestWord is that of the words control looks for.
+const longestWord = len("TRANSACTION")
+
+// firstWord returns the first word in capitals, past white space and comments.
+func firstWord(query string) (word, rest string) {
+	for {
+		query = strings.TrimLeft(query, " \t\r\n;")
+		var ok bool
+		switch {
+		case strings.HasPrefix(query, "--"):
+			_, query, ok = strings.Cut(query, "\n")
+		case strings.HasPrefix(query, "/*"):
+			_, query, ok = strings.Cut(query, "*/")
+		default:
+			end := 0
+			for end < len(query) && end <= longestWord && isLetter(query[end]) {
+				end++
+			}
+			return strings.ToUpper(query[:end]), query[end:]
+		}
+		if !ok {
+			return "", ""
+		}
+	}
+}
+
+func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }

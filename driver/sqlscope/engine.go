@@ -1,0 +1,213 @@
+package sqlscope
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// engine implements [driver.Engine] over the user's pool.
+type engine struct {
+	db      *sql.DB
+	mu      sync.Mutex
+	dialect dialect
+}
+
+func (e *engine) Close() error { return e.db.Close() }
+
+// Acquire checks a connection out, for the session's life, and takes hold of
+// the driver's connection under it.
+func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	pooled, err := e.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{pooled: pooled}
+	if c.dialect, err = e.detect(ctx, pooled); err == nil {
+		err = pooled.Raw(func(raw any) error {
+			var ok bool
+			if c.raw, ok = raw.(sqldriver.Conn); !ok {
+				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, pooled.Close())
+	}
+	return c, nil
+}
+
+// detect asks the database once what it is.
+func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dialect == undetected {
+		d := detect(ctx, c)
+		if err := c.PingContext(ctx); err != nil {
+			return d, err // no answer is not an answer
+		}
+		e.dialect = d
+	}
+	return e.dialect, nil
+}
+
+// conn implements [driver.Conn] on a driver's connection. The core never uses
+// it from two goroutines at once.
+type conn struct {
+	pooled  *sql.Conn
+	raw     sqldriver.Conn
+	dialect dialect
+	tx      sqldriver.Tx
+	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
+	stmts   map[*stmt]sqldriver.Stmt
+	mu      sync.Mutex
+	stale   []*stmt // closed by their users since the last statement
+}
+
+// Begin starts the transaction under a context of its own: drivers keep the
+// one they get for the transaction's life, and some end it with the context.
+func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
+	txCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	tx, err := c.begin(txCtx, opts)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		cancel(nil)
+		return hide(err)
+	}
+	c.tx, c.cancel = tx, cancel
+	return nil
+}
+
+func (c *conn) begin(ctx context.Context, opts sql.TxOptions) (sqldriver.Tx, error) {
+	if b, ok := c.raw.(sqldriver.ConnBeginTx); ok {
+		return b.BeginTx(ctx, sqldriver.TxOptions{Isolation: sqldriver.IsolationLevel(opts.Isolation), ReadOnly: opts.ReadOnly})
+	}
+	if opts != (sql.TxOptions{}) {
+		return nil, errors.New("the driver supports neither isolation levels nor read-only transactions")
+	}
+	return c.raw.Begin() //nolint:staticcheck // all an old driver has
+}
+
+func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
+	err := c.endTx(ctx, sqldriver.Tx.Commit)
+	if err == nil {
+		return driver.Committed, nil
+	}
+	return c.dialect.afterCommit(ctx, c, err), hide(err)
+}
+
+func (c *conn) Rollback(ctx context.Context) error {
+	return hide(c.endTx(ctx, sqldriver.Tx.Rollback))
+}
+
+// endTx ends the driver's transaction, whose methods take no context: ctx
+// cancels the one that Begin passed.
+func (c *conn) endTx(ctx context.Context, end func(sqldriver.Tx) error) error {
+	stop := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+	defer stop()
+	err := end(c.tx)
+	c.tx = nil
+	return err
+}
+
+func (c *conn) Savepoint(ctx context.Context, name string) error {
+	return c.run(ctx, "SAVEPOINT "+name)
+}
+
+func (c *conn) RollbackTo(ctx context.Context, name string) error {
+	return c.run(ctx, "ROLLBACK TO SAVEPOINT "+name)
+}
+
+func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
+	return c.run(ctx, "RELEASE SAVEPOINT "+name)
+}
+
+// run executes a statement without arguments.
+func (c *conn) run(ctx context.Context, query string) error {
+	_, err := c.exec(ctx, query, nil)
+	if errors.Is(err, sqldriver.ErrSkip) {
+		var s sqldriver.Stmt
+		if s, err = prepare(ctx, c.raw, query); err == nil {
+			_, err = execStmt(ctx, s, nil)
+			err = errors.Join(err, s.Close())
+		}
+	}
+	return hide(err)
+}
+
+func (c *conn) exec(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Result, error) {
+	if x, ok := c.raw.(sqldriver.ExecerContext); ok {
+		return x.ExecContext(ctx, query, args)
+	}
+	return nil, sqldriver.ErrSkip
+}
+
+func (c *conn) query(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	if q, ok := c.raw.(sqldriver.QueryerContext); ok {
+		return q.QueryContext(ctx, query, args)
+	}
+	return nil, sqldriver.ErrSkip
+}
+
+// alive reports whether the connection still answers.
+func (c *conn) alive(ctx context.Context) bool {
+	if v, ok := c.raw.(sqldriver.Validator); ok && !v.IsValid() {
+		return false
+	}
+	if p, ok := c.raw.(sqldriver.Pinger); ok {
+		return p.Ping(ctx) == nil
+	}
+	return c.run(ctx, "SELECT 1") == nil
+}
+
+func (c *conn) Check(ctx context.Context, err error) driver.Fate {
+	switch {
+	case errors.As(err, new(lostError)):
+		return driver.Lost
+	case c.tx != nil:
+		return c.dialect.afterError(ctx, c, err)
+	case c.alive(ctx):
+		return driver.Intact
+	default:
+		return driver.Lost
+	}
+}
+
+func (c *conn) Release(reuse bool) {
+	if reuse {
+		for s := range c.stmts {
+			reuse = c.forget(s) == nil && reuse
+		}
+	}
+	if c.cancel != nil {
+		c.cancel(nil)
+	}
+	if !reuse {
+		// This error makes the pool close the connection.
+		_ = c.pooled.Raw(func(any) error { return sqldriver.ErrBadConn })
+	}
+	_ = c.pooled.Close() // it only ever fails as closed already
+}
+
+// lostError stands for driver.ErrBadConn, which database/sql must not see: it
+// would run the statement again on another connection, outside the
+// transaction.
+type lostError struct{ cause string }
+
+func (e lostError) Error() string { return "the connection to the database was lost: " + e.cause }
+
+func hide(err error) error {
+	if errors.Is(err, sqldriver.ErrBadConn) {
+		return lostError{err.Error()}
+	}
+	return err
+}

@@ -1,0 +1,213 @@
+package sqlscope
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+)
+
+// shells is a *sql.DB whose connections hold nothing: each call finds the
+// session in its own context. Binding at Connect or ResetSession would be
+// wrong where database/sql opens a connection for somebody who waits.
+type shells struct {
+	gate driver.Gate
+	join bool
+	once sync.Once
+	db   *sql.DB
+}
+
+// idleShells keeps shells, which are small, for reuse.
+const idleShells = 1000
+
+func newShells(gate driver.Gate, join bool) *shells { return &shells{gate: gate, join: join} }
+
+func (p *shells) get() *sql.DB {
+	p.once.Do(func() {
+		p.db = sql.OpenDB(p)
+		p.db.SetMaxIdleConns(idleShells)
+	})
+	return p.db
+}
+
+func (p *shells) close() error { return p.get().Close() }
+
+// Connect implements [sqldriver.Connector].
+func (p *shells) Connect(context.Context) (sqldriver.Conn, error) { return &shell{pool: p}, nil }
+
+// Driver implements [sqldriver.Connector].
+func (p *shells) Driver() sqldriver.Driver { return noDriver{} }
+
+type noDriver struct{}
+
+func (noDriver) Open(string) (sqldriver.Conn, error) {
+	return nil, errors.New("sqlscope: connections of this *sql.DB come from a scope, not from a name")
+}
+
+// sessionKey is the context key of the session a handle belongs to.
+type sessionKey struct{}
+
+// shell is a connection as database/sql sees it.
+type shell struct {
+	pool *shells
+	tx   driver.Session // between BeginTx and the end
+}
+
+// session returns the transaction's session, else the one of ctx's scope.
+func (sh *shell) session(ctx context.Context) (driver.Session, error) {
+	if sh.tx != nil {
+		return sh.tx, nil
+	}
+	return sh.pool.gate.Session(ctx)
+}
+
+// enter admits a statement.
+func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
+	s, err := sh.session(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	dc, err := s.Enter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := dc.(*conn)
+	c.sweep()
+	return s, c, nil
+}
+
+// exit ends a statement. A panic of the driver, or of a Valuer among the
+// arguments, leaves the connection in a state nobody knows: done is false.
+func exit(ctx context.Context, s driver.Session, done *bool, err *error) {
+	switch {
+	case !*done:
+		_ = s.Exit(ctx, lostError{"a statement panicked"})
+	case errors.Is(*err, sqldriver.ErrSkip):
+		_ = s.Exit(ctx, driver.ErrNotSent)
+		*err = sqldriver.ErrSkip
+	default:
+		*err = s.Exit(ctx, hide(*err))
+	}
+}
+
+// ExecContext implements [sqldriver.ExecerContext].
+func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
+	if err := refuse(query); err != nil {
+		return nil, err
+	}
+	s, c, err := sh.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done := false
+	defer exit(ctx, s, &done, &err)
+	if args, err = convert(c.raw, nil, args); err == nil {
+		res, err = c.exec(ctx, query, args)
+	}
+	done = true
+	return res, err
+}
+
+// QueryContext implements [sqldriver.QueryerContext].
+func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	if err := refuse(query); err != nil {
+		return nil, err
+	}
+	s, c, err := sh.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return hold(ctx, s, func() (sqldriver.Rows, error) {
+		args, err := convert(c.raw, nil, args)
+		if err != nil {
+			return nil, err
+		}
+		return c.query(ctx, query, args)
+	})
+}
+
+// refuse keeps transactions from being ended, or begun, by SQL text.
+func refuse(query string) error {
+	if word, ok := control(query); ok {
+		return fmt.Errorf("sqlscope: %s as a statement would end the scope's transaction behind its back: "+
+			"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
+	}
+	return nil
+}
+
+// BeginTx implements [sqldriver.ConnBeginTx]. For a handle it stands for the
+// whole session, else for a block nested in it.
+func (sh *shell) BeginTx(ctx context.Context, opts sqldriver.TxOptions) (sqldriver.Tx, error) {
+	outer := sh.tx
+	if s, ok := ctx.Value(sessionKey{}).(driver.Session); ok {
+		sh.tx = s
+		return &shellTx{sh, outer}, nil
+	}
+	s, err := sh.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begin := s.Begin
+	if sh.pool.join {
+		begin = s.Join
+	}
+	block, err := begin(ctx, sql.TxOptions{Isolation: sql.IsolationLevel(opts.Isolation), ReadOnly: opts.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	sh.tx = block
+	return &shellTx{sh, outer}, nil
+}
+
+// shellTx implements [sqldriver.Tx].
+type shellTx struct {
+	sh    *shell
+	outer driver.Session
+}
+
+func (t *shellTx) Commit() error   { return t.end(driver.Session.Commit) }
+func (t *shellTx) Rollback() error { return t.end(driver.Session.Rollback) }
+
+func (t *shellTx) end(end func(driver.Session, context.Context) error) error {
+	s := t.sh.tx
+	t.sh.tx = t.outer
+	return hide(end(s, context.Background()))
+}
+
+// Ping implements [sqldriver.Pinger]: it asks the pool.
+func (sh *shell) Ping(ctx context.Context) error {
+	e, err := sh.pool.gate.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	return hide(e.(*engine).db.PingContext(ctx))
+}
+
+// CheckNamedValue implements [sqldriver.NamedValueChecker]. The arguments pass
+// as they are: which driver they are for is known when the statement runs.
+func (sh *shell) CheckNamedValue(*sqldriver.NamedValue) error { return nil }
+
+// ResetSession and IsValid make database/sql keep a shell after a transaction
+// that it rolled back itself.
+func (sh *shell) ResetSession(context.Context) error { return nil }
+
+// IsValid implements [sqldriver.Validator].
+func (sh *shell) IsValid() bool { return sh.tx == nil }
+
+// Close implements [sqldriver.Conn].
+func (sh *shell) Close() error { return nil }
+
+// Begin implements [sqldriver.Conn]; database/sql calls BeginTx.
+func (sh *shell) Begin() (sqldriver.Tx, error) {
+	return sh.BeginTx(context.Background(), sqldriver.TxOptions{})
+}
+
+// Prepare implements [sqldriver.Conn]; database/sql calls PrepareContext.
+func (sh *shell) Prepare(query string) (sqldriver.Stmt, error) {
+	return sh.PrepareContext(context.Background(), query)
+}

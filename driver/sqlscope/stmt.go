@@ -1,0 +1,217 @@
+package sqlscope
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+)
+
+// stmt is a prepared statement as database/sql sees it. A session prepares it
+// on its own connection when it uses it, and closes that at its end.
+type stmt struct {
+	sh    *shell
+	query string
+	last  *conn // where it was prepared last, by a call of this statement
+}
+
+// PrepareContext implements [sqldriver.ConnPrepareContext].
+func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.Stmt, err error) {
+	if err := refuse(query); err != nil {
+		return nil, err
+	}
+	st := &stmt{sh: sh, query: query}
+	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
+		return st, nil
+	}
+	s, c, err := sh.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done := false
+	defer exit(ctx, s, &done, &err)
+	_, err = c.prepared(ctx, st)
+	done = true
+	return st, err
+}
+
+// NumInput implements [sqldriver.Stmt]: the driver counts when it runs.
+func (st *stmt) NumInput() int { return -1 }
+
+// ExecContext implements [sqldriver.StmtExecContext].
+func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
+	s, c, err := st.sh.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done := false
+	defer exit(ctx, s, &done, &err)
+	raw, err := c.prepared(ctx, st)
+	if err == nil {
+		if args, err = convert(c.raw, raw, args); err == nil {
+			res, err = execStmt(ctx, raw, args)
+		}
+	}
+	done = true
+	return res, err
+}
+
+// QueryContext implements [sqldriver.StmtQueryContext].
+func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	s, c, err := st.sh.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return hold(ctx, s, func() (sqldriver.Rows, error) {
+		raw, err := c.prepared(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		args, err := convert(c.raw, raw, args)
+		if err != nil {
+			return nil, err
+		}
+		return queryStmt(ctx, raw, args)
+	})
+}
+
+// Close implements [sqldriver.Stmt]. The connection may be busy now: it
+// closes its part before its next statement.
+func (st *stmt) Close() error {
+	if c := st.last; c != nil {
+		c.mu.Lock()
+		c.stale = append(c.stale, st)
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// Exec implements [sqldriver.Stmt]; database/sql calls ExecContext.
+func (st *stmt) Exec([]sqldriver.Value) (sqldriver.Result, error) { return nil, errOldMethod }
+
+// Query implements [sqldriver.Stmt]; database/sql calls QueryContext.
+func (st *stmt) Query([]sqldriver.Value) (sqldriver.Rows, error) { return nil, errOldMethod }
+
+var errOldMethod = errors.New("sqlscope: call the method that takes a context")
+
+// prepared returns the connection's own statement for st.
+func (c *conn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error) {
+	if raw, ok := c.stmts[st]; ok {
+		return raw, nil
+	}
+	raw, err := prepare(ctx, c.raw, st.query)
+	if err != nil {
+		return nil, err
+	}
+	if c.stmts == nil {
+		c.stmts = map[*stmt]sqldriver.Stmt{}
+	}
+	c.stmts[st] = raw
+	st.last = c
+	return raw, nil
+}
+
+// sweep closes the statements whose users have closed them.
+func (c *conn) sweep() {
+	c.mu.Lock()
+	stale := c.stale
+	c.stale = nil
+	c.mu.Unlock()
+	for _, st := range stale {
+		_ = c.forget(st) // a connection that fails here fails the statement to come
+	}
+}
+
+func (c *conn) forget(st *stmt) error {
+	raw, ok := c.stmts[st]
+	if !ok {
+		return nil
+	}
+	delete(c.stmts, st)
+	return raw.Close()
+}
+
+func prepare(ctx context.Context, raw sqldriver.Conn, query string) (sqldriver.Stmt, error) {
+	if p, ok := raw.(sqldriver.ConnPrepareContext); ok {
+		return p.PrepareContext(ctx, query)
+	}
+	return raw.Prepare(query)
+}
+
+func execStmt(ctx context.Context, s sqldriver.Stmt, args []sqldriver.NamedValue) (sqldriver.Result, error) {
+	if x, ok := s.(sqldriver.StmtExecContext); ok {
+		return x.ExecContext(ctx, args)
+	}
+	values, err := unnamed(args)
+	if err != nil {
+		return nil, err
+	}
+	return s.Exec(values) //nolint:staticcheck // all an old driver has
+}
+
+func queryStmt(ctx context.Context, s sqldriver.Stmt, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	if q, ok := s.(sqldriver.StmtQueryContext); ok {
+		return q.QueryContext(ctx, args)
+	}
+	values, err := unnamed(args)
+	if err != nil {
+		return nil, err
+	}
+	return s.Query(values) //nolint:staticcheck // all an old driver has
+}
+
+func unnamed(args []sqldriver.NamedValue) ([]sqldriver.Value, error) {
+	values := make([]sqldriver.Value, len(args))
+	for i, a := range args {
+		if a.Name != "" {
+			return nil, fmt.Errorf("sqlscope: the driver knows no named arguments, got %q", a.Name)
+		}
+		values[i] = a.Value
+	}
+	return values, nil
+}
+
+// convert does what database/sql does to arguments before a driver gets them:
+// the statement's checker, the connection's, the statement's converter, the
+// default. See driverArgsConnLocked in database/sql.
+func convert(raw sqldriver.Conn, st sqldriver.Stmt, args []sqldriver.NamedValue) ([]sqldriver.NamedValue, error) {
+	checker, ok := st.(sqldriver.NamedValueChecker)
+	if !ok {
+		checker, _ = raw.(sqldriver.NamedValueChecker)
+	}
+	converter, _ := st.(sqldriver.ColumnConverter) //nolint:staticcheck // some drivers have nothing newer
+	kept := args[:0]
+	for i := range args {
+		a := &args[i]
+		err := sqldriver.ErrSkip
+		if checker != nil {
+			err = checker.CheckNamedValue(a)
+		}
+		if errors.Is(err, sqldriver.ErrSkip) {
+			a.Value, err = defaultConverter(converter, len(kept)).ConvertValue(a.Value)
+		}
+		switch {
+		case errors.Is(err, sqldriver.ErrRemoveArgument):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("sqlscope: argument %d: %w: %w", a.Ordinal, err, driver.ErrNotSent)
+		}
+		kept = append(kept, *a)
+	}
+	if st != nil {
+		if n := st.NumInput(); n >= 0 && n != len(kept) {
+			return nil, fmt.Errorf("sqlscope: expected %d arguments, got %d: %w", n, len(kept), driver.ErrNotSent)
+		}
+	}
+	return kept, nil
+}
+
+func defaultConverter(c sqldriver.ColumnConverter, column int) sqldriver.ValueConverter { //nolint:staticcheck // as above
+	if c != nil {
+		return c.ColumnConverter(column)
+	}
+	return sqldriver.DefaultParameterConverter
+}

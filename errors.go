@@ -1,0 +1,110 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// The errors a caller can act on. Those returned wrap one of these, name the
+// database, and keep the cause for [errors.Is] and [errors.As].
+var (
+	// ErrNoScope: the context carries no scope. Wrap the work in [Run] or a
+	// middleware, or open the DB with [AllowUnscoped].
+	ErrNoScope = errors.New("no scope in this context: wrap the work in dbscope.Run or a middleware")
+	// ErrScopeEnded: the context's scope is over. Work that outlives its
+	// request needs a scope of its own: call [Run] with that context.
+	ErrScopeEnded = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")
+	// ErrSessionBusy: a statement was asked for while another one of the same
+	// session runs or has its rows open.
+	ErrSessionBusy = errors.New("the session is busy with another statement or its open rows: " +
+		"close the rows first, or give concurrent work scopes of its own with dbscope.Run in each goroutine (or a Group)")
+	// ErrRolledBack: the transaction is, or can only be, undone. A commit
+	// returns it when nothing was stored, a statement when an earlier failure
+	// ended the transaction.
+	ErrRolledBack = errors.New("the transaction was rolled back")
+	// ErrRollbackOnly: the scope was marked by [MarkRollback], and therefore
+	// rolled back instead of committed.
+	ErrRollbackOnly = errors.New("the scope was marked to roll back")
+	// ErrCommitUnknown: the answer to COMMIT was lost. The transaction may or
+	// may not be stored; do not repeat its work without looking.
+	ErrCommitUnknown = errors.New("the outcome of the commit is unknown: its answer was lost")
+	// ErrOpenTransaction: the call would end or change a transaction that
+	// outer code has open.
+	ErrOpenTransaction = errors.New("a transaction is open here")
+)
+
+// Outcome tells what became of one database's transaction when a scope was
+// committed.
+type Outcome struct {
+	DB    string         // the DB's name, see [Name]
+	State driver.Outcome // Committed, RolledBack or Unknown
+	Err   error          // why; nil where the state is Committed
+}
+
+// failed reports whether there was a transaction and it was not committed.
+func (o Outcome) failed() bool { return o.DB != "" && o.State != driver.Committed }
+
+// CommitError is the error of every commit that failed, of a scope or of one
+// DB. It wraps [ErrRolledBack] or [ErrCommitUnknown] and the driver's errors.
+type CommitError struct {
+	// Outcomes lists the databases that had an open transaction, in the order
+	// of first use, which is the order of commit.
+	Outcomes []Outcome
+}
+
+// Error names each database and its outcome.
+func (e *CommitError) Error() string {
+	var b strings.Builder
+	b.WriteString("dbscope: commit failed")
+	for i, o := range e.Outcomes {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		fmt.Fprintf(&b, "%s%s: %s", sep, o.DB, o.State)
+		if o.Err != nil {
+			fmt.Fprintf(&b, " (%v)", o.Err)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of the databases that did not commit.
+func (e *CommitError) Unwrap() []error {
+	var errs []error
+	for _, o := range e.Outcomes {
+		if o.Err != nil {
+			errs = append(errs, o.Err)
+		}
+	}
+	return errs
+}
+
+// joined is errors.Join that keeps a lone error as it is.
+func joined(errs ...error) error {
+	var one error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if one != nil {
+			return errors.Join(errs...)
+		}
+		one = err
+	}
+	return one
+}
+
+// interrupted describes a context that is done: its error and its cause, both
+// visible to errors.Is.
+func interrupted(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

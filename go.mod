@@ -1,0 +1,3 @@
+module github.com/dbscope/dbscope
+
+go 1.25

@@ -1,0 +1,66 @@
+package dbscope
+
+import (
+	"database/sql"
+	"time"
+)
+
+// Option changes one scope; see [Run] and [Begin].
+type Option func(*scopeOptions)
+
+type scopeOptions struct {
+	tx         sql.TxOptions
+	endTimeout time.Duration
+}
+
+// defaultEndTimeout bounds commit and rollback where [CommitTimeout] is not
+// given.
+const defaultEndTimeout = 10 * time.Second
+
+// ReadOnly begins the scope's transactions read-only. The default is the
+// database's own, which is to allow writing. SQLite drivers ignore it.
+func ReadOnly() Option {
+	return func(o *scopeOptions) { o.tx.ReadOnly = true }
+}
+
+// Isolation sets the isolation level of the scope's transactions. The default
+// is the database's own.
+func Isolation(level sql.IsolationLevel) Option {
+	return func(o *scopeOptions) { o.tx.Isolation = level }
+}
+
+// CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
+// of the caller's context does not stop. The default is 10 seconds. A commit
+// that passes it is [ErrCommitUnknown].
+func CommitTimeout(d time.Duration) Option {
+	return func(o *scopeOptions) { o.endTimeout = d }
+}
+
+// DBOption changes a DB when an adapter opens it.
+type DBOption func(*dbOptions)
+
+type dbOptions struct {
+	name          string
+	host          string
+	allowUnscoped bool
+}
+
+// Host sets the host that stands for {host} in the connection string, and
+// that an adapter's New passes to its function. There is no default: a string
+// that holds {host} without one is an error on first use.
+func Host(host string) DBOption {
+	return func(o *dbOptions) { o.host = host }
+}
+
+// Name sets the name of the DB in errors. The default is the database's name
+// as found in the connection string, else the adapter's name.
+func Name(name string) DBOption {
+	return func(o *dbOptions) { o.name = name }
+}
+
+// AllowUnscoped sends statements whose context has no scope straight to the
+// pool, each on its own, instead of answering [ErrNoScope]. Session keeps
+// needing a scope.
+func AllowUnscoped() DBOption {
+	return func(o *dbOptions) { o.allowUnscoped = true }
+}

@@ -1,0 +1,22 @@
+package dbscope
+
+import "context"
+
+// Run calls fn in a new scope with sessions of its own, and ends the scope:
+// committed when fn returns nil, undone when it returns an error, panics or
+// leaves by [runtime.Goexit]. The stack of a panic stays whole.
+//
+// It returns fn's error as it is, a failed rollback joined to it; or, when fn
+// returned nil, the commit's: a [*CommitError], or [ErrRollbackOnly] after
+// [MarkRollback]. It blocks while fn and the end do; the cancellation of ctx
+// does not stop the end, see [CommitTimeout]. It is safe for concurrent use,
+// and works in a context whose scope has ended. A Run inside a Run is a unit
+// of its own, on connections of its own.
+func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
+	ctx, s := Begin(ctx, opts...)
+	defer func() { _ = s.Release(ctx) }() // does something only when fn does not return
+	if err := fn(ctx); err != nil {
+		return joined(err, s.finish(ctx, false, true))
+	}
+	return s.finish(ctx, true, true)
+}

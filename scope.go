@@ -1,0 +1,287 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// Scope is one unit of work. It travels in a context and holds at most one
+// session for each DB. It is safe for concurrent use; it must end with
+// Release, which [Run] and the middlewares do.
+type Scope struct {
+	parent       *Scope // the caller's scope, which may hold connections meanwhile
+	opts         scopeOptions
+	rollbackOnly atomic.Bool
+	first        atomic.Pointer[slot] // in order of first use; appended under mu
+	mu           sync.Mutex           // guards ended, the list, and each slot's spare
+	ended        bool
+}
+
+// slot is the place of one DB in one scope.
+type slot struct {
+	db      *database
+	scope   *Scope
+	current atomic.Pointer[session] // nil between transactions
+	next    atomic.Pointer[slot]
+	spare   driver.Conn  // the connection between two transactions
+	holding atomic.Int32 // connections taken, spare or in use
+}
+
+// scopeContext is the context and its scope in one allocation.
+type scopeContext struct {
+	context.Context
+	scope Scope
+}
+
+type scopeKey struct{}
+
+// Value answers for the scope and leaves the rest to the parent context.
+func (c *scopeContext) Value(key any) any {
+	if key == (scopeKey{}) {
+		return &c.scope
+	}
+	return c.Context.Value(key)
+}
+
+// Begin puts a new scope into the context, also when there is one already. It
+// does no I/O. It is for writers of middlewares; others call [Run]:
+//
+//	ctx, scope := dbscope.Begin(ctx)
+//	defer scope.Release(ctx) // undoes what Commit has not committed
+//	...
+//	err := scope.Commit(ctx)
+func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
+	c := &scopeContext{Context: ctx}
+	s := &c.scope
+	s.opts.endTimeout = defaultEndTimeout
+	for _, o := range opts {
+		o(&s.opts)
+	}
+	if parent, ok := FromContext(ctx); ok && !parent.isOver() {
+		s.parent = parent
+	}
+	return c, s
+}
+
+// FromContext returns the context's scope, also when it has ended.
+func FromContext(ctx context.Context) (*Scope, bool) {
+	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	return s, s != nil
+}
+
+// Detach returns a context with the same values, deadline and cancellation but
+// without a scope, for work that must not join the caller's.
+func Detach(ctx context.Context) context.Context {
+	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
+}
+
+// MarkRollback decides that the context's scope will roll back: commits of it
+// answer [ErrRollbackOnly], statements keep working. It does not block.
+func MarkRollback(ctx context.Context) error {
+	s, ok := FromContext(ctx)
+	switch {
+	case !ok:
+		return fmt.Errorf("dbscope: %w", ErrNoScope)
+	case s.isOver():
+		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+	}
+	s.rollbackOnly.Store(true)
+	return nil
+}
+
+// Commit commits what is open, database by database in the order of first
+// use. The scope goes on: the next statement begins a new transaction. When
+// anything stands in the way of one database, none is committed; when a COMMIT
+// fails, those after it roll back; either way the error is a [*CommitError].
+//
+// It blocks, at most [CommitTimeout] for each database; the cancellation of
+// ctx does not stop it. Rows left open are closed first. A statement that
+// another goroutine still runs makes the commit fail with [ErrSessionBusy].
+func (s *Scope) Commit(ctx context.Context) error { return s.finish(ctx, true, false) }
+
+// Rollback undoes what is open in all databases. The scope goes on. It blocks
+// as [Scope.Commit] does.
+func (s *Scope) Rollback(ctx context.Context) error { return s.finish(ctx, false, false) }
+
+// Release ends the scope, undoing what is open, and gives all connections
+// back. After the first call it does nothing. It blocks as [Scope.Commit]
+// does, except for a statement that another goroutine still runs: its session
+// is undone when that statement returns.
+func (s *Scope) Release(ctx context.Context) error { return s.finish(ctx, false, true) }
+
+// ReadOnly reports whether the scope was begun with the option of that name.
+func (s *Scope) ReadOnly() bool { return s.opts.tx.ReadOnly }
+
+// Busy reports whether a statement runs in the scope, or its rows are open:
+// then a commit now would take them away from their reader.
+func (s *Scope) Busy() bool {
+	for ss := range s.sessions() {
+		if ss.busy() {
+			return true
+		}
+	}
+	return false
+}
+
+// finish is the one way a scope's transactions end together. Where last is
+// set the scope is over before anything is sent, so that nothing can begin
+// behind the commit.
+func (s *Scope) finish(ctx context.Context, commit, last bool) error {
+	if over := s.close(last); over {
+		if last {
+			return nil
+		}
+		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+	}
+	marked := commit && s.rollbackOnly.Load()
+	commit = commit && !marked
+	ok := commit
+	for ss := range s.sessions() {
+		free := ss.seize(ctx, true)
+		ok = ok && free && ss.obstacle() == nil
+	}
+	var outcomes []Outcome
+	var errs error
+	for ss := range s.sessions() {
+		o := ss.settle(ctx, ok)
+		if o.failed() {
+			ok = false
+		}
+		if commit && o.DB != "" {
+			outcomes = append(outcomes, o)
+		} else if !errors.Is(o.Err, ErrRolledBack) { // which is what was asked for
+			errs = joined(errs, o.Err)
+		}
+	}
+	if last {
+		s.dropSpares()
+	}
+	switch {
+	case marked:
+		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)
+	case commit && !ok:
+		return &CommitError{Outcomes: outcomes}
+	}
+	return errs
+}
+
+// sessions yields the current session of each DB, in the order of first use.
+func (s *Scope) sessions() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+			if ss := sl.current.Load(); ss != nil && !yield(ss) {
+				return
+			}
+		}
+	}
+}
+
+// close reports whether the scope was over, and ends it where last is set.
+func (s *Scope) close(last bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.ended
+	s.ended = was || last
+	return was
+}
+
+func (s *Scope) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// session returns the DB's open session, or a new one that is not open yet.
+func (s *Scope) session(db *database) (*session, error) {
+	last := &s.first
+	for sl := last.Load(); sl != nil; sl = last.Load() {
+		if sl.db == db {
+			if ss := sl.current.Load(); ss != nil {
+				return ss, nil
+			}
+			break
+		}
+		last = &sl.next
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, fmt.Errorf("dbscope: %s: %w", db.name, ErrScopeEnded)
+	}
+	last = &s.first
+	for sl := last.Load(); ; sl = last.Load() {
+		if sl == nil {
+			sl = &slot{db: db, scope: s}
+			last.Store(sl)
+		}
+		if sl.db == db {
+			ss := sl.current.Load()
+			if ss == nil {
+				ss = &session{db: db, slot: sl, opts: s.opts, fate: driver.Intact, conn: sl.spare}
+				sl.spare = nil
+				sl.current.Store(ss)
+			}
+			return ss, nil
+		}
+		last = &sl.next
+	}
+}
+
+func (s *Scope) dropSpares() {
+	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+		sl.dropSpare()
+	}
+}
+
+// holds reports whether the scope or one that waits for it keeps a connection
+// of the pool taken, other than the slot that asks.
+func (s *Scope) holds(pool *hosts, except *slot) bool {
+	for ; s != nil; s = s.parent {
+		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+			if sl != except && sl.db.hosts == pool && sl.holding.Load() > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// keep stores the connection of a session that is over for the slot's next
+// transaction. It reports false where there will be none.
+func (sl *slot) keep(ss *session, conn driver.Conn) bool {
+	sl.scope.mu.Lock()
+	defer sl.scope.mu.Unlock()
+	if sl.scope.ended || sl.spare != nil || sl.current.Load() != ss {
+		return false
+	}
+	sl.spare = conn
+	return true
+}
+
+func (sl *slot) dropSpare() {
+	sl.scope.mu.Lock()
+	conn := sl.spare
+	sl.spare = nil
+	sl.scope.mu.Unlock()
+	if conn != nil {
+		sl.release(conn, true)
+	}
+}
+
+func (sl *slot) release(conn driver.Conn, reuse bool) {
+	conn.Release(reuse)
+	sl.holding.Add(-1)
+}
+
+// endContext is what commits and rollbacks run under: alive whatever became
+// of the caller's, and bounded.
+func endContext(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), d)
+}

@@ -1,0 +1,501 @@
+package dbscope
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// session is one connection with one transaction, from the first statement to
+// the end. After an early commit the slot gets a new one.
+//
+//	        Enter            Hold
+//	idle ---------> running -------> reading
+//	 ^               |   ^              |
+//	 +---- Exit -----+   +--- Resume ---+
+//
+// seize takes an idle or reading session to running as well, so that whoever
+// ends it is alone with the connection; then it is over. When a scope ends
+// while a goroutine is running, the session is abandoned: that goroutine
+// cleans up as it leaves.
+type session struct {
+	db   *database
+	slot *slot // nil: no scope, each statement on a connection of its own
+	opts scopeOptions
+
+	handle atomic.Pointer[any] // the native handle, once asked for
+
+	mu        sync.Mutex
+	phase     phase
+	abandoned bool
+	begun     bool
+	conn      driver.Conn
+	rows      io.Closer // in reading
+	broken    error     // why the transaction can only be undone
+	fate      driver.Fate
+	outcome   driver.Outcome // once over
+	blocks    []*block       // open nested blocks, innermost last
+	marks     int            // savepoints named so far
+	ended     func()         // tells the adapter that the handle is over
+}
+
+type phase uint8
+
+const (
+	idle phase = iota
+	running
+	reading
+	over
+)
+
+// unscopedOptions are those of a statement without a scope.
+var unscopedOptions = scopeOptions{endTimeout: defaultEndTimeout}
+
+// Connections are taken and BEGIN is sent again on a connection that turned
+// out to be dead, as after a restart of the server, at most this often.
+const beginAttempts = 10
+
+// A unit that waits for a connection while it, or the caller that waits for
+// it, holds one of the same pool could wait for itself: it waits at most this
+// long.
+const holdingTimeout = 5 * time.Second
+
+// newHandle makes the session's native handle, once.
+func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.handle.Load(); h != nil {
+		return (*h).(H), nil
+	}
+	var none H
+	if err := s.overError(); err != nil {
+		return none, err
+	}
+	h, ended, err := adapter.Handle(s)
+	if err != nil {
+		return none, fmt.Errorf("dbscope: %s: making a handle: %w", s.db.name, err)
+	}
+	boxed := any(h)
+	s.handle.Store(&boxed)
+	s.ended = ended
+	return h, nil
+}
+
+// Enter implements [driver.Session].
+func (s *session) Enter(ctx context.Context) (driver.Conn, error) { return s.enter(ctx, nil) }
+
+func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
+	s.mu.Lock()
+	err := s.admit(ctx, b)
+	if err == nil {
+		s.phase = running
+	}
+	conn, begun := s.conn, s.begun
+	s.mu.Unlock()
+	if err != nil || begun {
+		return conn, err
+	}
+	return s.open(ctx)
+}
+
+// admit says whether a statement may run now. The caller holds mu.
+func (s *session) admit(ctx context.Context, b *block) error {
+	if err := s.overError(); err != nil {
+		return err
+	}
+	switch {
+	case s.phase != idle:
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	case s.broken != nil && s.fate != driver.Aborted:
+		return s.rolledBack()
+	case ctx.Err() != nil:
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, interrupted(ctx))
+	case b == nil:
+		return nil
+	case b.over:
+		return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", s.db.name, sql.ErrTxDone)
+	case b != s.blocks[len(s.blocks)-1]:
+		return fmt.Errorf("dbscope: %s: a transaction nested in this one is still open: %w", s.db.name, ErrSessionBusy)
+	}
+	return nil
+}
+
+// overError is the answer to any use after the end. The caller holds mu.
+func (s *session) overError() error {
+	switch {
+	case s.abandoned, s.phase == over && s.slot != nil && s.slot.scope.isOver():
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrScopeEnded)
+	case s.phase == over:
+		return fmt.Errorf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %w",
+			s.db.name, s.outcome, sql.ErrTxDone)
+	}
+	return nil
+}
+
+// brokenError tells why the transaction can only be undone, nil where it goes
+// on.
+func (s *session) brokenError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		return nil
+	}
+	return s.rolledBack()
+}
+
+// rolledBack is the error of a broken session. The caller holds mu.
+func (s *session) rolledBack() error {
+	return fmt.Errorf("dbscope: %s: %w after: %w", s.db.name, ErrRolledBack, s.broken)
+}
+
+// open connects and begins. The session is running and stays so, or becomes
+// idle again after an error.
+func (s *session) open(ctx context.Context) (driver.Conn, error) {
+	conn, err := s.connect(ctx)
+	s.mu.Lock()
+	s.conn, s.begun = conn, err == nil
+	s.mu.Unlock()
+	if err != nil {
+		return nil, s.leave(fmt.Errorf("dbscope: %s: %w", s.db.name, err))
+	}
+	return conn, nil
+}
+
+func (s *session) connect(ctx context.Context) (driver.Conn, error) {
+	conn := s.conn // of the slot's previous transaction
+	for attempt := 1; ; attempt++ {
+		if conn == nil {
+			var err error
+			if conn, err = s.acquire(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if s.slot == nil {
+			return conn, nil
+		}
+		err := conn.Begin(ctx, s.opts.tx)
+		if err == nil {
+			return conn, nil
+		}
+		fate := s.check(ctx, conn, err)
+		s.release(conn, fate != driver.Lost && ctx.Err() == nil)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("beginning a transaction: %w", joined(interrupted(ctx), err))
+		}
+		if fate != driver.Lost || attempt == beginAttempts {
+			return nil, fmt.Errorf("beginning a transaction: %w", err)
+		}
+		conn = nil
+	}
+}
+
+func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
+	engine, err := s.db.hosts.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wait, bounded := ctx, false
+	if s.slot != nil && s.slot.scope.holds(s.db.hosts, s.slot) {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, holdingTimeout)
+		defer cancel()
+		bounded = true
+	}
+	conn, err := engine.Acquire(wait)
+	switch {
+	case err == nil:
+		if s.slot != nil {
+			s.slot.holding.Add(1)
+		}
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
+	case bounded && wait.Err() != nil:
+		return nil, fmt.Errorf("no connection came free within %v, and this unit, or one that waits for it, "+
+			"already holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
+			holdingTimeout, wait.Err())
+	default:
+		return nil, fmt.Errorf("taking a connection: %w", err)
+	}
+}
+
+// check asks the connection what an error did to the transaction.
+func (s *session) check(ctx context.Context, conn driver.Conn, err error) driver.Fate {
+	if errors.Is(err, driver.ErrNotSent) {
+		return driver.Intact
+	}
+	ctx, cancel := endContext(ctx, s.opts.endTimeout)
+	defer cancel()
+	return conn.Check(ctx, err)
+}
+
+// Exit implements [driver.Session].
+func (s *session) Exit(ctx context.Context, err error) error {
+	if err == nil {
+		s.succeeded()
+		return s.leave(nil)
+	}
+	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+	}
+	before := s.brokenError()
+	s.failed(s.check(ctx, s.conn, err), err)
+	if before != nil {
+		err = fmt.Errorf("%w; then: %w", before, err)
+	}
+	return s.leave(err)
+}
+
+// succeeded notes that the server took a statement: then it has not aborted
+// the transaction, or the statement went back to a savepoint.
+func (s *session) succeeded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lift()
+}
+
+func (s *session) lift() {
+	if s.fate == driver.Aborted {
+		s.broken, s.fate = nil, driver.Intact
+	}
+}
+
+// failed notes what a statement's failure did.
+func (s *session) failed(fate driver.Fate, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fate == driver.Intact {
+		return
+	}
+	if s.broken == nil {
+		s.broken = err
+	}
+	s.fate = min(s.fate, fate)
+}
+
+// doom lets nothing but a rollback through, though the server would.
+func (s *session) doom(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil || s.fate == driver.Aborted {
+		s.broken = joined(err, s.broken)
+	}
+	if s.fate == driver.Aborted {
+		s.fate = driver.Intact // the rollback is ours to send, and nothing lifts it
+	}
+}
+
+// leave makes a running session idle and passes err on. It is the last act of
+// a statement, and so the place where an abandoned session is undone.
+func (s *session) leave(err error) error {
+	s.mu.Lock()
+	abandoned := s.abandoned
+	if !abandoned {
+		s.phase = idle
+	}
+	s.mu.Unlock()
+	if abandoned || s.slot == nil {
+		return joined(err, s.end(context.Background(), false).Err)
+	}
+	return err
+}
+
+// Hold implements [driver.Session].
+func (s *session) Hold(rows io.Closer) {
+	s.mu.Lock()
+	s.lift()
+	abandoned := s.abandoned
+	if !abandoned {
+		s.rows, s.phase = rows, reading
+	}
+	s.mu.Unlock()
+	if abandoned {
+		// The scope is over: nobody is left to read, and what Close reports
+		// is undone with the rest.
+		_ = joined(rows.Close(), s.leave(nil))
+	}
+}
+
+// Resume implements [driver.Session].
+func (s *session) Resume() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.overError(); err != nil {
+		return err
+	}
+	if s.phase != reading {
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
+	s.phase, s.rows = running, nil
+	return nil
+}
+
+// busy reports whether a statement runs or its rows are open.
+func (s *session) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == running || s.phase == reading
+}
+
+// seize takes the session away from its users, closing rows left open. It
+// reports false where a statement is running; with abandon that statement is
+// told to undo the session when it returns.
+func (s *session) seize(ctx context.Context, abandon bool) bool {
+	s.mu.Lock()
+	rows, busy := s.rows, s.phase == running
+	switch s.phase {
+	case running:
+		s.abandoned = s.abandoned || abandon
+	case idle, reading:
+		s.phase, s.rows = running, nil
+	}
+	s.mu.Unlock()
+	if busy || rows == nil {
+		return !busy
+	}
+	if err := rows.Close(); err != nil {
+		// Even where the server goes on: what the rows did is not certain.
+		s.failed(s.check(ctx, s.conn, err), err)
+		s.doom(fmt.Errorf("closing rows left open: %w", err))
+	}
+	return true
+}
+
+// obstacle tells why a seized session must not be committed.
+func (s *session) obstacle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.broken != nil:
+		return s.rolledBack()
+	case len(s.blocks) > 0:
+		return fmt.Errorf("dbscope: %s: %w: a nested transaction was neither committed nor rolled back: %w",
+			s.db.name, ErrRolledBack, ErrOpenTransaction)
+	}
+	return nil
+}
+
+// endEarly ends the transaction while the scope goes on. Where the call is
+// refused, all stays as it was.
+func (s *session) endEarly(ctx context.Context, commit bool) error {
+	s.mu.Lock()
+	nested := len(s.blocks) > 0 && s.phase != over
+	s.mu.Unlock()
+	if nested {
+		return fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
+	}
+	if !s.seize(ctx, false) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err := s.overError(); err != nil {
+			return err
+		}
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
+	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
+	commit = commit && !marked
+	o := s.settle(ctx, commit && s.obstacle() == nil)
+	switch {
+	case marked:
+		return joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
+	case commit && o.failed():
+		return &CommitError{Outcomes: []Outcome{o}}
+	}
+	return o.Err
+}
+
+// settle ends a session that is seized, or abandoned, and says why it was not
+// to be committed. An outcome without a DB name means
+// that there was nothing to commit.
+func (s *session) settle(ctx context.Context, commit bool) Outcome {
+	s.mu.Lock()
+	abandoned := s.abandoned
+	s.mu.Unlock()
+	var o Outcome
+	if abandoned {
+		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, ErrSessionBusy)}
+	} else {
+		why := s.obstacle()
+		o = s.end(ctx, commit)
+		if why != nil {
+			o.DB, o.State, o.Err = s.db.name, driver.RolledBack, joined(why, o.Err)
+		}
+	}
+	if s.slot != nil {
+		s.slot.current.CompareAndSwap(s, nil)
+	}
+	return o
+}
+
+// end commits or undoes the transaction of a session that the caller has to
+// itself, and gives the connection on.
+func (s *session) end(ctx context.Context, commit bool) Outcome {
+	s.mu.Lock()
+	conn, begun, fate, ended := s.conn, s.begun && s.slot != nil, s.fate, s.ended
+	if s.phase == over {
+		s.mu.Unlock()
+		return Outcome{}
+	}
+	s.mu.Unlock()
+	var o Outcome
+	reuse := fate != driver.Lost
+	if begun {
+		ctx, cancel := endContext(ctx, s.opts.endTimeout)
+		defer cancel()
+		o.DB = s.db.name
+		if commit {
+			o.State, o.Err = s.commitConn(ctx, conn)
+			reuse = o.State != driver.Unknown
+		} else {
+			o.State, o.Err = driver.RolledBack, s.rollbackConn(ctx, conn, fate)
+			reuse = reuse && o.Err == nil
+		}
+	}
+	s.mu.Lock()
+	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
+	s.mu.Unlock()
+	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
+		s.release(conn, reuse)
+	}
+	if ended != nil {
+		ended()
+	}
+	return o
+}
+
+func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outcome, error) {
+	state, err := conn.Commit(ctx)
+	switch state {
+	case driver.Committed:
+		return state, nil
+	case driver.RolledBack:
+		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, err)
+	default:
+		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrCommitUnknown, err)
+	}
+}
+
+func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {
+	if fate <= driver.Undone {
+		return nil // there is nothing left to undo
+	}
+	if err := conn.Rollback(ctx); err != nil {
+		return fmt.Errorf("dbscope: %s: ROLLBACK failed, the connection was closed instead: %w", s.db.name, err)
+	}
+	return nil
+}
+
+func (s *session) release(conn driver.Conn, reuse bool) {
+	if s.slot != nil {
+		s.slot.release(conn, reuse)
+		return
+	}
+	conn.Release(reuse)
+}
