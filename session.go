@@ -386,18 +386,16 @@ func (s *session) obstacle() error {
 // refused, all stays as it was.
 func (s *session) endEarly(ctx context.Context, commit bool) error {
 	s.mu.Lock()
-	nested := len(s.blocks) > 0 && s.phase != over
-	s.mu.Unlock()
-	if nested {
-		return fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
+	err := s.overError()
+	if err == nil && len(s.blocks) > 0 {
+		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
 	}
-	if !s.seize(ctx, false) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err := s.overError(); err != nil {
-			return err
-		}
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	s.mu.Unlock()
+	if err == nil && !s.seize(ctx, false) {
+		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
+	if err != nil {
+		return err
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	commit = commit && !marked

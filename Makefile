@@ -1,0 +1,34 @@
+# make check, make test and make bench are what a change is judged by.
+MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
+BIN     := $(CURDIR)/.bin
+ROOT    := github.com/dbscope/dbscope
+
+.PHONY: check test test-long bench clean
+
+# Each module by itself, as its users see it: without go.work.
+check: export GOWORK = off
+check: $(BIN)/golangci-lint
+	@out=$$($(BIN)/gofumpt -l .); test -z "$$out" || { echo "not gofumpt-ed:"; echo "$$out"; exit 1; }
+	@deps=$$(go list -deps -test -f '{{if not .Standard}}{{.ImportPath}} {{end}}' ./...) || exit 1; \
+		foreign=$$(echo "$$deps" | grep -v '^$(ROOT)[/ ._]'); \
+		test -z "$$foreign" || { echo "the root module imports more than the standard library:"; echo "$$foreign"; exit 1; }
+	@set -e; for dir in $(MODULES); do cd $$dir; \
+		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
+		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run; done
+
+test:
+	go test -race -shuffle=on work
+
+test-long:
+	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
+
+bench:
+	cd bench && go test -bench . -benchmem -run '^$$' ./...
+
+# Linters are built once, from the versions in tools/go.mod.
+$(BIN)/golangci-lint: tools/go.mod tools/go.sum
+	cd tools && GOWORK=off go build -o $(BIN)/ tool
+	@touch $@
+
+clean:
+	rm -rf $(BIN)

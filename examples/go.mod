@@ -1,0 +1,7 @@
+module github.com/dbscope/dbscope/examples
+
+go 1.25
+
+require github.com/dbscope/dbscope v0.0.0
+
+replace github.com/dbscope/dbscope => ../

@@ -1,0 +1,128 @@
+package httpscope
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/dbscope/dbscope"
+)
+
+// begin decides the scope before the handler is done, and sends what is held.
+// After an error nothing but the failure page reaches the client.
+func (w *writer) begin(why string) error {
+	if !w.scope.ReadOnly() {
+		if w.scope.Busy() {
+			err := fmt.Errorf("httpscope: the response %s while rows are open in a scope that may write, "+
+				"and the commit would close them: close the rows first, raise HoldLimit, or use a read-only scope: %w",
+				why, dbscope.ErrSessionBusy)
+			w.report(err) // a handler may overlook it, and Flush cannot return it
+			return w.fail(err)
+		}
+		if err := w.decide(); err != nil {
+			_ = w.fail(fmt.Errorf("httpscope: the response was replaced by the failure page: %w", err))
+			w.sendFailure()
+			return w.closed()
+		}
+	}
+	h := w.take(passing)
+	if h == nil { // begun meanwhile, by a hook of the commit
+		return w.closed()
+	}
+	defer h.put()
+	if w.status == 0 { // hijacked before any of it
+		return nil
+	}
+	return h.send(w.outer, w.status)
+}
+
+// finish is the end of a handler that returned.
+func (w *writer) finish() {
+	p := w.now()
+	var err error
+	if p == failed {
+		w.report(w.scope.Rollback(w.request.Context()))
+	} else {
+		err = w.decide()
+	}
+	// The client may be slow: give the connections back before it reads.
+	w.report(w.scope.Release(w.request.Context()))
+	if p == failed || p == holding && err != nil {
+		w.sendFailure()
+	} else if h := w.take(ended); h != nil {
+		defer h.put()
+		if w.status != 0 {
+			_ = h.send(w.outer, w.status) // a client that is gone is not the handler's to know
+		}
+	}
+	w.enter(ended)
+}
+
+// abandon is the end of a handler that did not return, and does nothing after
+// finish.
+func (w *writer) abandon() {
+	if w.now() == ended {
+		return
+	}
+	if h := w.take(ended); h != nil {
+		h.before.restore(w.outer.Header())
+		h.put()
+	}
+	w.report(w.scope.Release(w.request.Context()))
+}
+
+// decide commits the scope or rolls it back, by the status. It reports every
+// error, and returns only that of a commit that was to be.
+func (w *writer) decide() error {
+	ctx, status := w.request.Context(), w.status
+	if status == 0 {
+		status = http.StatusOK
+		if w.hijacking {
+			status = http.StatusSwitchingProtocols
+		}
+	}
+	if !w.opts.commitWhen(w.request, status) {
+		w.report(w.scope.Rollback(ctx))
+		return nil
+	}
+	err := w.scope.Commit(ctx)
+	var several interface{ Unwrap() []error }
+	if errors.Is(err, dbscope.ErrRollbackOnly) {
+		if errors.As(err, &several) { // the rollback failed
+			w.report(err)
+		}
+		return nil
+	}
+	w.report(err)
+	return err
+}
+
+// fail makes every further use of the writer answer with the error.
+func (w *writer) fail(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.phase, w.err = failed, err
+	return err
+}
+
+// sendFailure replaces what is held by the failure page, once.
+func (w *writer) sendFailure() {
+	h := w.take(failed)
+	if h == nil {
+		return
+	}
+	h.before.restore(w.outer.Header())
+	h.put()
+	w.opts.failure.ServeHTTP(w.outer, w.request)
+}
+
+// report passes an error on that the handler does not get.
+func (w *writer) report(err error) {
+	if err == nil {
+		return
+	}
+	if p := w.now(); p == passing || p == hijacked {
+		err = fmt.Errorf("httpscope: after the response had begun: %w", err)
+	}
+	w.opts.onError(w.request, err)
+}

@@ -1,0 +1,72 @@
+// Package httpscope gives every request of a net/http server its own unit of
+// work: everything that the handler, and what it calls with the request's
+// context, does with a [dbscope.DB] is one transaction, committed before the
+// client sees the answer.
+//
+//	http.ListenAndServe(addr, httpscope.Middleware()(mux))
+//
+// The response is held until the handler returns. Then the status decides:
+// under 400 the scope is committed, else rolled back; see [CommitWhen]. Then
+// the response is sent. When the commit fails, the client gets a plain 500
+// with nothing of the held response; see [FailurePage]. A panic, or
+// [runtime.Goexit], undoes the work and drops the held response; the panic goes
+// on to the middlewares outside with its stack whole.
+//
+// A handler that flushes, hijacks or passes the [HoldLimit] decides at that
+// moment: the scope is committed, or rolled back, by the status, and then the
+// bytes go out. What the handler does with a database later is a new
+// transaction, ended in the same way when it returns. Rows would not survive
+// that commit; so if some are open at that moment, Write and FlushError
+// return an error that says what to do, nothing is sent, and unless the
+// handler panics the client gets the failure page. A scope begun with
+// [dbscope.ReadOnly] streams freely: nothing is committed under open rows.
+//
+// The cancellation of the request does not decide anything. A handler that
+// returns normally with a status under 400 has said that its work is done, and
+// is committed also when the client is gone by then or [http.TimeoutHandler]
+// has given up; one that noticed answers with an error status, or returns
+// after [dbscope.MarkRollback], and is undone.
+//
+// After [dbscope.MarkRollback] the scope is rolled back and the handler's
+// response sent as it is. A request whose context has a scope already is
+// passed on untouched: that scope stays in charge.
+package httpscope
+
+import (
+	"net/http"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Middleware returns a middleware that runs each request in a scope of its
+// own. It is safe for concurrent use and may wrap several handlers.
+//
+// Place middlewares that recover from panics, compress or log outside it, and
+// those that should see what is still in doubt inside.
+func Middleware(opts ...Option) func(http.Handler) http.Handler {
+	o := newOptions(opts)
+	return func(next http.Handler) http.Handler { return &handler{next, o} }
+}
+
+type handler struct {
+	next http.Handler
+	opts *options
+}
+
+// ServeHTTP begins the scope, calls the handler and ends the scope.
+func (h *handler) ServeHTTP(outer http.ResponseWriter, r *http.Request) {
+	_, scoped := dbscope.FromContext(r.Context())
+	if scoped || h.opts.unscoped != nil && h.opts.unscoped(r) {
+		h.next.ServeHTTP(outer, r)
+		return
+	}
+	ctx, scope := dbscope.Begin(r.Context(), h.opts.scopeOptions(r)...)
+	inner := r.WithContext(ctx)
+	w := newWriter(outer, inner, scope, h.opts)
+	defer w.abandon() // does something only when the handler does not return
+	h.next.ServeHTTP(w, inner)
+	// The server and the middlewares outside look at the request they passed
+	// in: the one removes the files of a form, the others log the pattern.
+	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
+	w.finish()
+}

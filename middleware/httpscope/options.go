@@ -1,0 +1,111 @@
+package httpscope
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Option changes a [Middleware].
+type Option func(*options)
+
+type options struct {
+	commitWhen func(*http.Request, int) bool
+	unscoped   func(*http.Request) bool
+	onError    func(*http.Request, error)
+	failure    http.Handler
+	limit      int
+	readSafe   bool
+	scope      []dbscope.Option
+	readOnly   []dbscope.Option // scope and dbscope.ReadOnly
+}
+
+// defaultHoldLimit is what a response may hold where [HoldLimit] is not given.
+const defaultHoldLimit = 64 << 10
+
+func newOptions(opts []Option) *options {
+	o := &options{
+		commitWhen: func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
+		onError:    logError,
+		failure:    http.HandlerFunc(plainFailure),
+		limit:      defaultHoldLimit,
+	}
+	for _, set := range opts {
+		set(o)
+	}
+	o.readOnly = append(append(o.readOnly, o.scope...), dbscope.ReadOnly())
+	return o
+}
+
+// CommitWhen decides whether the scope is committed, by the request as the
+// handler saw it and the status of the response: 200 where the handler set
+// none, 101 where it hijacked the connection without one. It is asked once
+// more at the end when the response began before. The default is a status
+// under 400.
+func CommitWhen(commit func(r *http.Request, status int) bool) Option {
+	return func(o *options) { o.commitWhen = commit }
+}
+
+// ReadOnlySafeMethods gives requests with a safe method (GET, HEAD, OPTIONS,
+// TRACE: RFC 9110, section 9.2.1) a read-only scope, in which rows can be
+// streamed past the [HoldLimit]. The default is a scope that may write.
+func ReadOnlySafeMethods() Option {
+	return func(o *options) { o.readSafe = true }
+}
+
+// Unscoped passes the requests it answers true for to the handler without a
+// scope and without holding the response, such as those for static files. The
+// default is that every request has a scope.
+func Unscoped(unscoped func(r *http.Request) bool) Option {
+	return func(o *options) { o.unscoped = unscoped }
+}
+
+// OnError is told of every error that the handler does not get: a failed
+// commit and what kept a response from being sent, which the client sees as
+// the failure page; a failed rollback; and whatever fails after the response
+// has begun. The request is the one the handler saw; its scope is over or about
+// to be, so use [dbscope.Run] for database work. The default is
+// [slog.ErrorContext].
+func OnError(report func(r *http.Request, err error)) Option {
+	return func(o *options) { o.onError = report }
+}
+
+// FailurePage is sent instead of the handler's response when the commit failed.
+// It finds the response headers as they were before the handler, and must not
+// use a database. The default is a plain 500 "Internal Server Error".
+func FailurePage(page http.Handler) Option {
+	return func(o *options) { o.failure = page }
+}
+
+// HoldLimit sets how many bytes of a response's body are held, in memory; what
+// passes it is decided upon at that moment. With 0 the first byte decides. The
+// default is 64 KiB.
+func HoldLimit(bytes int) Option {
+	return func(o *options) { o.limit = max(bytes, 0) }
+}
+
+// ScopeOptions are those of every request's scope. The default is none. With
+// several of these options, all count.
+func ScopeOptions(opts ...dbscope.Option) Option {
+	return func(o *options) { o.scope = append(o.scope, opts...) }
+}
+
+func (o *options) scopeOptions(r *http.Request) []dbscope.Option {
+	if o.readSafe {
+		switch r.Method {
+		case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+			return o.readOnly
+		}
+	}
+	return o.scope
+}
+
+func logError(r *http.Request, err error) {
+	slog.ErrorContext(r.Context(), "the request's unit of work did not end as it should",
+		"error", err, "method", r.Method, "path", r.URL.Path)
+}
+
+func plainFailure(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+}
