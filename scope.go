@@ -2,7 +2,6 @@ package dbscope
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -150,13 +149,13 @@ func (s *Scope) finish(ctx context.Context, commit, last bool) error {
 	var outcomes []Outcome
 	var errs error
 	for ss := range s.sessions() {
-		o := ss.settle(ctx, ok)
+		o := ss.settle(ctx, commit, ok)
 		if o.failed() {
 			ok = false
 		}
 		if commit && o.DB != "" {
 			outcomes = append(outcomes, o)
-		} else if !errors.Is(o.Err, ErrRolledBack) { // which is what was asked for
+		} else {
 			errs = joined(errs, o.Err)
 		}
 	}

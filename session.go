@@ -399,7 +399,7 @@ func (s *session) endEarly(ctx context.Context, commit bool) error {
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	commit = commit && !marked
-	o := s.settle(ctx, commit && s.obstacle() == nil)
+	o := s.settle(ctx, commit, commit && s.obstacle() == nil)
 	switch {
 	case marked:
 		return joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
@@ -409,22 +409,23 @@ func (s *session) endEarly(ctx context.Context, commit bool) error {
 	return o.Err
 }
 
-// settle ends a session that is seized, or abandoned, and says why it was not
-// to be committed. An outcome without a DB name means
-// that there was nothing to commit.
-func (s *session) settle(ctx context.Context, commit bool) Outcome {
+// settle ends a session that is seized, or abandoned, and where a commit was
+// wanted says why it was not to be. An outcome without a DB name means that
+// there was nothing to commit.
+func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 	s.mu.Lock()
 	abandoned := s.abandoned
 	s.mu.Unlock()
+	var why error
 	var o Outcome
 	if abandoned {
-		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, ErrSessionBusy)}
+		why = fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
 	} else {
-		why := s.obstacle()
+		why = s.obstacle()
 		o = s.end(ctx, commit)
-		if why != nil {
-			o.DB, o.State, o.Err = s.db.name, driver.RolledBack, joined(why, o.Err)
-		}
+	}
+	if wanted && why != nil {
+		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: joined(why, o.Err)}
 	}
 	if s.slot != nil {
 		s.slot.current.CompareAndSwap(s, nil)

@@ -288,6 +288,16 @@ func Exec(ctx context.Context, db *dbscope.DB[*Tx], row string) error {
 	return (&Tx{s}).Exec(ctx, row)
 }
 
+// Begin nests a transaction in the session of ctx's scope, or begins one where
+// there is none and the DB allows that.
+func Begin(ctx context.Context, db *dbscope.DB[*Tx]) (*Tx, error) {
+	s, err := dbscope.Gate(db).Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return (&Tx{s}).Begin(ctx)
+}
+
 // Tx is the fake's native handle.
 type Tx struct{ s driver.Session }
 

@@ -1,0 +1,59 @@
+package dbscope_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/drivertest"
+)
+
+var errStop = errors.New("stop")
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("unexpected error: %v", err)
+	}
+}
+
+func is(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want one that is %q", err, target)
+	}
+}
+
+func equal(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s:\n got %s\nwant %s", what, strings.Join(got, ", "), strings.Join(want, ", "))
+	}
+}
+
+// idleConns fails the test at its end where connections are still in use.
+func idleConns(t *testing.T, fakes ...*drivertest.Fake) {
+	t.Cleanup(func() {
+		for _, f := range fakes {
+			if n := f.Open(); n != 0 {
+				t.Errorf("%d connections are still out of the pool", n)
+			}
+		}
+	})
+}
+
+func newFake(t *testing.T, opts ...dbscope.DBOption) (*drivertest.Fake, *dbscope.DB[*drivertest.Tx]) {
+	f := drivertest.NewFake()
+	idleConns(t, f)
+	return f, f.DB(opts...)
+}
+
+func exec(ctx context.Context, t *testing.T, db *dbscope.DB[*drivertest.Tx], rows ...string) {
+	t.Helper()
+	for _, row := range rows {
+		ok(t, drivertest.Exec(ctx, db, row))
+	}
+}
