@@ -98,11 +98,11 @@ func (c *conn) begin(ctx context.Context, opts sql.TxOptions) (sqldriver.Tx, err
 }
 
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
-	err := c.endTx(ctx, sqldriver.Tx.Commit)
+	err := hide(c.endTx(ctx, sqldriver.Tx.Commit))
 	if err == nil {
 		return driver.Committed, nil
 	}
-	return c.dialect.afterCommit(ctx, c, err), hide(err)
+	return c.dialect.afterCommit(ctx, c, err), err
 }
 
 func (c *conn) Rollback(ctx context.Context) error {
@@ -183,10 +183,9 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 }
 
 func (c *conn) Release(reuse bool) {
-	if reuse {
-		for s := range c.stmts {
-			reuse = c.forget(s) == nil && reuse
-		}
+	for s := range c.stmts {
+		// SQLite keeps a closed connection, and its locks, while it has any.
+		reuse = c.forget(s) == nil && reuse
 	}
 	if c.cancel != nil {
 		c.cancel(nil)

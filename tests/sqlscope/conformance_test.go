@@ -1,0 +1,51 @@
+package sqlscope_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+
+	"github.com/dbscope/dbscope/driver/drivertest"
+)
+
+func TestTheAdapterPassesTheSuite(t *testing.T) {
+	for name, d := range databases {
+		t.Run(name, func(t *testing.T) {
+			drivertest.Run(t, drivertest.Harness[*sql.Tx]{
+				Open: func(t *testing.T) drivertest.Database[*sql.Tx] {
+					o := open(t, d)
+					return drivertest.Database[*sql.Tx]{
+						DB:     o.DB.DB,
+						Stored: func() []int { return o.stored(t) },
+						InUse:  func() int { return o.inUse(t) },
+						Dialed: func() int { return int(o.dialed.Load()) },
+					}
+				},
+				Insert:  func(ctx context.Context, tx *sql.Tx, id int) error { return insert(ctx, tx, id) },
+				Refused: refused,
+				Query: func(ctx context.Context, tx *sql.Tx) (next, closeRows func() error, err error) {
+					rows, err := tx.QueryContext(ctx, "SELECT id FROM t")
+					if err != nil {
+						return nil, nil, err
+					}
+					return func() error {
+						if !rows.Next() && rows.Err() == nil {
+							return errors.New("no more rows")
+						}
+						return rows.Err()
+					}, rows.Close, rows.Err()
+				},
+				Commit:        func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
+				Rollback:      func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() },
+				RefusalAborts: d.postgres,
+				ReadOnly:      d.postgres,
+			})
+		})
+	}
+}
+
+func refused(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO nowhere VALUES (1)")
+	return err
+}

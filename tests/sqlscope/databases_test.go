@@ -1,0 +1,142 @@
+package sqlscope_test
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	"go.uber.org/goleak"
+	_ "modernc.org/sqlite"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+
+// database is one that the tests run on.
+type database struct {
+	driver   string
+	postgres bool
+	dsn      func(t *testing.T) string
+}
+
+var databases = map[string]database{
+	"SQLite": {driver: "sqlite", dsn: func(t *testing.T) string {
+		return "file:" + filepath.Join(t.TempDir(), "test.db") +
+			"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_txlock=immediate"
+	}},
+	"PostgreSQL by pgx": {driver: "pgx", postgres: true, dsn: func(t *testing.T) string {
+		return pgtest.Shared(t).CreateDatabase(t)
+	}},
+	"PostgreSQL by pq": {driver: "postgres", postgres: true, dsn: func(t *testing.T) string {
+		return pgtest.Shared(t).CreateDatabase(t)
+	}},
+}
+
+// onEach runs a test on each database, over a table t(id).
+func onEach(t *testing.T, test func(t *testing.T, d *opened), opts ...dbscope.DBOption) {
+	for name, d := range databases {
+		t.Run(name, func(t *testing.T) { test(t, open(t, d, opts...)) })
+	}
+}
+
+// opened is a DB on a pool that counts, and a client of its own.
+type opened struct {
+	database
+	*sqlscope.DB
+	dialed *atomic.Int64
+	other  *sql.DB
+}
+
+func open(t *testing.T, d database, opts ...dbscope.DBOption) *opened {
+	dsn := d.dsn(t)
+	other, err := sql.Open(d.driver, dsn)
+	ok(t, err)
+	_, err = other.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
+	ok(t, err)
+	o := &opened{database: d, dialed: &atomic.Int64{}, other: other}
+	o.DB = sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+		return sql.OpenDB(counting{dsn, other.Driver(), o.dialed}), nil
+	}, append([]dbscope.DBOption{dbscope.Name("test")}, opts...)...)
+	t.Cleanup(func() {
+		ok(t, o.Close())
+		ok(t, other.Close())
+	})
+	return o
+}
+
+func (o *opened) inUse(t *testing.T) int {
+	t.Helper()
+	return o.pool(t).Stats().InUse
+}
+
+func (o *opened) pool(t *testing.T) *sql.DB {
+	t.Helper()
+	pool, err := o.Engine(t.Context())
+	ok(t, err)
+	return pool
+}
+
+// stored returns the ids that another client sees.
+func (o *opened) stored(t *testing.T) []int {
+	t.Helper()
+	rows, err := o.other.Query("SELECT id FROM t ORDER BY id")
+	ok(t, err)
+	return scan(t, rows)
+}
+
+func scan(t *testing.T, rows *sql.Rows) []int {
+	t.Helper()
+	var ids []int
+	for rows.Next() {
+		var id int
+		ok(t, rows.Scan(&id))
+		ids = append(ids, id)
+	}
+	ok(t, rows.Err())
+	return ids
+}
+
+func insert(ctx context.Context, to interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, id int,
+) error {
+	_, err := to.ExecContext(ctx, "INSERT INTO t (id) VALUES ($1)", id)
+	return err
+}
+
+// counting is a connector that counts the connections it makes.
+type counting struct {
+	dsn    string
+	driver sqldriver.Driver
+	n      *atomic.Int64
+}
+
+func (c counting) Connect(context.Context) (sqldriver.Conn, error) {
+	c.n.Add(1)
+	return c.driver.Open(c.dsn)
+}
+
+func (c counting) Driver() sqldriver.Driver { return c.driver }
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("unexpected error: %v", err)
+	}
+}
+
+func is(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want one that is %q", err, target)
+	}
+}
