@@ -12,10 +12,72 @@ import (
 // block is a transaction nested in a session's: a savepoint, or, where it has
 // no mark, a part of the transaction that contains it. Blocks end in reverse
 // order of their beginning.
+//
+// A block whose context has ended will be undone: database/sql does that from
+// a goroutine of its own, at some later time. So that nothing slips into the
+// block meanwhile, the session undoes it before it does anything else.
 type block struct {
 	*session
+	ctx  context.Context
 	mark string // the savepoint's name
 	over bool
+}
+
+// admitBlock says whether a statement of b may run now; nil is the whole
+// session, whose statements are part of the innermost block. The caller holds
+// mu.
+func (s *session) admitBlock(b *block) error {
+	switch {
+	case b == nil:
+		return nil
+	case b.over:
+		return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", s.db.name, sql.ErrTxDone)
+	case b != s.blocks[len(s.blocks)-1]:
+		return fmt.Errorf("dbscope: %s: a transaction nested in this one is still open: %w", s.db.name, ErrSessionBusy)
+	}
+	return nil
+}
+
+// expired returns the outermost block whose context has ended. The caller
+// holds mu.
+func (s *session) expired() *block {
+	for _, b := range s.blocks {
+		if b.ctx.Err() != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// undoExpired undoes the blocks whose contexts have ended. The caller has the
+// session to itself.
+func (s *session) undoExpired(ctx context.Context) {
+	s.mu.Lock()
+	b := s.expired()
+	s.mu.Unlock()
+	if b == nil {
+		return
+	}
+	ctx, cancel := endContext(ctx, s.opts.endTimeout)
+	defer cancel()
+	_ = b.undo(ctx) // a failure breaks the session, and so is told
+	b.pop()
+}
+
+// enterAfterExpired admits a statement of a running session once blocks that
+// have expired are out of its way.
+func (s *session) enterAfterExpired(ctx context.Context, b *block) error {
+	s.undoExpired(ctx)
+	err := s.brokenError()
+	if err == nil {
+		s.mu.Lock()
+		err = s.admitBlock(b)
+		s.mu.Unlock()
+	}
+	if err != nil {
+		return s.leave(err)
+	}
+	return nil
 }
 
 // Begin implements [driver.Session].
@@ -53,7 +115,7 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savep
 	if err != nil {
 		return nil, err
 	}
-	b := &block{session: s}
+	b := &block{session: s, ctx: ctx}
 	if savepoint {
 		s.marks++ // running: nobody else is here
 		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
@@ -129,26 +191,26 @@ func (b *block) Commit(ctx context.Context) error {
 
 // Rollback implements [driver.Session]: the block's work is undone, that of
 // blocks left open in it too.
-func (b *block) Rollback(ctx context.Context) error {
-	return b.endBlock(ctx, func(ctx context.Context) error {
-		if b.mark == "" {
-			b.doom(errors.New("a transaction that joined it was rolled back"))
-			return nil
-		}
-		if b.gone() {
-			return nil // the server has undone more than that
-		}
-		if err := b.conn.RollbackTo(ctx, b.mark); err != nil {
-			b.failed(driver.Lost, err)
-			return b.brokenError()
-		}
-		b.succeeded()
+func (b *block) Rollback(ctx context.Context) error { return b.endBlock(ctx, b.undo) }
+
+// undo undoes the block's work, by itself where it is a savepoint.
+func (b *block) undo(ctx context.Context) error {
+	if b.mark == "" {
+		b.doom(errors.New("a transaction that joined it was rolled back"))
 		return nil
-	})
+	}
+	if b.gone() {
+		return nil // the server has undone more than that
+	}
+	if err := b.conn.RollbackTo(ctx, b.mark); err != nil {
+		b.failed(driver.Lost, err)
+		return b.brokenError()
+	}
+	b.succeeded()
+	return nil
 }
 
-// endBlock runs end alone with the session, and takes the block, and what is
-// left open in it, off the stack.
+// endBlock runs end alone with the session, and takes the block off the stack.
 func (b *block) endBlock(ctx context.Context, end func(context.Context) error) error {
 	b.mu.Lock()
 	err := b.overError()
@@ -161,20 +223,30 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	}
 	if !b.seize(ctx, false) {
 		err := fmt.Errorf("dbscope: %s: ending a nested transaction: %w", b.db.name, ErrSessionBusy)
-		b.doom(err) // its work is neither wanted nor undone
+		if b.ctx.Err() == nil {
+			b.doom(err) // its work is neither wanted nor undone
+		}
 		return err
+	}
+	if b.over { // seize found it expired
+		return b.leave(fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, interrupted(b.ctx)))
 	}
 	ctx, cancel := endContext(ctx, b.opts.endTimeout)
 	defer cancel()
 	err = end(ctx)
+	b.pop()
+	return b.leave(err)
+}
+
+// pop takes the block, and what is left open in it, off the stack.
+func (b *block) pop() {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for !b.over && len(b.blocks) > 0 {
 		last := len(b.blocks) - 1
 		b.blocks[last].over = true
 		b.blocks = b.blocks[:last]
 	}
-	b.mu.Unlock()
-	return b.leave(err)
 }
 
 // gone reports whether the transaction no longer exists on the server.

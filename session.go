@@ -93,12 +93,19 @@ func (s *session) Enter(ctx context.Context) (driver.Conn, error) { return s.ent
 
 func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	s.mu.Lock()
-	err := s.admit(ctx, b)
+	err := s.admit(ctx)
+	expired := s.expired() != nil
+	if err == nil && !expired {
+		err = s.admitBlock(b)
+	}
 	if err == nil {
 		s.phase = running
 	}
 	conn, begun := s.conn, s.begun
 	s.mu.Unlock()
+	if err == nil && expired {
+		err = s.enterAfterExpired(ctx, b)
+	}
 	if err != nil || begun {
 		return conn, err
 	}
@@ -106,7 +113,7 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 }
 
 // admit says whether a statement may run now. The caller holds mu.
-func (s *session) admit(ctx context.Context, b *block) error {
+func (s *session) admit(ctx context.Context) error {
 	if err := s.overError(); err != nil {
 		return err
 	}
@@ -117,12 +124,6 @@ func (s *session) admit(ctx context.Context, b *block) error {
 		return s.rolledBack()
 	case ctx.Err() != nil:
 		return fmt.Errorf("dbscope: %s: %w", s.db.name, interrupted(ctx))
-	case b == nil:
-		return nil
-	case b.over:
-		return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", s.db.name, sql.ErrTxDone)
-	case b != s.blocks[len(s.blocks)-1]:
-		return fmt.Errorf("dbscope: %s: a transaction nested in this one is still open: %w", s.db.name, ErrSessionBusy)
 	}
 	return nil
 }
@@ -357,14 +358,17 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 		s.phase, s.rows = running, nil
 	}
 	s.mu.Unlock()
-	if busy || rows == nil {
-		return !busy
+	if busy {
+		return false
 	}
-	if err := rows.Close(); err != nil {
-		// Even where the server goes on: what the rows did is not certain.
-		s.failed(s.check(ctx, s.conn, err), err)
-		s.doom(fmt.Errorf("closing rows left open: %w", err))
+	if rows != nil {
+		if err := rows.Close(); err != nil {
+			// Even where the server goes on: what the rows did is not certain.
+			s.failed(s.check(ctx, s.conn, err), err)
+			s.doom(fmt.Errorf("closing rows left open: %w", err))
+		}
 	}
+	s.undoExpired(ctx)
 	return true
 }
 
@@ -387,7 +391,7 @@ func (s *session) obstacle() error {
 func (s *session) endEarly(ctx context.Context, commit bool) error {
 	s.mu.Lock()
 	err := s.overError()
-	if err == nil && len(s.blocks) > 0 {
+	if err == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
 	}
 	s.mu.Unlock()

@@ -135,7 +135,9 @@ type Session interface {
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
 	// Begin nests a block: a savepoint; without a scope, a transaction.
-	// Options that the open transaction does not have are an error.
+	// Options that the open transaction does not have are an error. A block is
+	// undone when its ctx ends, which is the rule of database/sql; an adapter
+	// whose library has another passes a context that does not end.
 	Begin(ctx context.Context, opts sql.TxOptions) (Session, error)
 	// Join nests a block that is part of the open transaction: committing it
 	// does nothing, rolling it back dooms the transaction.

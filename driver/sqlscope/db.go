@@ -126,9 +126,10 @@ func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 
 // SQL returns a real [*sql.DB] for any library that wants one: each statement
 // runs in the session of its context's scope. BeginTx is a savepoint there.
-// The pool behind it is the DB's own, so limits set on it limit nothing but
-// concurrent calls through it, and closing it closes only itself; the same
-// options always give the same *sql.DB. Ping asks the pool, scope or not.
+// Its connections are references to sessions: a limit on their number is
+// lifted (limit the pool that Engine returns), and closing it closes only
+// itself. The same options always give the same *sql.DB. Ping asks the pool,
+// scope or not.
 func (db *DB) SQL(opts ...SQLOption) *sql.DB {
 	var o sqlOptions
 	for _, opt := range opts {

@@ -66,8 +66,17 @@ func (sh *shell) session(ctx context.Context) (driver.Session, error) {
 	return sh.pool.gate.Session(ctx)
 }
 
+// lift takes away a limit on open connections: with one, statements that wait
+// for a lock would keep its holder from its next statement.
+func (p *shells) lift() {
+	if p.db.Stats().MaxOpenConnections > 0 {
+		p.db.SetMaxOpenConns(0)
+	}
+}
+
 // enter admits a statement.
 func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
+	sh.pool.lift()
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err

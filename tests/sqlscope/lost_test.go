@@ -63,7 +63,7 @@ var ways = map[string]func(ctx context.Context, d *opened, query string) error{
 			return err
 		}
 		if _, err = tx.ExecContext(ctx, query); err != nil {
-			return err
+			return errors.Join(err, tx.Rollback())
 		}
 		return tx.Commit()
 	},

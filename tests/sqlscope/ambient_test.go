@@ -1,0 +1,462 @@
+package sqlscope_test
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+)
+
+var errStop = errors.New("stop")
+
+func want(t *testing.T, what string, got []int, ids ...int) {
+	t.Helper()
+	if !slices.Equal(got, ids) {
+		t.Fatalf("%s: got %v, want %v", what, got, ids)
+	}
+}
+
+// R17.
+func TestEveryWayToRunAStatementIsInTheOneTransaction(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for _, end := range []error{errStop, nil} {
+			err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+				for i, way := range slices.Sorted(mapKeys(ways)) {
+					ok(t, ways[way](ctx, d, fmt.Sprintf("INSERT INTO t (id) VALUES (%d)", i)))
+				}
+				rows, err := d.SQL(sqlscope.JoinBegin()).QueryContext(ctx, "SELECT id FROM t ORDER BY id")
+				ok(t, err)
+				want(t, "seen inside", scan(t, rows), 0, 1, 2, 3, 4, 5, 6)
+				if n := d.inUse(t); n != 1 {
+					t.Errorf("%d connections are in use", n)
+				}
+				want(t, "seen outside", d.stored(t))
+				return end
+			})
+			is(t, err, end)
+		}
+		want(t, "stored", d.stored(t), 0, 1, 2, 3, 4, 5, 6)
+	})
+}
+
+func mapKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func TestSQLReturnsTheSameDatabaseForTheSameOptions(t *testing.T) {
+	d := sqlscope.Open("sqlite", "file::memory:")
+	if d.SQL() != d.SQL() || d.SQL(sqlscope.JoinBegin()) != d.SQL(sqlscope.JoinBegin()) || d.SQL() == d.SQL(sqlscope.JoinBegin()) {
+		t.Error("it does not")
+	}
+	if d.Sibling("s") != d.Sibling("s") || d.Sibling("") != d || d.Sibling("s").SQL() == d.SQL() {
+		t.Error("siblings do not")
+	}
+	ok(t, d.Close())
+}
+
+func TestStatementsWithoutAScopeAreRefusedAndPingIsNot(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ctx := t.Context()
+		ok(t, d.SQL().PingContext(ctx))
+		ok(t, d.SQL().Ping())
+		for _, run := range ways {
+			is(t, run(ctx, d, storeOne), dbscope.ErrNoScope)
+		}
+		ok(t, dbscope.Run(ctx, func(inner context.Context) error { ctx = inner; return nil }))
+		for _, run := range ways {
+			is(t, run(ctx, d, storeOne), dbscope.ErrScopeEnded)
+		}
+		want(t, "stored", d.stored(t))
+	})
+}
+
+func TestAllowUnscopedSendsThemToThePool(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, way := range slices.Sorted(mapKeys(ways)) {
+			err := ways[way](t.Context(), d, fmt.Sprintf("INSERT INTO t (id) VALUES (%d)", i))
+			if way == "the handle" {
+				is(t, err, dbscope.ErrNoScope)
+				continue
+			}
+			ok(t, err)
+		}
+		want(t, "stored", d.stored(t), 0, 1, 2, 3, 4, 5)
+		tx, err := d.SQL().BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelSerializable})
+		ok(t, err)
+		ok(t, insert(t.Context(), tx, 9))
+		ok(t, tx.Rollback())
+		rows, err := d.QueryContext(t.Context(), "SELECT id FROM t WHERE id > $1 ORDER BY id", 3)
+		ok(t, err)
+		if d.inUse(t) != 1 {
+			t.Error("open rows hold no connection")
+		}
+		want(t, "seen", scan(t, rows), 4, 5)
+		if d.inUse(t) != 0 {
+			t.Error("a connection was kept")
+		}
+		if err := insert(t.Context(), d, 1); err == nil {
+			t.Error("a duplicate was stored")
+		}
+		ok(t, insert(t.Context(), d, 6))
+		if n := d.dialed.Load(); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+	}, dbscope.AllowUnscoped())
+}
+
+func TestAStatementPreparedOutsideAnyScopeWorksInEach(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for _, prepare := range []func(context.Context, string) (*sql.Stmt, error){d.PrepareContext, d.SQL().PrepareContext} {
+			stmt, err := prepare(t.Context(), "INSERT INTO t (id) VALUES ($1)")
+			ok(t, err)
+			list, err := prepare(t.Context(), "SELECT id FROM t WHERE id > $1 ORDER BY id")
+			ok(t, err)
+			_, err = stmt.ExecContext(t.Context(), 1)
+			is(t, err, dbscope.ErrNoScope)
+			for i, end := range []error{nil, errStop, nil} {
+				is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+					for j := range 2 {
+						_, err := stmt.ExecContext(ctx, 10*i+j)
+						ok(t, err)
+					}
+					rows, err := list.QueryContext(ctx, 10*i-1)
+					ok(t, err)
+					want(t, "seen", scan(t, rows), 10*i, 10*i+1)
+					_, err = stmt.ExecContext(ctx, 1, 2)
+					if err == nil {
+						t.Error("the number of arguments was not checked")
+					}
+					if d.postgres {
+						var n int
+						ok(t, d.QueryRowContext(ctx, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'").Scan(&n))
+						if n != 1 {
+							t.Errorf("%d statements are prepared", n)
+						}
+					}
+					return end
+				}), end)
+			}
+			ok(t, stmt.Close())
+			ok(t, list.Close())
+			want(t, "stored", d.stored(t), 0, 1, 20, 21)
+			_, err = d.other.Exec("DELETE FROM t")
+			ok(t, err)
+		}
+	})
+}
+
+func TestStatementsPreparedAndClosedInAScopeDoNotPileUp(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			_, err := d.SQL().PrepareContext(ctx, "SELECT nonsense FROM nowhere")
+			if err == nil {
+				t.Error("a wrong query was prepared")
+			}
+			return d.Rollback(ctx)
+		}))
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			for i := range 20 {
+				stmt, err := d.SQL().PrepareContext(ctx, fmt.Sprintf("INSERT INTO t (id) VALUES (%d)", i))
+				ok(t, err)
+				_, err = stmt.ExecContext(ctx)
+				ok(t, err)
+				ok(t, stmt.Close())
+			}
+			if d.postgres {
+				var n int
+				ok(t, d.QueryRowContext(ctx, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'").Scan(&n))
+				if n > 0 {
+					t.Errorf("%d statements are still prepared", n)
+				}
+			}
+			return nil
+		}))
+	})
+}
+
+func TestAStatementTakenIntoATransactionRunsInIt(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		stmt, err := d.SQL().PrepareContext(t.Context(), "INSERT INTO t (id) VALUES ($1)")
+		ok(t, err)
+		own, err := d.PrepareContext(t.Context(), "INSERT INTO t (id) VALUES ($1)")
+		ok(t, err)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			_, err := stmt.ExecContext(ctx, 1)
+			ok(t, err)
+			tx, err := d.SQL().BeginTx(ctx, nil)
+			ok(t, err)
+			_, err = tx.StmtContext(ctx, stmt).ExecContext(ctx, 2)
+			ok(t, err)
+			ok(t, tx.Rollback())
+			handle, err := d.Session(ctx)
+			ok(t, err)
+			_, err = handle.StmtContext(ctx, own).ExecContext(ctx, 3)
+			return err
+		}))
+		ok(t, errors.Join(stmt.Close(), own.Close()))
+		want(t, "stored", d.stored(t), 1, 3)
+	})
+}
+
+func TestAPinnedConnectionFollowsTheContextOfEachCall(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		pinned, err := d.SQL().Conn(t.Context())
+		ok(t, err)
+		for i, end := range []error{nil, errStop, nil} {
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, insert(ctx, pinned, i))
+				is(t, insert(t.Context(), pinned, 9), dbscope.ErrNoScope)
+				return end
+			}), end)
+		}
+		ok(t, pinned.Close())
+		want(t, "stored", d.stored(t), 0, 2)
+	})
+}
+
+func TestLimitsThatAFrameworkSetsOnSQLDoNotMixUpSessions(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ambient := d.SQL()
+		ambient.SetMaxOpenConns(2)
+		ambient.SetMaxIdleConns(0)
+		ambient.SetConnMaxLifetime(time.Nanosecond)
+		ambient.SetConnMaxIdleTime(time.Nanosecond)
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+					for j := range 3 {
+						if err := insert(ctx, ambient, 10*i+j); err != nil {
+							return err
+						}
+					}
+					if i%2 == 1 {
+						return errStop
+					}
+					return nil
+				})
+				if i%2 == 0 && err != nil || i%2 == 1 && !errors.Is(err, errStop) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var ids []int
+		for i := 0; i < 20; i += 2 {
+			ids = append(ids, 10*i, 10*i+1, 10*i+2)
+		}
+		want(t, "stored", d.stored(t), ids...)
+	})
+}
+
+func TestClosingSQLClosesNothingElse(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, d.SQL().Close())
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 1) }))
+		want(t, "stored", d.stored(t), 1)
+	})
+}
+
+// Defect 1: the context ends inside a nested transaction that the outer one
+// does without.
+func TestANestedTransactionWhoseContextEndsIsUndoneAlone(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 1))
+			inner, cancel := context.WithCancel(ctx)
+			tx, err := d.SQL().BeginTx(inner, nil)
+			ok(t, err)
+			ok(t, insert(inner, tx, 2))
+			cancel()
+			// database/sql rolls back from a goroutine of its own.
+			for !errors.Is(tx.Commit(), sql.ErrTxDone) {
+				time.Sleep(time.Millisecond)
+			}
+			for errors.Is(insert(ctx, d, 3), dbscope.ErrSessionBusy) {
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		}))
+		want(t, "stored", d.stored(t), 1, 3)
+	})
+}
+
+func TestAJoinedTransactionThatIsUndoneFailsTheCommit(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		joined := d.SQL(sqlscope.JoinBegin())
+		for _, c := range []struct {
+			end  func(*sql.Tx) error
+			want error
+		}{{(*sql.Tx).Rollback, dbscope.ErrRolledBack}, {(*sql.Tx).Commit, nil}} {
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				tx, err := joined.BeginTx(ctx, nil)
+				ok(t, err)
+				ok(t, insert(ctx, tx, 1))
+				return c.end(tx)
+			}), c.want)
+		}
+		want(t, "stored", d.stored(t), 1)
+	})
+}
+
+func TestSQLTextCannotEndTheTransaction(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			for _, query := range []string{
+				"COMMIT", "commit;", " \n\tCommit work", "-- a comment\nROLLBACK", "/* another */ END", "ABORT",
+				"BEGIN", "begin immediate", "START TRANSACTION", "PREPARE TRANSACTION 'x'", "ROLLBACK TRANSACTION", ";;commit",
+			} {
+				for way, run := range ways {
+					if strings.Contains(way, "Query") {
+						continue // which adds to the text
+					}
+					is(t, run(ctx, d, query), dbscope.ErrOpenTransaction)
+				}
+				_, err := d.QueryContext(ctx, query)
+				is(t, err, dbscope.ErrOpenTransaction)
+			}
+			return nil
+		}))
+	})
+}
+
+// As GORM and bun do it.
+func TestSavepointsByTextWork(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			exec := func(query string) error {
+				_, err := d.SQL().ExecContext(ctx, query)
+				return err
+			}
+			ok(t, insert(ctx, d, 1))
+			ok(t, exec("SAVEPOINT mine"))
+			if err := exec("INSERT INTO nowhere VALUES (1)"); err == nil {
+				t.Error("nothing was refused")
+			}
+			ok(t, exec("rollback to savepoint mine"))
+			ok(t, exec("RELEASE SAVEPOINT mine"))
+			return insert(ctx, d, 2)
+		}))
+		want(t, "stored", d.stored(t), 1, 2)
+	})
+}
+
+func TestConstraintsThatFailAtCommitRollBack(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for range 2 { // the second time on the same connection
+			err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, "INSERT INTO t (id, parent) VALUES (1, 99)")
+				return err
+			})
+			is(t, err, dbscope.ErrRolledBack)
+			if errors.Is(err, dbscope.ErrCommitUnknown) {
+				t.Error("a refusal was called unknown")
+			}
+		}
+		want(t, "stored", d.stored(t))
+		if n := d.dialed.Load(); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+	})
+}
+
+// moody fails, or panics, when the driver asks for its value.
+type moody struct{ panics bool }
+
+func (m moody) Value() (sqldriver.Value, error) {
+	if m.panics {
+		panic(errStop)
+	}
+	return nil, errStop
+}
+
+func TestAnArgumentThatFailsHarmsNothingAndOneThatPanicsLosesTheConnection(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 1))
+			_, err := d.ExecContext(ctx, "INSERT INTO t (id) VALUES ($1)", moody{})
+			is(t, err, errStop)
+			return nil
+		}))
+		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 2))
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("the panic was swallowed")
+					}
+				}()
+				_, _ = d.SQL().QueryContext(ctx, "SELECT id FROM t WHERE id = $1", moody{panics: true})
+			}()
+			return nil
+		}), dbscope.ErrRolledBack)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 3) }))
+		want(t, "stored", d.stored(t), 1, 3)
+	})
+}
+
+func TestArgumentsAndColumnsAreThoseOfThePlainDriver(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		const query = "SELECT $1 AS a, $2 AS b, CAST($3 AS TEXT) AS c, id AS d, $4 AS e FROM t"
+		args := []any{int8(1), sql.NullString{}, "text", []byte("bytes")}
+		if d.postgres {
+			args = []any{"1", sql.NullString{}, "text", "bytes"}
+		}
+		_, err := d.other.Exec("INSERT INTO t (id) VALUES (7)")
+		ok(t, err)
+		plain := describe(t, d.other, t.Context(), query, args)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			for _, q := range []querier{d, d.SQL()} {
+				if got := describe(t, q, ctx, query, args); !reflect.DeepEqual(got, plain) {
+					t.Errorf("got\n%v\nwant\n%v", got, plain)
+				}
+			}
+			return nil
+		}))
+	})
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func describe(t *testing.T, q querier, ctx context.Context, query string, args []any) (all []any) { //nolint:revive // as it reads best
+	t.Helper()
+	rows, err := q.QueryContext(ctx, query, args...)
+	ok(t, err)
+	types, err := rows.ColumnTypes()
+	ok(t, err)
+	for _, c := range types {
+		length, hasLength := c.Length()
+		precision, scale, hasPrecision := c.DecimalSize()
+		nullable, hasNullable := c.Nullable()
+		all = append(all, c.Name(), c.DatabaseTypeName(), c.ScanType(), length, hasLength, precision, scale, hasPrecision, nullable, hasNullable)
+	}
+	for rows.Next() {
+		values := make([]any, len(types))
+		to := make([]any, len(types))
+		for i := range to {
+			to[i] = &values[i]
+		}
+		ok(t, rows.Scan(to...))
+		all = append(all, values...)
+	}
+	ok(t, rows.Err())
+	return all
+}
