@@ -240,7 +240,6 @@ func (s *session) check(ctx context.Context, conn driver.Conn, err error) driver
 // Exit implements [driver.Session].
 func (s *session) Exit(ctx context.Context, err error) error {
 	if err == nil {
-		s.succeeded()
 		return s.leave(nil)
 	}
 	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
@@ -297,6 +296,9 @@ func (s *session) doom(err error) {
 // a statement, and so the place where an abandoned session is undone.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
+	if err == nil {
+		s.lift()
+	}
 	abandoned := s.abandoned
 	if !abandoned {
 		s.phase = idle

@@ -102,30 +102,36 @@ func endsConnection(state string) bool {
 	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
 }
 
-// control returns the keyword where the query is one that begins or ends a
-// transaction. Going back to a savepoint is not.
+// control reports whether the query is one that begins or ends a transaction,
+// and its keyword. Going back to a savepoint is not one.
 func control(query string) (string, bool) {
 	word, rest := firstWord(query)
-	switch word {
-	case "BEGIN", "COMMIT", "END", "ABORT":
+	switch {
+	case isOneOf(word, "BEGIN", "COMMIT", "END", "ABORT"):
 		return word, true
-	case "START", "PREPARE":
+	case isOneOf(word, "START", "PREPARE"):
 		next, _ := firstWord(rest)
-		return word + " " + next, next == "TRANSACTION"
-	case "ROLLBACK":
+		return word, isOneOf(next, "TRANSACTION")
+	case isOneOf(word, "ROLLBACK"):
 		next, rest := firstWord(rest)
-		if next == "WORK" || next == "TRANSACTION" {
+		if isOneOf(next, "WORK", "TRANSACTION") {
 			next, _ = firstWord(rest)
 		}
-		return word, next != "TO"
+		return word, !isOneOf(next, "TO")
 	}
 	return "", false
 }
 
-// longestWord is that of the words control looks for.
-const longestWord = len("TRANSACTION")
+func isOneOf(word string, keywords ...string) bool {
+	for _, k := range keywords {
+		if len(word) == len(k) && strings.EqualFold(word, k) {
+			return true
+		}
+	}
+	return false
+}
 
-// firstWord returns the first word in capitals, past white space and comments.
+// firstWord returns the first word, past white space and comments.
 func firstWord(query string) (word, rest string) {
 	for {
 		query = strings.TrimLeft(query, " \t\r\n;")
@@ -137,10 +143,10 @@ func firstWord(query string) (word, rest string) {
 			_, query, ok = strings.Cut(query, "*/")
 		default:
 			end := 0
-			for end < len(query) && end <= longestWord && isLetter(query[end]) {
+			for end < len(query) && isLetter(query[end]) {
 				end++
 			}
-			return strings.ToUpper(query[:end]), query[end:]
+			return query[:end], query[end:]
 		}
 		if !ok {
 			return "", ""

@@ -10,10 +10,11 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// rows are a driver's rows while they occupy the session. There is one for
-// each query: a reader that kept rows past their transaction must not meet
-// those of a later query.
+// rows are a driver's rows while they occupy the session. database/sql does
+// not touch them after it has closed them; then, and only then, the connection
+// may use them for its next query.
 type rows struct {
+	c       *conn
 	raw     sqldriver.Rows
 	s       driver.Session
 	ctx     context.Context
@@ -21,58 +22,57 @@ type rows struct {
 	closed  bool
 }
 
-// hold runs an admitted query and leaves its rows open.
-func hold(ctx context.Context, s driver.Session, query func() (sqldriver.Rows, error)) (_ sqldriver.Rows, err error) {
-	done := false
-	defer func() {
-		if !done || err != nil {
-			exit(ctx, s, &done, &err)
-		}
-	}()
-	raw, err := query()
-	done = true
-	if err != nil {
-		return nil, err
+// hold leaves the rows of an admitted query open, or ends the query where it
+// failed: done is false where it panicked.
+func hold(ctx context.Context, s driver.Session, c *conn, raw *sqldriver.Rows, done *bool, err *error) {
+	if !*done || *err != nil {
+		exit(ctx, s, done, err)
+		return
 	}
-	r := &rows{raw: raw, s: s, ctx: ctx, columns: raw.Columns()}
-	s.Hold(raw)
-	return r, nil
+	r := c.spare
+	if r == nil {
+		r = &rows{c: c}
+	}
+	c.spare = nil
+	r.raw, r.s, r.ctx, r.columns, r.closed = *raw, s, ctx, (*raw).Columns(), false
+	s.Hold(r.raw)
+	*raw = r
 }
 
 // Columns implements [sqldriver.Rows].
 func (r *rows) Columns() []string { return r.columns }
 
 // Next implements [sqldriver.Rows].
-func (r *rows) Next(dest []sqldriver.Value) error {
-	return r.read(func() error { return r.raw.Next(dest) })
-}
-
-// read has the session to itself while next reads from the rows. An error
-// other than their end closes them.
-func (r *rows) read(next func() error) (err error) {
-	if r.closed {
-		return io.EOF
-	}
-	if err := r.s.Resume(); err != nil {
+func (r *rows) Next(dest []sqldriver.Value) (err error) {
+	if err := r.resume(); err != nil {
 		return err
 	}
 	done := false
-	defer func() {
-		if done && (err == nil || errors.Is(err, io.EOF)) {
-			return
-		}
-		r.closed = true
-		if done {
-			err = errors.Join(err, r.raw.Close())
-		}
-		exit(r.ctx, r.s, &done, &err)
-	}()
-	err = next()
-	if err == nil || errors.Is(err, io.EOF) {
-		r.s.Hold(r.raw)
-	}
+	defer r.pause(&done, &err)
+	err = r.raw.Next(dest)
 	done = true
 	return err
+}
+
+// resume takes the session for a read.
+func (r *rows) resume() error {
+	if r.closed {
+		return io.EOF
+	}
+	return r.s.Resume()
+}
+
+// pause ends a read: an error other than the end of the rows closes them.
+func (r *rows) pause(done *bool, err *error) {
+	if *done && (*err == nil || errors.Is(*err, io.EOF)) {
+		r.s.Hold(r.raw)
+		return
+	}
+	r.closed = true
+	if *done {
+		*err = errors.Join(*err, r.raw.Close())
+	}
+	exit(r.ctx, r.s, done, err)
 }
 
 // Close implements [sqldriver.Rows]. Rows that the end of their transaction
@@ -85,6 +85,7 @@ func (r *rows) Close() (err error) {
 	done := false
 	defer exit(r.ctx, r.s, &done, &err)
 	err = r.raw.Close()
+	r.raw, r.c.spare = nil, r
 	done = true
 	return err
 }
@@ -96,18 +97,21 @@ func (r *rows) HasNextResultSet() bool {
 }
 
 // NextResultSet implements [sqldriver.RowsNextResultSet].
-func (r *rows) NextResultSet() error {
+func (r *rows) NextResultSet() (err error) {
 	n, ok := r.raw.(sqldriver.RowsNextResultSet)
 	if !ok {
 		return io.EOF
 	}
-	return r.read(func() error {
-		err := n.NextResultSet()
-		if err == nil {
-			r.columns = r.raw.Columns()
-		}
+	if err := r.resume(); err != nil {
 		return err
-	})
+	}
+	done := false
+	defer r.pause(&done, &err)
+	if err = n.NextResultSet(); err == nil {
+		r.columns = r.raw.Columns()
+	}
+	done = true
+	return err
 }
 
 // The rest answers what database/sql would assume of rows without it.

@@ -67,7 +67,8 @@ func (sh *shell) session(ctx context.Context) (driver.Session, error) {
 }
 
 // lift takes away a limit on open connections: with one, statements that wait
-// for a lock would keep its holder from its next statement.
+// for a lock would keep its holder from its next statement. Each unit does it
+// with its first statement.
 func (p *shells) lift() {
 	if p.db.Stats().MaxOpenConnections > 0 {
 		p.db.SetMaxOpenConns(0)
@@ -76,7 +77,6 @@ func (p *shells) lift() {
 
 // enter admits a statement.
 func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
-	sh.pool.lift()
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -86,7 +86,13 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
 		return nil, nil, err
 	}
 	c := dc.(*conn)
-	c.sweep()
+	if c.lifted != sh.pool {
+		c.lifted = sh.pool
+		sh.pool.lift()
+	}
+	if c.dirty.Load() {
+		c.sweep()
+	}
 	return s, c, nil
 }
 
@@ -123,7 +129,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 }
 
 // QueryContext implements [sqldriver.QueryerContext].
-func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
 	if err := refuse(query); err != nil {
 		return nil, err
 	}
@@ -131,19 +137,19 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 	if err != nil {
 		return nil, err
 	}
-	return hold(ctx, s, func() (sqldriver.Rows, error) {
-		args, err := convert(c.raw, nil, args)
-		if err != nil {
-			return nil, err
-		}
-		return c.query(ctx, query, args)
-	})
+	done := false
+	defer hold(ctx, s, c, &rows, &done, &err)
+	if args, err = convert(c.raw, nil, args); err == nil {
+		rows, err = c.query(ctx, query, args)
+	}
+	done = true
+	return rows, err
 }
 
 // refuse keeps transactions from being ended, or begun, by SQL text.
 func refuse(query string) error {
 	if word, ok := control(query); ok {
-		return fmt.Errorf("sqlscope: %s as a statement would end the scope's transaction behind its back: "+
+		return fmt.Errorf("sqlscope: the statement %s would end the scope's transaction behind its back: "+
 			"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
 	}
 	return nil

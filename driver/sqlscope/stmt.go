@@ -60,22 +60,21 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 }
 
 // QueryContext implements [sqldriver.StmtQueryContext].
-func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
 	s, c, err := st.sh.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return hold(ctx, s, func() (sqldriver.Rows, error) {
-		raw, err := c.prepared(ctx, st)
-		if err != nil {
-			return nil, err
+	done := false
+	defer hold(ctx, s, c, &rows, &done, &err)
+	raw, err := c.prepared(ctx, st)
+	if err == nil {
+		if args, err = convert(c.raw, raw, args); err == nil {
+			rows, err = queryStmt(ctx, raw, args)
 		}
-		args, err := convert(c.raw, raw, args)
-		if err != nil {
-			return nil, err
-		}
-		return queryStmt(ctx, raw, args)
-	})
+	}
+	done = true
+	return rows, err
 }
 
 // Close implements [sqldriver.Stmt]. The connection may be busy now: it
@@ -84,6 +83,7 @@ func (st *stmt) Close() error {
 	if c := st.last; c != nil {
 		c.mu.Lock()
 		c.stale = append(c.stale, st)
+		c.dirty.Store(true)
 		c.mu.Unlock()
 	}
 	return nil
@@ -119,6 +119,7 @@ func (c *conn) sweep() {
 	c.mu.Lock()
 	stale := c.stale
 	c.stale = nil
+	c.dirty.Store(false)
 	c.mu.Unlock()
 	for _, st := range stale {
 		_ = c.forget(st) // a connection that fails here fails the statement to come
