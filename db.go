@@ -123,8 +123,8 @@ func (db *DB[H]) Close() error { return db.core.hosts.close() }
 
 // find returns the session of the context's scope.
 func (d *database) find(ctx context.Context) (*session, error) {
-	s, ok := FromContext(ctx)
-	if !ok {
+	s := scopeOf(ctx)
+	if s == nil {
 		return nil, fmt.Errorf("dbscope: %s: %w", d.name, ErrNoScope)
 	}
 	return s.session(d)
@@ -132,7 +132,7 @@ func (d *database) find(ctx context.Context) (*session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if _, ok := FromContext(ctx); !ok && d.allowUnscoped {
+	if d.allowUnscoped && scopeOf(ctx) == nil {
 		return &session{db: d, fate: driver.Intact, opts: unscopedOptions}, nil
 	}
 	ss, err := d.find(ctx)

@@ -19,8 +19,8 @@ type Scope struct {
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
-	mu           sync.Mutex           // guards ended, the list, and each slot's spare
-	ended        bool
+	ended        atomic.Bool          // set under mu
+	mu           sync.Mutex           // guards the list, and each slot's spare
 }
 
 // slot is the place of one DB in one scope.
@@ -63,16 +63,24 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o(&s.opts)
 	}
-	if parent, ok := FromContext(ctx); ok && !parent.isOver() {
-		s.parent = parent
-	}
+	s.parent, _ = FromContext(ctx)
 	return c, s
 }
 
-// FromContext returns the context's scope, also when it has ended.
+// FromContext returns the context's scope, unless there is none or it has
+// ended.
 func FromContext(ctx context.Context) (*Scope, bool) {
+	s := scopeOf(ctx)
+	if s == nil || s.ended.Load() {
+		return nil, false
+	}
+	return s, true
+}
+
+// scopeOf returns the context's scope, also when it has ended.
+func scopeOf(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
-	return s, s != nil
+	return s
 }
 
 // Detach returns a context with the same values, deadline and cancellation but
@@ -84,11 +92,11 @@ func Detach(ctx context.Context) context.Context {
 // MarkRollback decides that the context's scope will roll back: commits of it
 // answer [ErrRollbackOnly], statements keep working. It does not block.
 func MarkRollback(ctx context.Context) error {
-	s, ok := FromContext(ctx)
+	s := scopeOf(ctx)
 	switch {
-	case !ok:
+	case s == nil:
 		return fmt.Errorf("dbscope: %w", ErrNoScope)
-	case s.isOver():
+	case s.ended.Load():
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.rollbackOnly.Store(true)
@@ -186,15 +194,9 @@ func (s *Scope) sessions() iter.Seq[*session] {
 func (s *Scope) close(last bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.ended
-	s.ended = was || last
+	was := s.ended.Load()
+	s.ended.Store(was || last)
 	return was
-}
-
-func (s *Scope) isOver() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ended
 }
 
 // session returns the DB's open session, or a new one that is not open yet.
@@ -211,7 +213,7 @@ func (s *Scope) session(db *database) (*session, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended.Load() {
 		return nil, fmt.Errorf("dbscope: %s: %w", db.name, ErrScopeEnded)
 	}
 	last = &s.first
@@ -257,7 +259,7 @@ func (s *Scope) holds(pool *hosts, except *slot) bool {
 func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	sl.scope.mu.Lock()
 	defer sl.scope.mu.Unlock()
-	if sl.scope.ended || sl.spare != nil || sl.current.Load() != ss {
+	if sl.scope.ended.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
 	sl.spare = conn

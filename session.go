@@ -131,7 +131,7 @@ func (s *session) admit(ctx context.Context) error {
 // overError is the answer to any use after the end. The caller holds mu.
 func (s *session) overError() error {
 	switch {
-	case s.abandoned, s.phase == over && s.slot != nil && s.slot.scope.isOver():
+	case s.abandoned, s.phase == over && s.slot != nil && s.slot.scope.ended.Load():
 		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrScopeEnded)
 	case s.phase == over:
 		return fmt.Errorf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %w",

@@ -67,8 +67,8 @@ type conn struct {
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
 	stmts   map[*stmt]sqldriver.Stmt
-	spare   *rows   // for the next query
-	lifted  *shells // the last that sent a statement
+	spare   *rows       // for the next query
+	lifted  *shells     // the last that sent a statement
 	dirty   atomic.Bool // stale has some
 	mu      sync.Mutex
 	stale   []*stmt // closed by their users since the last statement
