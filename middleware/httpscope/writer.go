@@ -69,6 +69,9 @@ func (w *writer) WriteHeader(status int) {
 	switch p := w.now(); {
 	case p == passing:
 		w.outer.WriteHeader(status) // superfluous, unless a hijack went wrong
+		if w.status == 0 && status >= 200 {
+			w.status = status
+		}
 		return
 	case p != holding || w.status != 0:
 		return

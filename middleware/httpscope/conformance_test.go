@@ -1,0 +1,15 @@
+package httpscope_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/middleware/middlewaretest"
+)
+
+func TestTheMiddlewareConforms(t *testing.T) {
+	middlewaretest.Run(t, middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
+		return httpscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { onError(err) }))
+	}))
+}
