@@ -108,8 +108,8 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savep
 		return s.unscopedTx(ctx, opts)
 	}
 	if (opts.Isolation != sql.LevelDefault && opts.Isolation != s.opts.tx.Isolation) || opts.ReadOnly && !s.opts.tx.ReadOnly {
-		return nil, fmt.Errorf("dbscope: %s: %w: it cannot become %s inside a scope; "+
-			"pass dbscope.Isolation or dbscope.ReadOnly to the scope", s.db.name, ErrOpenTransaction, describe(opts))
+		return nil, fmt.Errorf("dbscope: %s: a nested transaction has the options of its scope and cannot be %s: "+
+			"pass dbscope.Isolation or dbscope.ReadOnly to the scope: %w", s.db.name, describe(opts), ErrOpenTransaction)
 	}
 	conn, err := s.enter(ctx, in)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savep
 
 func describe(opts sql.TxOptions) string {
 	if opts.ReadOnly {
-		return fmt.Sprintf("%s, read-only", opts.Isolation)
+		return "read-only"
 	}
 	return opts.Isolation.String()
 }
@@ -228,6 +228,7 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 		}
 		return err
 	}
+	defer b.ending.Unlock()
 	if b.over { // seize found it expired
 		return b.leave(fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, interrupted(b.ctx)))
 	}

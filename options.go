@@ -18,7 +18,8 @@ type scopeOptions struct {
 const defaultEndTimeout = 10 * time.Second
 
 // ReadOnly begins the scope's transactions read-only. The default is the
-// database's own, which is to allow writing. SQLite drivers ignore it.
+// database's own, which is to allow writing. PostgreSQL refuses to write in
+// one; SQLite does not, and its drivers at most make BEGIN deferred for it.
 func ReadOnly() Option {
 	return func(o *scopeOptions) { o.tx.ReadOnly = true }
 }

@@ -11,7 +11,9 @@ import "context"
 // [MarkRollback]. It blocks while fn and the end do; the cancellation of ctx
 // does not stop the end, see [CommitTimeout]. It is safe for concurrent use,
 // and works in a context whose scope has ended. A Run inside a Run is a unit
-// of its own, on connections of its own.
+// of its own, on connections of its own: it does not see what the outer one has
+// not committed, and waits for the locks that the outer one holds, which on
+// SQLite is any write, until the database or ctx gives up.
 func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
 	ctx, s := Begin(ctx, opts...)
 	defer func() { _ = s.Release(ctx) }() // does something only when fn does not return

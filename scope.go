@@ -104,7 +104,8 @@ func MarkRollback(ctx context.Context) error {
 }
 
 // Commit commits what is open, database by database in the order of first
-// use. The scope goes on: the next statement begins a new transaction. When
+// use, and gives the connections back. The scope goes on: the next statement
+// takes a connection and begins a new transaction. When
 // anything stands in the way of one database, none is committed; when a COMMIT
 // fails, those after it roll back; either way the error is a [*CommitError].
 //
@@ -113,8 +114,8 @@ func MarkRollback(ctx context.Context) error {
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
 func (s *Scope) Commit(ctx context.Context) error { return s.finish(ctx, true, false) }
 
-// Rollback undoes what is open in all databases. The scope goes on. It blocks
-// as [Scope.Commit] does.
+// Rollback undoes what is open in all databases, and gives the connections
+// back. The scope goes on. It blocks as [Scope.Commit] does.
 func (s *Scope) Rollback(ctx context.Context) error { return s.finish(ctx, false, false) }
 
 // Release ends the scope, undoing what is open, and gives all connections
@@ -151,8 +152,10 @@ func (s *Scope) finish(ctx context.Context, commit, last bool) error {
 	commit = commit && !marked
 	ok := commit
 	for ss := range s.sessions() {
-		free := ss.seize(ctx, true)
-		ok = ok && free && ss.obstacle() == nil
+		if ss.seize(ctx, true) {
+			defer ss.ending.Unlock()
+		}
+		ok = ok && ss.obstacle() == nil
 	}
 	var outcomes []Outcome
 	var errs error
@@ -167,9 +170,7 @@ func (s *Scope) finish(ctx context.Context, commit, last bool) error {
 			errs = joined(errs, o.Err)
 		}
 	}
-	if last {
-		s.dropSpares()
-	}
+	s.dropSpares()
 	switch {
 	case marked:
 		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)

@@ -64,8 +64,8 @@ func TestBeginCommitAndReleaseMakeAUnit(t *testing.T) {
 	is(t, scope.Commit(ctx), dbscope.ErrScopeEnded)
 	is(t, scope.Rollback(ctx), dbscope.ErrScopeEnded)
 	equal(t, "rows", f.Rows(), "a")
-	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec a", "commit", "begin", "exec b", "rollback",
-		"begin", "exec c", "rollback", "release")
+	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec a", "commit", "release",
+		"acquire", "begin", "exec b", "rollback", "release", "acquire", "begin", "exec c", "rollback", "release")
 }
 
 func TestDetachKeepsValuesAndCancellationAndLosesTheScope(t *testing.T) {

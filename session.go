@@ -22,15 +22,16 @@ import (
 //	 +---- Exit -----+   +--- Resume ---+
 //
 // seize takes an idle or reading session to running as well, so that whoever
-// ends it is alone with the connection; then it is over. When a scope ends
-// while a goroutine is running, the session is abandoned: that goroutine
-// cleans up as it leaves.
+// ends it is alone with the connection; then it is over. Several who want to
+// end it wait for each other. When a scope ends while a statement is running,
+// the session is abandoned: the statement's goroutine cleans up as it leaves.
 type session struct {
 	db   *database
 	slot *slot // nil: no scope, each statement on a connection of its own
 	opts scopeOptions
 
 	handle atomic.Pointer[any] // the native handle, once asked for
+	ending sync.Mutex          // held by who has seized the session
 
 	mu        sync.Mutex
 	phase     phase
@@ -131,13 +132,19 @@ func (s *session) admit(ctx context.Context) error {
 // overError is the answer to any use after the end. The caller holds mu.
 func (s *session) overError() error {
 	switch {
-	case s.abandoned, s.phase == over && s.slot != nil && s.slot.scope.ended.Load():
+	case s.slot != nil && s.slot.scope.ended.Load():
 		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrScopeEnded)
+	case s.abandoned:
+		return s.abandonedError()
 	case s.phase == over:
 		return fmt.Errorf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %w",
 			s.db.name, s.outcome, sql.ErrTxDone)
 	}
 	return nil
+}
+
+func (s *session) abandonedError() error {
+	return fmt.Errorf("dbscope: %s: %w since its scope was ended meanwhile: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
 }
 
 // brokenError tells why the transaction can only be undone, nil where it goes
@@ -156,17 +163,28 @@ func (s *session) rolledBack() error {
 	return fmt.Errorf("dbscope: %s: %w after: %w", s.db.name, ErrRolledBack, s.broken)
 }
 
-// open connects and begins. The session is running and stays so, or becomes
-// idle again after an error.
+// open connects and begins. The session is running and stays so, or is left
+// after an error.
 func (s *session) open(ctx context.Context) (driver.Conn, error) {
-	conn, err := s.connect(ctx)
+	var conn driver.Conn
+	err := errors.New("opening the session panicked")
+	defer func() {
+		if err != nil { // also where a function of the user's panics
+			_ = s.leave(err)
+		}
+	}()
+	conn, err = s.connect(ctx)
 	s.mu.Lock()
 	s.conn, s.begun = conn, err == nil
+	abandoned := s.abandoned
 	s.mu.Unlock()
-	if err != nil {
-		return nil, s.leave(fmt.Errorf("dbscope: %s: %w", s.db.name, err))
+	switch {
+	case err != nil:
+		err = fmt.Errorf("dbscope: %s: %w", s.db.name, err)
+	case abandoned:
+		err = s.abandonedError()
 	}
-	return conn, nil
+	return conn, err
 }
 
 func (s *session) connect(ctx context.Context) (driver.Conn, error) {
@@ -188,7 +206,7 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 		fate := s.check(ctx, conn, err)
 		s.release(conn, fate != driver.Lost && ctx.Err() == nil)
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("beginning a transaction: %w", joined(interrupted(ctx), err))
+			return nil, fmt.Errorf("beginning a transaction: %w", interrupted(ctx))
 		}
 		if fate != driver.Lost || attempt == beginAttempts {
 			return nil, fmt.Errorf("beginning a transaction: %w", err)
@@ -304,10 +322,13 @@ func (s *session) leave(err error) error {
 		s.phase = idle
 	}
 	s.mu.Unlock()
-	if abandoned || s.slot == nil {
-		return joined(err, s.end(context.Background(), false).Err)
+	if !abandoned && s.slot != nil {
+		return err
 	}
-	return err
+	if abandoned && err == nil {
+		err = s.abandonedError()
+	}
+	return joined(err, s.end(context.Background(), false).Err)
 }
 
 // Hold implements [driver.Session].
@@ -349,8 +370,11 @@ func (s *session) busy() bool {
 
 // seize takes the session away from its users, closing rows left open. It
 // reports false where a statement is running; with abandon that statement is
-// told to undo the session when it returns.
+// told to undo the session when it returns. After true the caller holds
+// s.ending. It waits for others that end the session or a block of it, for
+// which they have a limited time.
 func (s *session) seize(ctx context.Context, abandon bool) bool {
+	s.ending.Lock()
 	s.mu.Lock()
 	rows, busy := s.rows, s.phase == running
 	switch s.phase {
@@ -361,6 +385,7 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 	}
 	s.mu.Unlock()
 	if busy {
+		s.ending.Unlock()
 		return false
 	}
 	if rows != nil {
@@ -379,6 +404,8 @@ func (s *session) obstacle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.abandoned:
+		return s.abandonedError()
 	case s.broken != nil:
 		return s.rolledBack()
 	case len(s.blocks) > 0:
@@ -403,6 +430,7 @@ func (s *session) endEarly(ctx context.Context, commit bool) error {
 	if err != nil {
 		return err
 	}
+	defer s.ending.Unlock()
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	commit = commit && !marked
 	o := s.settle(ctx, commit, commit && s.obstacle() == nil)
@@ -419,15 +447,9 @@ func (s *session) endEarly(ctx context.Context, commit bool) error {
 // wanted says why it was not to be. An outcome without a DB name means that
 // there was nothing to commit.
 func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
-	s.mu.Lock()
-	abandoned := s.abandoned
-	s.mu.Unlock()
-	var why error
+	why := s.obstacle()
 	var o Outcome
-	if abandoned {
-		why = fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
-	} else {
-		why = s.obstacle()
+	if !s.isAbandoned() {
 		o = s.end(ctx, commit)
 	}
 	if wanted && why != nil {
@@ -443,7 +465,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 // itself, and gives the connection on.
 func (s *session) end(ctx context.Context, commit bool) Outcome {
 	s.mu.Lock()
-	conn, begun, fate, ended := s.conn, s.begun && s.slot != nil, s.fate, s.ended
+	conn, begun, fate := s.conn, s.begun && s.slot != nil, s.fate
 	if s.phase == over {
 		s.mu.Unlock()
 		return Outcome{}
@@ -465,6 +487,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	}
 	s.mu.Lock()
 	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
+	ended := s.ended
 	s.mu.Unlock()
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
@@ -473,6 +496,12 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		ended()
 	}
 	return o
+}
+
+func (s *session) isAbandoned() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.abandoned
 }
 
 func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outcome, error) {

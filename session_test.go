@@ -200,7 +200,8 @@ func abandoned(t *testing.T, f *drivertest.Fake, step string, use func(context.C
 
 func TestAScopeThatEndsWhileAStatementRunsIsUndoneWhenItReturns(t *testing.T) {
 	f, db := newFake(t)
-	unit, _ := abandoned(t, f, "exec", func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }, nil)
+	unit, straggler := abandoned(t, f, "exec", func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }, nil)
+	is(t, straggler, dbscope.ErrRolledBack)
 	is(t, unit, dbscope.ErrSessionBusy)
 	is(t, unit, dbscope.ErrRolledBack)
 	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec a", "rollback", "release")
@@ -276,10 +277,50 @@ func TestAScopeWideCommitWhileAStatementRunsUndoesAllAndGoesOn(t *testing.T) {
 	is(t, scope.Commit(ctx), dbscope.ErrSessionBusy)
 	exec(ctx, t, two, "3") // on a connection of its own
 	close(until)
-	ok(t, <-done)
+	is(t, <-done, dbscope.ErrRolledBack)
 	ok(t, scope.Commit(ctx))
 	ok(t, scope.Release(ctx))
 	equal(t, "rows", f.Rows(), "3")
+}
+
+func TestAScopeThatEndsWhileItsSessionIsCommittedEarlyWaitsForTheTruth(t *testing.T) {
+	for _, c := range []struct {
+		fault driver.Outcome
+		err   error
+		rows  []string
+	}{{err: nil, rows: []string{"a"}}, {err: errStop, fault: driver.RolledBack}} {
+		f, db := newFake(t)
+		entered, until, early := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		f.Inject("commit", drivertest.Fault{Entered: entered, Until: until, Err: c.err, Outcome: c.fault})
+		ctx, scope := dbscope.Begin(t.Context())
+		exec(ctx, t, db, "a")
+		go func() { early <- db.Commit(ctx) }()
+		<-entered
+		end := make(chan error)
+		go func() { end <- errors.Join(scope.Commit(ctx), scope.Release(ctx)) }()
+		close(until)
+		is(t, <-early, c.err)
+		ok(t, <-end)
+		equal(t, "rows", f.Rows(), c.rows...)
+	}
+}
+
+func TestAUserFunctionThatPanicsLeavesTheSessionUsable(t *testing.T) {
+	f, db := newFake(t)
+	f.Inject("open", drivertest.Fault{Panic: "oops"})
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		func() {
+			defer func() {
+				if recover() != "oops" {
+					t.Error("the panic was changed")
+				}
+			}()
+			_ = drivertest.Exec(ctx, db, "a")
+		}()
+		exec(ctx, t, db, "b")
+		return nil
+	}))
+	equal(t, "rows", f.Rows(), "b")
 }
 
 func TestRowsThatFailAsTheCommitClosesThemFailTheCommit(t *testing.T) {

@@ -22,7 +22,8 @@ type Adapter[H any] interface {
 	// Open returns the connection pool for a host. The core calls it on first
 	// use, once for each host, and again after an error. It may block.
 	Open(ctx context.Context, host string) (Engine, error)
-	// Handle makes the native handle of a session, without I/O. Every
+	// Handle makes the native handle of a session, without I/O and without
+	// calling the session. Every
 	// statement of the handle goes through the session. The core calls ended,
 	// where it is not nil, once the session is over; ended must not block.
 	Handle(s Session) (handle H, ended func(), err error)

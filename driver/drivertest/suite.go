@@ -69,6 +69,7 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		"R9 units side by side have sessions of their own":                                (*suite[H]).sideBySide,
 		"R10 a sibling is a second session of the same database":                          (*suite[H]).sibling,
 		"R15 without a scope, and after its end, uses are refused":                        (*suite[H]).noScope,
+		"defect 3: a handle taken inside another database's unit runs on its own":         (*suite[H]).twoDatabases,
 		"defect 12: a new unit begins in the context of one that is over":                 (*suite[H]).newAfterOver,
 		"a second statement beside open rows is refused and harms nothing":                (*suite[H]).busy,
 		"rows left open are closed by the commit":                                         (*suite[H]).rowsAtCommit,
@@ -79,7 +80,7 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		"a nested block is undone although its context is cancelled":                      (*suite[H]).blockCancelled,
 		"a statement after a nested block's context has ended is not undone with it":      (*suite[H]).blockExpired,
 		"a nested block that is left open fails the commit":                               (*suite[H]).blockLeftOpen,
-		"a joined block that is undone fails the commit":                                  (*suite[H]).joinRollback,
+		"defect 7: a joined block that is undone fails the commit":                        (*suite[H]).joinRollback,
 		"a nested block cannot have options that its transaction has not":                 (*suite[H]).blockOptions,
 		"blocks that overlap do not undo each other's work in silence":                    (*suite[H]).blockOverlap,
 		"defect 5: a request cancelled between statements keeps its connection":           (*suite[H]).cancelledBetween,
@@ -352,6 +353,23 @@ func (s *suite[H]) sibling() {
 		return s.db.Rollback(ctx)
 	}))
 	s.stored(1)
+}
+
+func (s *suite[H]) twoDatabases() {
+	other := s.Harness.Open(s.T)
+	err := s.run(func(ctx context.Context) error {
+		s.insert(ctx, 1)
+		h, err := other.DB.Session(ctx)
+		s.ok(err)
+		s.ok(s.Insert(ctx, h, 2))
+		s.ok(other.DB.Commit(ctx))
+		return errStop
+	})
+	s.is(err, errStop)
+	s.stored()
+	if got := other.Stored(); !slices.Equal(got, []int{2}) {
+		s.Fatalf("the other database stored %v", got)
+	}
 }
 
 func (s *suite[H]) noScope() {

@@ -37,7 +37,8 @@ type DB struct {
 
 // Open makes a DB of a registered driver and its data source name. In the
 // name {host} stands for the value of [dbscope.Host]. Nothing is opened, so
-// that errors in the arguments come with the first use.
+// that errors in the arguments come with the first use. Limits are set on the
+// pool that [DB.Engine] returns.
 func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	open := func(_ context.Context, host string) (*sql.DB, error) {
 		if strings.Contains(dataSourceName, "{host}") && host == "" {
@@ -82,18 +83,18 @@ func name(driverName, dsn string) string {
 // ExecContext runs a statement in the session of ctx's scope. It blocks; what
 // ctx ends is this statement only.
 func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return db.inner.get().ExecContext(ctx, query, args...)
+	return db.inner.get().ExecContext(told(ctx), query, args...)
 }
 
 // QueryContext runs a query in the session of ctx's scope. The rows occupy the
 // session until they are closed, or the transaction ends.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return db.inner.get().QueryContext(ctx, query, args...)
+	return db.inner.get().QueryContext(told(ctx), query, args...)
 }
 
 // QueryRowContext runs a query for one row in the session of ctx's scope.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.inner.get().QueryRowContext(ctx, query, args...)
+	return db.inner.get().QueryRowContext(told(ctx), query, args...)
 }
 
 // PrepareContext makes a statement for later use, in any scope: each use runs
@@ -101,8 +102,23 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 // once, outside with the first use. A session prepares it anew and lets go of
 // it at its end.
 func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return db.inner.get().PrepareContext(ctx, query)
+	return db.inner.get().PrepareContext(told(ctx), query)
 }
+
+// told hides from database/sql that ctx is done, so that the session can tell
+// the cause.
+func told(ctx context.Context) context.Context {
+	if ctx.Err() != nil {
+		return undone{ctx}
+	}
+	return ctx
+}
+
+// undone is a context that has ended and signals nothing.
+type undone struct{ context.Context }
+
+// Done implements [context.Context].
+func (undone) Done() <-chan struct{} { return nil }
 
 // Engine returns the pool of the current host, and opens it on first use. It
 // has nothing to do with scopes.

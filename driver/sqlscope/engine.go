@@ -80,8 +80,8 @@ func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
 	txCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	tx, err := c.begin(txCtx, opts)
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
+	if !stop() { // what the driver says of its own context is not the caller's
+		err = fmt.Errorf("the caller's context is done: %w", context.Cause(ctx))
 	}
 	if err != nil {
 		cancel(nil)

@@ -56,6 +56,7 @@ type sessionKey struct{}
 type shell struct {
 	pool *shells
 	tx   driver.Session // between BeginTx and the end
+	last driver.Session // of the last Exec
 }
 
 // session returns the transaction's session, else the one of ctx's scope.
@@ -123,6 +124,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	defer exit(ctx, s, &done, &err)
 	if args, err = convert(c.raw, nil, args); err == nil {
 		res, err = c.exec(ctx, query, args)
+		sh.last = s
 	}
 	done = true
 	return res, err
@@ -207,11 +209,22 @@ func (sh *shell) Ping(ctx context.Context) error {
 // as they are: which driver they are for is known when the statement runs.
 func (sh *shell) CheckNamedValue(*sqldriver.NamedValue) error { return nil }
 
-// ResetSession and IsValid make database/sql keep a shell after a transaction
-// that it rolled back itself.
-func (sh *shell) ResetSession(context.Context) error { return nil }
+// ResetSession implements [sqldriver.SessionResetter]. It lets go of a shell
+// that ran an Exec of another session: whoever reads that one's sql.Result
+// waits for the shell's lock, and this call may come to wait for that one's
+// locks in the database.
+func (sh *shell) ResetSession(ctx context.Context) error {
+	if sh.last == nil {
+		return nil
+	}
+	if s, err := sh.session(ctx); err != nil || s != sh.last {
+		return sqldriver.ErrBadConn
+	}
+	return nil
+}
 
-// IsValid implements [sqldriver.Validator].
+// IsValid implements [sqldriver.Validator]; with ResetSession it makes
+// database/sql keep a shell after a transaction that it rolled back itself.
 func (sh *shell) IsValid() bool { return sh.tx == nil }
 
 // Close implements [sqldriver.Conn].

@@ -53,6 +53,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
 			res, err = execStmt(ctx, raw, args)
+			st.sh.last = s
 		}
 	}
 	done = true

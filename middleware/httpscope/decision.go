@@ -21,7 +21,7 @@ func (w *writer) begin(why string) error {
 		}
 		if err := w.decide(); err != nil {
 			_ = w.fail(fmt.Errorf("httpscope: the response was replaced by the failure page: %w", err))
-			w.sendFailure()
+			w.sendFailure(err)
 			return w.closed()
 		}
 	}
@@ -41,6 +41,7 @@ func (w *writer) finish() {
 	p := w.now()
 	var err error
 	if p == failed {
+		err = w.closed()
 		w.report(w.scope.Rollback(w.request.Context()))
 	} else {
 		err = w.decide()
@@ -48,7 +49,7 @@ func (w *writer) finish() {
 	// The client may be slow: give the connections back before it reads.
 	w.report(w.scope.Release(w.request.Context()))
 	if p == failed || p == holding && err != nil {
-		w.sendFailure()
+		w.sendFailure(err)
 	} else if h := w.take(ended); h != nil {
 		defer h.put()
 		if w.status != 0 {
@@ -106,14 +107,14 @@ func (w *writer) fail(err error) error {
 }
 
 // sendFailure replaces what is held by the failure page, once.
-func (w *writer) sendFailure() {
+func (w *writer) sendFailure(err error) {
 	h := w.take(failed)
 	if h == nil {
 		return
 	}
 	h.before.restore(w.outer.Header())
 	h.put()
-	w.opts.failure.ServeHTTP(w.outer, w.request)
+	w.opts.failure(w.outer, w.request, err)
 }
 
 // report passes an error on that the handler does not get.

@@ -14,7 +14,7 @@ type options struct {
 	commitWhen func(*http.Request, int) bool
 	unscoped   func(*http.Request) bool
 	onError    func(*http.Request, error)
-	failure    http.Handler
+	failure    func(http.ResponseWriter, *http.Request, error)
 	limit      int
 	readSafe   bool
 	scope      []dbscope.Option
@@ -28,7 +28,7 @@ func newOptions(opts []Option) *options {
 	o := &options{
 		commitWhen: func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
 		onError:    logError,
-		failure:    http.HandlerFunc(plainFailure),
+		failure:    plainFailure,
 		limit:      defaultHoldLimit,
 	}
 	for _, set := range opts {
@@ -71,10 +71,13 @@ func OnError(report func(r *http.Request, err error)) Option {
 	return func(o *options) { o.onError = report }
 }
 
-// FailurePage is sent instead of the handler's response when the commit failed.
-// It finds the response headers as they were before the handler, and must not
-// use a database. The default is a plain 500 "Internal Server Error".
-func FailurePage(page http.Handler) Option {
+// FailurePage is sent instead of the handler's response when the commit
+// failed. The error is that of the commit, or tells why the response could not
+// be sent; it is for decisions (errors.Is dbscope.ErrCommitUnknown) and not for
+// the client's eyes. The page finds the response headers as they were before the
+// handler, and must not use a database. The default is a plain 500 "Internal
+// Server Error".
+func FailurePage(page func(w http.ResponseWriter, r *http.Request, err error)) Option {
 	return func(o *options) { o.failure = page }
 }
 
@@ -106,6 +109,6 @@ func logError(r *http.Request, err error) {
 		"error", err, "method", r.Method, "path", r.URL.Path)
 }
 
-func plainFailure(w http.ResponseWriter, _ *http.Request) {
+func plainFailure(w http.ResponseWriter, _ *http.Request, _ error) {
 	http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 }

@@ -141,10 +141,13 @@ func TestTheHeadersOfOuterMiddlewaresSurviveAFailedCommit(t *testing.T) {
 		w.Header().Set("Set-Cookie", "session=secret")
 		w.Header().Set("Content-Length", "3")
 		_, _ = io.WriteString(w, "yes")
-	}, httpscope.FailurePage(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	}, httpscope.FailurePage(func(w http.ResponseWriter, r *http.Request, err error) {
+		if !errors.Is(err, dbscope.ErrRolledBack) {
+			t.Errorf("the page is for %v", err)
+		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, "try again "+r.URL.Path)
-	}))).ServeHTTP(outer, newRequest(t, http.MethodPost))
+	})).ServeHTTP(outer, newRequest(t, http.MethodPost))
 	s.want(outer.Code, outer.Body.String(), 503, "try again /")
 	if got := fmt.Sprint(outer.Header()); got != "map[Vary:[a b] X-Request-Id:[7]]" {
 		t.Errorf("the headers are %s", got)
