@@ -185,15 +185,15 @@ func TestAClosedDBRefusesAndClosesItsPoolOnce(t *testing.T) {
 // step, and returns the unit's error and that goroutine's.
 func abandoned(t *testing.T, f *drivertest.Fake, step string, use func(context.Context) error, end error) (unit, straggler error) {
 	entered, until, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	var inside context.Context
+	inside := make(chan context.Context, 1)
 	unit = dbscope.Run(t.Context(), func(ctx context.Context) error {
-		inside = ctx
+		inside <- ctx
 		f.Inject(step, drivertest.Fault{Entered: entered, Until: until})
 		go func() { done <- use(ctx) }()
 		<-entered
 		return end
 	})
-	is(t, use(inside), dbscope.ErrScopeEnded)
+	is(t, use(<-inside), dbscope.ErrScopeEnded)
 	close(until)
 	return unit, <-done
 }
@@ -406,8 +406,8 @@ func TestUnscopedStatementsRunEachOnItsOwn(t *testing.T) {
 	if _, err := db.Session(t.Context()); !errors.Is(err, dbscope.ErrNoScope) {
 		t.Errorf("a session without a scope: %v", err)
 	}
-	var over context.Context
-	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { over = ctx; return nil }))
+	over, scope := dbscope.Begin(t.Context())
+	ok(t, scope.Release(over))
 	is(t, drivertest.Exec(over, db, "late"), dbscope.ErrScopeEnded)
 	equal(t, "rows", f.Rows(), "a", "b")
 }

@@ -356,7 +356,7 @@ func (s *suite[H]) sibling() {
 }
 
 func (s *suite[H]) twoDatabases() {
-	other := s.Harness.Open(s.T)
+	other := s.Open(s.T)
 	err := s.run(func(ctx context.Context) error {
 		s.insert(ctx, 1)
 		h, err := other.DB.Session(ctx)
@@ -377,14 +377,11 @@ func (s *suite[H]) noScope() {
 	_, err := s.db.Session(ctx)
 	s.is(err, dbscope.ErrNoScope)
 	s.is(s.db.Commit(ctx), dbscope.ErrNoScope)
-	var h H
-	s.ok(s.run(func(inner context.Context) error {
-		ctx = inner
-		h = s.session(ctx)
-		_, err := s.db.Session(dbscope.Detach(ctx))
-		s.is(err, dbscope.ErrNoScope)
-		return nil
-	}))
+	ctx, scope := dbscope.Begin(ctx)
+	h := s.session(ctx)
+	_, err = s.db.Session(dbscope.Detach(ctx))
+	s.is(err, dbscope.ErrNoScope)
+	s.ok(scope.Release(ctx))
 	_, err = s.db.Session(ctx)
 	s.is(err, dbscope.ErrScopeEnded)
 	for _, err := range []error{s.db.Commit(ctx), s.db.Rollback(ctx), s.db.Release(ctx), dbscope.MarkRollback(ctx)} {
@@ -397,8 +394,8 @@ func (s *suite[H]) noScope() {
 }
 
 func (s *suite[H]) newAfterOver() {
-	var old context.Context
-	s.ok(s.run(func(ctx context.Context) error { old = ctx; return nil }))
+	old, scope := dbscope.Begin(s.Context())
+	s.ok(scope.Release(old))
 	s.ok(dbscope.Run(old, func(ctx context.Context) error { s.insert(ctx, 1); return nil }))
 	s.stored(1)
 }

@@ -181,16 +181,16 @@ func TestAReadOnlyScopeStreamsOpenRows(t *testing.T) {
 			t.Error(err)
 		}
 	}, httpscope.HoldLimit(10), httpscope.ReadOnlySafeMethods())
-	want := ""
+	var want strings.Builder
 	for _, row := range []string{"first row ", "second row ", "third row "} {
-		want += row
+		want.WriteString(row)
 		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { s.store(ctx, row); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := len(s.fake.Log())
 	status, body := s.send(http.MethodGet)
-	s.want(status, body, 200, want)
+	s.want(status, body, 200, want.String())
 	got := strings.Join(s.fake.Log()[before:], ", ")
 	if got != "acquire, begin read-only, query all, rows close, commit, release" &&
 		got != "acquire, begin read-only, query all, next, next, next, next, rows close, commit, release" {

@@ -61,10 +61,11 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 
 func TestSQLReturnsTheSameDatabaseForTheSameOptions(t *testing.T) {
 	d := sqlscope.Open("sqlite", "file::memory:")
-	if d.SQL() != d.SQL() || d.SQL(sqlscope.JoinBegin()) != d.SQL(sqlscope.JoinBegin()) || d.SQL() == d.SQL(sqlscope.JoinBegin()) {
+	ambient, joining, sibling := d.SQL(), d.SQL(sqlscope.JoinBegin()), d.Sibling("s")
+	if d.SQL() != ambient || d.SQL(sqlscope.JoinBegin()) != joining || ambient == joining {
 		t.Error("it does not")
 	}
-	if d.Sibling("s") != d.Sibling("s") || d.Sibling("") != d || d.Sibling("s").SQL() == d.SQL() {
+	if d.Sibling("s") != sibling || d.Sibling("") != d || sibling.SQL() == ambient {
 		t.Error("siblings do not")
 	}
 	ok(t, d.Close())
@@ -78,7 +79,8 @@ func TestStatementsWithoutAScopeAreRefusedAndPingIsNot(t *testing.T) {
 		for _, run := range ways {
 			is(t, run(ctx, d, storeOne), dbscope.ErrNoScope)
 		}
-		ok(t, dbscope.Run(ctx, func(inner context.Context) error { ctx = inner; return nil }))
+		ctx, scope := dbscope.Begin(ctx)
+		ok(t, scope.Release(ctx))
 		for _, run := range ways {
 			is(t, run(ctx, d, storeOne), dbscope.ErrScopeEnded)
 		}
@@ -436,7 +438,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func describe(t *testing.T, q querier, ctx context.Context, query string, args []any) (all []any) { //nolint:revive // as it reads best
+func describe(t *testing.T, q querier, ctx context.Context, query string, args []any) (all []any) {
 	t.Helper()
 	rows, err := q.QueryContext(ctx, query, args...)
 	ok(t, err)
