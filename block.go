@@ -221,6 +221,7 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	if err != nil {
 		return err
 	}
+	defer b.ending.Unlock()
 	if !b.seize(ctx, false) {
 		err := fmt.Errorf("dbscope: %s: ending a nested transaction: %w", b.db.name, ErrSessionBusy)
 		if b.ctx.Err() == nil {
@@ -228,7 +229,6 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 		}
 		return err
 	}
-	defer b.ending.Unlock()
 	if b.over { // seize found it expired
 		return b.leave(fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, interrupted(b.ctx)))
 	}

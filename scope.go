@@ -151,23 +151,26 @@ func (s *Scope) finish(ctx context.Context, commit, last bool) error {
 	marked := commit && s.rollbackOnly.Load()
 	commit = commit && !marked
 	ok := commit
+	var few [4]*session // so that the usual scope allocates nothing
+	taken := few[:0]
 	for ss := range s.sessions() {
-		if ss.seize(ctx, true) {
-			defer ss.ending.Unlock()
-		}
+		taken = append(taken, ss)
+		ss.seize(ctx, true)
 		ok = ok && ss.obstacle() == nil
 	}
 	var outcomes []Outcome
 	var errs error
-	for ss := range s.sessions() {
+	for i, ss := range taken {
 		o := ss.settle(ctx, commit, ok)
-		if o.failed() {
-			ok = false
-		}
-		if commit && o.DB != "" {
-			outcomes = append(outcomes, o)
-		} else {
+		ss.ending.Unlock()
+		switch {
+		case !commit:
 			errs = joined(errs, o.Err)
+		case o.failed():
+			if outcomes == nil {
+				outcomes = committed(taken[:i])
+			}
+			outcomes, ok = append(outcomes, o), false
 		}
 	}
 	s.dropSpares()
@@ -189,6 +192,17 @@ func (s *Scope) sessions() iter.Seq[*session] {
 			}
 		}
 	}
+}
+
+// committed lists the outcomes of those that are.
+func committed(sessions []*session) []Outcome {
+	var all []Outcome
+	for _, ss := range sessions {
+		if ss.outcome == driver.Committed {
+			all = append(all, Outcome{DB: ss.db.name, State: driver.Committed})
+		}
+	}
+	return all
 }
 
 // close reports whether the scope was over, and ends it where last is set.

@@ -370,9 +370,9 @@ func (s *session) busy() bool {
 
 // seize takes the session away from its users, closing rows left open. It
 // reports false where a statement is running; with abandon that statement is
-// told to undo the session when it returns. After true the caller holds
-// s.ending. It waits for others that end the session or a block of it, for
-// which they have a limited time.
+// told to undo the session when it returns. Either way the caller holds
+// s.ending afterwards. seize waits for others that end the session or a block
+// of it, for which they have a limited time.
 func (s *session) seize(ctx context.Context, abandon bool) bool {
 	s.ending.Lock()
 	s.mu.Lock()
@@ -385,7 +385,6 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 	}
 	s.mu.Unlock()
 	if busy {
-		s.ending.Unlock()
 		return false
 	}
 	if rows != nil {
@@ -424,13 +423,13 @@ func (s *session) endEarly(ctx context.Context, commit bool) error {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
 	}
 	s.mu.Unlock()
-	if err == nil && !s.seize(ctx, false) {
-		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
-	}
 	if err != nil {
 		return err
 	}
 	defer s.ending.Unlock()
+	if !s.seize(ctx, false) {
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	commit = commit && !marked
 	o := s.settle(ctx, commit, commit && s.obstacle() == nil)

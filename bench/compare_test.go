@@ -12,7 +12,7 @@ import (
 // speed drifts slows both, and reports the medians, their ratio, and the
 // allocations.
 func compare(b *testing.B, byHand, ours func()) {
-	const rounds = 101
+	const rounds = 501
 	n := calls(byHand)
 	var hand, our []float64
 	for b.Loop() {
@@ -30,10 +30,10 @@ func compare(b *testing.B, byHand, ours func()) {
 	b.ReportMetric(testing.AllocsPerRun(200, ours), "ours-allocs")
 }
 
-// calls finds how many calls make a round of some milliseconds.
+// calls finds how many calls make a round of half a millisecond or more.
 func calls(f func()) int {
 	for n := 1; ; n *= 2 {
-		if perCall(n, f)*float64(n) > 2e6 {
+		if perCall(n, f)*float64(n) > 5e5 {
 			return n
 		}
 	}

@@ -16,22 +16,29 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m).Run()) }
 
-// onEach runs a benchmark over a table t of one row, on a pool of its own.
+// onEach runs a benchmark over two pools of one connection, each with a table t
+// of one row: one to use by hand, one under the DB.
 func onEach(b *testing.B, bench func(b *testing.B, pool *sql.DB, db *sqlscope.DB)) {
 	for name, open := range map[string]func() (driver, dsn string){
-		"SQLite":     func() (string, string) { return "sqlite", "file:bench?mode=memory&cache=shared" },
+		"SQLite":     func() (string, string) { return "sqlite", "file::memory:" },
 		"PostgreSQL": func() (string, string) { return "pgx", pgtest.Shared(b).CreateDatabase(b) },
 	} {
 		b.Run(name, func(b *testing.B) {
-			driver, dsn := open()
-			pool, err := sql.Open(driver, dsn)
-			must(b, err)
-			for _, query := range []string{"CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)", "INSERT INTO t VALUES (1, 'one')"} {
-				_, err = pool.Exec(query)
+			prepared := func() *sql.DB {
+				driver, dsn := open()
+				pool, err := sql.Open(driver, dsn)
 				must(b, err)
+				pool.SetMaxOpenConns(1)
+				for _, query := range []string{"CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)", "INSERT INTO t VALUES (1, 'one')"} {
+					_, err = pool.Exec(query)
+					must(b, err)
+				}
+				return pool
 			}
-			db := sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil })
-			bench(b, pool, db)
+			byHand, under := prepared(), prepared()
+			db := sqlscope.New(func(context.Context, string) (*sql.DB, error) { return under, nil })
+			bench(b, byHand, db)
+			must(b, byHand.Close())
 			must(b, db.Close())
 		})
 	}
@@ -50,21 +57,24 @@ func query(ctx context.Context, b *testing.B, q rower) func() {
 	}
 }
 
-// The same query inside an open transaction: by a plain *sql.Tx, by the DB, by
-// its *sql.DB, by the handle.
+// The same query inside an open transaction: by a plain *sql.Tx, against the DB,
+// its *sql.DB and its handle; under a context that can be cancelled, as a
+// request's, and one that cannot.
 func BenchmarkQueryInAnOpenTransaction(b *testing.B) {
 	onEach(b, func(b *testing.B, pool *sql.DB, db *sqlscope.DB) {
-		tx, err := pool.BeginTx(b.Context(), nil)
-		must(b, err)
-		must(b, dbscope.Run(b.Context(), func(ctx context.Context) error {
-			handle, err := db.Session(ctx)
+		for name, ctx := range map[string]context.Context{"cancellable": b.Context(), "background": context.Background()} {
+			tx, err := pool.BeginTx(ctx, nil)
 			must(b, err)
-			for name, q := range map[string]rower{"DB": db, "SQL": db.SQL(), "handle": handle} {
-				b.Run(name, func(b *testing.B) { compare(b, query(ctx, b, tx), query(ctx, b, q)) })
-			}
-			return nil
-		}))
-		must(b, tx.Rollback())
+			must(b, dbscope.Run(ctx, func(scoped context.Context) error {
+				handle, err := db.Session(scoped)
+				must(b, err)
+				for way, q := range map[string]rower{"DB": db, "SQL": db.SQL(), "handle": handle} {
+					b.Run(name+"/"+way, func(b *testing.B) { compare(b, query(ctx, b, tx), query(scoped, b, q)) })
+				}
+				return nil
+			}))
+			must(b, tx.Rollback())
+		}
 	})
 }
 

@@ -89,12 +89,12 @@ func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // QueryContext runs a query in the session of ctx's scope. The rows occupy the
 // session until they are closed, or the transaction ends.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return db.inner.get().QueryContext(told(ctx), query, args...)
+	return db.inner.get().QueryContext(silent{ctx}, query, args...)
 }
 
 // QueryRowContext runs a query for one row in the session of ctx's scope.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.inner.get().QueryRowContext(told(ctx), query, args...)
+	return db.inner.get().QueryRowContext(silent{ctx}, query, args...)
 }
 
 // PrepareContext makes a statement for later use, in any scope: each use runs
@@ -105,20 +105,29 @@ func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, erro
 	return db.inner.get().PrepareContext(told(ctx), query)
 }
 
-// told hides from database/sql that ctx is done, so that the session can tell
-// the cause.
+// silent is a context whose end database/sql does not see: the session tells
+// its cause, where database/sql would not, and the rows look at it before each
+// read, where database/sql would watch it from a goroutine for each query.
+type silent struct{ context.Context }
+
+// Done implements [context.Context].
+func (silent) Done() <-chan struct{} { return nil }
+
+// told keeps database/sql from answering for a context that has ended.
 func told(ctx context.Context) context.Context {
 	if ctx.Err() != nil {
-		return undone{ctx}
+		return silent{ctx}
 	}
 	return ctx
 }
 
-// undone is a context that has ended and signals nothing.
-type undone struct{ context.Context }
-
-// Done implements [context.Context].
-func (undone) Done() <-chan struct{} { return nil }
+// heard is the context that the driver gets, which watches it itself.
+func heard(ctx context.Context) context.Context {
+	if s, ok := ctx.(silent); ok {
+		return s.Context
+	}
+	return ctx
+}
 
 // Engine returns the pool of the current host, and opens it on first use. It
 // has nothing to do with scopes.

@@ -105,6 +105,9 @@ func endsConnection(state string) bool {
 // control reports whether the query is one that begins or ends a transaction,
 // and its keyword. Going back to a savepoint is not one.
 func control(query string) (string, bool) {
+	if len(query) > 1 && isLetter(query[0]) && !mayControl(query) {
+		return "", false
+	}
 	word, rest := firstWord(query)
 	switch {
 	case isOneOf(word, "BEGIN", "COMMIT", "END", "ABORT"):
@@ -120,6 +123,16 @@ func control(query string) (string, bool) {
 		return word, !isOneOf(next, "TO")
 	}
 	return "", false
+}
+
+// mayControl looks at two letters, which tell most queries from the keywords of
+// control: this is done for each statement.
+func mayControl(query string) bool {
+	switch [2]byte{query[0] | 0x20, query[1] | 0x20} {
+	case [2]byte{'b', 'e'}, [2]byte{'c', 'o'}, [2]byte{'e', 'n'}, [2]byte{'a', 'b'}, [2]byte{'s', 't'}, [2]byte{'p', 'r'}, [2]byte{'r', 'o'}:
+		return true
+	}
+	return false
 }
 
 func isOneOf(word string, keywords ...string) bool {

@@ -49,7 +49,9 @@ func (r *rows) Next(dest []sqldriver.Value) (err error) {
 	}
 	done := false
 	defer r.pause(&done, &err)
-	err = r.raw.Next(dest)
+	if err = r.ctx.Err(); err == nil {
+		err = r.raw.Next(dest)
+	}
 	done = true
 	return err
 }

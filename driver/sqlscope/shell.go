@@ -135,6 +135,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 	if err := refuse(query); err != nil {
 		return nil, err
 	}
+	ctx = heard(ctx)
 	s, c, err := sh.enter(ctx)
 	if err != nil {
 		return nil, err

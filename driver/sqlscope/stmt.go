@@ -192,16 +192,15 @@ func convert(raw sqldriver.Conn, st sqldriver.Stmt, args []sqldriver.NamedValue)
 		if checker != nil {
 			err = checker.CheckNamedValue(a)
 		}
-		if errors.Is(err, sqldriver.ErrSkip) {
+		if err != nil && errors.Is(err, sqldriver.ErrSkip) {
 			a.Value, err = defaultConverter(converter, len(kept)).ConvertValue(a.Value)
 		}
 		switch {
-		case errors.Is(err, sqldriver.ErrRemoveArgument):
-			continue
-		case err != nil:
+		case err == nil:
+			kept = append(kept, *a)
+		case !errors.Is(err, sqldriver.ErrRemoveArgument):
 			return nil, fmt.Errorf("sqlscope: argument %d: %w: %w", a.Ordinal, err, driver.ErrNotSent)
 		}
-		kept = append(kept, *a)
 	}
 	if st != nil {
 		if n := st.NumInput(); n >= 0 && n != len(kept) {

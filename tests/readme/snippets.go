@@ -12,7 +12,8 @@ import (
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
-// Opens nothing yet. Any database/sql driver will do.
+// Opens nothing yet. Any database/sql driver will do; "pgx" is that of
+// github.com/jackc/pgx/v5/stdlib.
 var shop = sqlscope.Open("pgx", "postgres://app@127.0.0.1/shop")
 
 // No transaction in the arguments: the context has it.
