@@ -29,9 +29,8 @@ import (
 type DB struct {
 	*dbscope.DB[*sql.Tx]
 	gate     driver.Gate
-	inner    *shells // of the DB's own methods and handles
-	ambient  *shells // of SQL, where frameworks may change the pool's limits
-	joining  *shells // of SQL(JoinBegin())
+	inner    *shells  // of the DB's own methods and handles
+	ambient  *Ambient // of SQL, where frameworks may change the pool's limits
 	siblings *sync.Map
 }
 
@@ -62,7 +61,7 @@ func wrap(core *dbscope.DB[*sql.Tx], siblings *sync.Map) *DB {
 	gate := dbscope.Gate(core)
 	return &DB{
 		DB: core, gate: gate, siblings: siblings,
-		inner: newShells(gate, false), ambient: newShells(gate, false), joining: newShells(gate, true),
+		inner: newShells(gate, false), ambient: NewAmbient(gate),
 	}
 }
 
@@ -156,14 +155,7 @@ func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 // itself. The same options always give the same *sql.DB. Ping asks the pool,
 // scope or not.
 func (db *DB) SQL(opts ...SQLOption) *sql.DB {
-	var o sqlOptions
-	for _, opt := range opts {
-		opt(&o)
-	}
-	if o.join {
-		return db.joining.get()
-	}
-	return db.ambient.get()
+	return db.ambient.SQL(opts...)
 }
 
 // Sibling is [dbscope.DB.Sibling] with this package's methods.
@@ -190,7 +182,7 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) closeShells() error {
-	return errors.Join(db.inner.close(), db.ambient.close(), db.joining.close())
+	return errors.Join(db.inner.close(), db.ambient.Close())
 }
 
 // adapter implements [driver.Adapter].

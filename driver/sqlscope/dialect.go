@@ -78,7 +78,7 @@ func sqliteFate(ctx context.Context, c *conn) driver.Fate {
 func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Outcome {
 	var state sqlState
 	switch {
-	case errors.As(err, new(lostError)):
+	case errors.As(err, new(LostError)):
 		return driver.Unknown
 	case d == sqlite && strings.Contains(err.Error(), "no transaction is active"):
 		return driver.Unknown // a statement ended it behind our back

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -21,6 +20,9 @@ type engine struct {
 
 func (e *engine) Close() error { return e.db.Close() }
 
+// Ping is for [Ambient].
+func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
+
 // Acquire checks a connection out, for the session's life, and takes hold of
 // the driver's connection under it.
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
@@ -31,10 +33,11 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	c := &conn{pooled: pooled}
 	if c.dialect, err = e.detect(ctx, pooled); err == nil {
 		err = pooled.Raw(func(raw any) error {
-			var ok bool
-			if c.raw, ok = raw.(sqldriver.Conn); !ok {
+			dc, ok := raw.(sqldriver.Conn)
+			if !ok {
 				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
 			}
+			c.RawConn = NewRawConn(dc)
 			return nil
 		})
 	}
@@ -61,18 +64,15 @@ func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 // conn implements [driver.Conn] on a driver's connection. The core never uses
 // it from two goroutines at once.
 type conn struct {
+	*RawConn
 	pooled  *sql.Conn
-	raw     sqldriver.Conn
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
-	stmts   map[*stmt]sqldriver.Stmt
-	spare   *rows       // for the next query
-	lifted  *shells     // the last that sent a statement
-	dirty   atomic.Bool // stale has some
-	mu      sync.Mutex
-	stale   []*stmt // closed by their users since the last statement
 }
+
+// SQL implements [Conn].
+func (c *conn) SQL(context.Context) (*RawConn, error) { return c.RawConn, nil }
 
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
@@ -148,20 +148,6 @@ func (c *conn) run(ctx context.Context, query string) error {
 	return hide(err)
 }
 
-func (c *conn) exec(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Result, error) {
-	if x, ok := c.raw.(sqldriver.ExecerContext); ok {
-		return x.ExecContext(ctx, query, args)
-	}
-	return nil, sqldriver.ErrSkip
-}
-
-func (c *conn) query(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
-	if q, ok := c.raw.(sqldriver.QueryerContext); ok {
-		return q.QueryContext(ctx, query, args)
-	}
-	return nil, sqldriver.ErrSkip
-}
-
 // alive reports whether the connection still answers.
 func (c *conn) alive(ctx context.Context) bool {
 	if v, ok := c.raw.(sqldriver.Validator); ok && !v.IsValid() {
@@ -175,7 +161,7 @@ func (c *conn) alive(ctx context.Context) bool {
 
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	switch {
-	case errors.As(err, new(lostError)):
+	case errors.As(err, new(LostError)):
 		return driver.Lost
 	case c.tx != nil:
 		return c.dialect.afterError(ctx, c, err)
@@ -187,10 +173,8 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 }
 
 func (c *conn) Release(reuse bool) {
-	for s := range c.stmts {
-		// SQLite keeps a closed connection, and its locks, while it has any.
-		reuse = c.forget(s) == nil && reuse
-	}
+	// SQLite keeps a closed connection, and its locks, while it has statements.
+	reuse = c.CloseStatements() == nil && reuse
 	if c.cancel != nil {
 		c.cancel(nil)
 	}
@@ -199,18 +183,4 @@ func (c *conn) Release(reuse bool) {
 		_ = c.pooled.Raw(func(any) error { return sqldriver.ErrBadConn })
 	}
 	_ = c.pooled.Close() // it only ever fails as closed already
-}
-
-// lostError stands for driver.ErrBadConn, which database/sql must not see: it
-// would run the statement again on another connection, outside the
-// transaction.
-type lostError struct{ cause string }
-
-func (e lostError) Error() string { return "the connection to the database was lost: " + e.cause }
-
-func hide(err error) error {
-	if errors.Is(err, sqldriver.ErrBadConn) {
-		return lostError{err.Error()}
-	}
-	return err
 }

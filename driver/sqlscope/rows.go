@@ -14,7 +14,7 @@ import (
 // not touch them after it has closed them; then, and only then, the connection
 // may use them for its next query.
 type rows struct {
-	c       *conn
+	c       *RawConn
 	raw     sqldriver.Rows
 	s       driver.Session
 	ctx     context.Context
@@ -24,7 +24,7 @@ type rows struct {
 
 // hold leaves the rows of an admitted query open, or ends the query where it
 // failed: done is false where it panicked.
-func hold(ctx context.Context, s driver.Session, c *conn, raw *sqldriver.Rows, done *bool, err *error) {
+func hold(ctx context.Context, s driver.Session, c *RawConn, raw *sqldriver.Rows, done *bool, err *error) {
 	if !*done || *err != nil {
 		exit(ctx, s, done, err)
 		return

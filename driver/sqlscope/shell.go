@@ -22,6 +22,31 @@ type shells struct {
 	db   *sql.DB
 }
 
+// Ambient makes the [*sql.DB] of a DB's SQL method. Writers of other adapters
+// use it; its DB's connections implement [Conn], its engines have a method
+// Ping(ctx) error. It is safe for concurrent use.
+type Ambient struct{ savepoints, joining *shells }
+
+// NewAmbient returns the Ambient of a DB.
+func NewAmbient(gate driver.Gate) *Ambient {
+	return &Ambient{newShells(gate, false), newShells(gate, true)}
+}
+
+// SQL returns the same *sql.DB for the same options; see [DB.SQL].
+func (a *Ambient) SQL(opts ...SQLOption) *sql.DB {
+	var o sqlOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.join {
+		return a.joining.get()
+	}
+	return a.savepoints.get()
+}
+
+// Close closes what SQL returned.
+func (a *Ambient) Close() error { return errors.Join(a.savepoints.close(), a.joining.close()) }
+
 // idleShells keeps shells, which are small, for reuse.
 const idleShells = 1000
 
@@ -77,7 +102,7 @@ func (p *shells) lift() {
 }
 
 // enter admits a statement.
-func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
+func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -86,7 +111,10 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := dc.(*conn)
+	c, err := dc.(Conn).SQL(ctx)
+	if err != nil {
+		return nil, nil, s.Exit(ctx, hide(err))
+	}
 	if c.lifted != sh.pool {
 		c.lifted = sh.pool
 		sh.pool.lift()
@@ -102,7 +130,7 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *conn, error) {
 func exit(ctx context.Context, s driver.Session, done *bool, err *error) {
 	switch {
 	case !*done:
-		_ = s.Exit(ctx, lostError{"a statement panicked"})
+		_ = s.Exit(ctx, LostError{"a statement panicked"})
 	case errors.Is(*err, sqldriver.ErrSkip):
 		_ = s.Exit(ctx, driver.ErrNotSent)
 		*err = sqldriver.ErrSkip
@@ -203,7 +231,7 @@ func (sh *shell) Ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return hide(e.(*engine).db.PingContext(ctx))
+	return hide(e.(interface{ Ping(context.Context) error }).Ping(ctx))
 }
 
 // CheckNamedValue implements [sqldriver.NamedValueChecker]. The arguments pass

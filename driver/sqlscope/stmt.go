@@ -15,7 +15,7 @@ import (
 type stmt struct {
 	sh    *shell
 	query string
-	last  *conn // where it was prepared last, by a call of this statement
+	last  *RawConn // where it was prepared last, by a call of this statement
 }
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
@@ -97,44 +97,6 @@ func (st *stmt) Exec([]sqldriver.Value) (sqldriver.Result, error) { return nil, 
 func (st *stmt) Query([]sqldriver.Value) (sqldriver.Rows, error) { return nil, errOldMethod }
 
 var errOldMethod = errors.New("sqlscope: call the method that takes a context")
-
-// prepared returns the connection's own statement for st.
-func (c *conn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error) {
-	if raw, ok := c.stmts[st]; ok {
-		return raw, nil
-	}
-	raw, err := prepare(ctx, c.raw, st.query)
-	if err != nil {
-		return nil, err
-	}
-	if c.stmts == nil {
-		c.stmts = map[*stmt]sqldriver.Stmt{}
-	}
-	c.stmts[st] = raw
-	st.last = c
-	return raw, nil
-}
-
-// sweep closes the statements whose users have closed them.
-func (c *conn) sweep() {
-	c.mu.Lock()
-	stale := c.stale
-	c.stale = nil
-	c.dirty.Store(false)
-	c.mu.Unlock()
-	for _, st := range stale {
-		_ = c.forget(st) // a connection that fails here fails the statement to come
-	}
-}
-
-func (c *conn) forget(st *stmt) error {
-	raw, ok := c.stmts[st]
-	if !ok {
-		return nil
-	}
-	delete(c.stmts, st)
-	return raw.Close()
-}
 
 func prepare(ctx context.Context, raw sqldriver.Conn, query string) (sqldriver.Stmt, error) {
 	if p, ok := raw.(sqldriver.ConnPrepareContext); ok {
