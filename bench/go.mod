@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -26,3 +27,5 @@ require (
 )
 
 replace github.com/dbscope/dbscope => ../
+
+replace github.com/dbscope/dbscope/driver/pgxscope => ../driver/pgxscope
