@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/dbscope/dbscope v0.0.0
+	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
 	modernc.org/sqlite v1.61.1
 )
@@ -26,3 +27,5 @@ require (
 )
 
 replace github.com/dbscope/dbscope => ../
+
+replace github.com/dbscope/dbscope/driver/pgxscope => ../driver/pgxscope

@@ -26,8 +26,10 @@ func (s *Server) logSize() int64 {
 	return info.Size()
 }
 
-func (s *Server) tail(offset int64) string {
-	content, err := os.ReadFile(s.logFile())
+func (s *Server) tail(offset int64) string { return tail(s.logFile(), offset) }
+
+func tail(file string, offset int64) string {
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}

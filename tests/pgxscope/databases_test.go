@@ -27,6 +27,8 @@ var modes = []pgx.QueryExecMode{
 	pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
 
+const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
+
 // opened is a DB over a table t(id), on a pool of its own.
 type opened struct {
 	*pgxscope.DB
@@ -36,7 +38,7 @@ type opened struct {
 
 func open(t *testing.T, mode pgx.QueryExecMode, opts ...dbscope.DBOption) *opened {
 	dsn := pgtest.Shared(t).CreateDatabase(t)
-	pgtest.Shared(t).Query(t, dsn, "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
+	pgtest.Shared(t).Query(t, dsn, schema)
 	return openDSN(t, dsn, dsn, mode, opts...)
 }
 

@@ -1,0 +1,97 @@
+package pgbouncer
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dbscope/dbscope/internal/pgtest"
+)
+
+// configuration is of every bouncer; the verbs are the server's port and the
+// bouncer's.
+const configuration = `
+[databases]
+* = host=127.0.0.1 port=%d
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = trust
+auth_file = userlist.txt
+admin_users = postgres
+
+pool_mode = transaction
+; few enough that clients have to share
+default_pool_size = 4
+max_client_conn = 400
+; a test that needs more connections fails in time
+query_wait_timeout = 30
+; a server that was restarted is found at once
+server_login_retry = 0.2
+; what psql and lib/pq send, and a shared connection cannot keep
+ignore_startup_parameters = extra_float_digits, options
+`
+
+// userlist names who may log in: the user of pgtest's DSNs.
+const userlist = `"postgres" ""` + "\n"
+
+// Bouncer is a PgBouncer in front of a server. Its methods are safe for
+// concurrent use.
+type Bouncer struct{ port int }
+
+// Start starts a PgBouncer that belongs to this test: it ends when the test
+// does. Start blocks until it accepts connections; the server may be restarted
+// meanwhile and later. Settings are lines of the [pgbouncer] section, such as
+// "default_pool_size = 1", and win over the package's own.
+func Start(t testing.TB, server *pgtest.Server, settings ...string) *Bouncer {
+	t.Helper()
+	program, err := findProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Bouncer{server.RunBeside(t, pgtest.Program{
+		Path:  program,
+		Ready: "process up: PgBouncer",
+		Configure: func(dir string, port int) ([]string, error) {
+			ini := fmt.Sprintf(configuration, server.Port(), port) +
+				strings.Join(settings, "\n") + "\n" // the last one wins
+			return []string{"pgbouncer.ini"}, errors.Join(
+				os.WriteFile(filepath.Join(dir, "pgbouncer.ini"), []byte(ini), 0o600),
+				os.WriteFile(filepath.Join(dir, "userlist.txt"), []byte(userlist), 0o600),
+			)
+		},
+	})}
+}
+
+// findProgram looks where Debian installs it too, which is not on the PATH of
+// every user.
+func findProgram() (string, error) {
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", errors.New("pgbouncer: no PgBouncer found: " +
+		"install it (apt-get install pgbouncer; brew install pgbouncer) or put pgbouncer on PATH")
+}
+
+// DSN is a connection URL of the server, as of [pgtest.Server.DSN] or
+// CreateDatabase, changed to lead through the bouncer. It panics where dsn is
+// no such URL. The database "pgbouncer" is the bouncer's own, which answers
+// "show pools" and the like.
+func (b *Bouncer) DSN(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Scheme != "postgres" {
+		panic(fmt.Sprintf("pgbouncer: not a postgres:// URL: %q", dsn))
+	}
+	u.Host = "127.0.0.1:" + strconv.Itoa(b.port)
+	return u.String()
+}
