@@ -23,7 +23,7 @@ test-long:
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
 
 bench:
-	cd bench && go test -bench . -benchmem -run '^$$' ./...
+	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
 
 # Linters are built once, from the versions in tools/go.mod.
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum

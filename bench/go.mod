@@ -5,11 +5,19 @@ go 1.26.0
 require (
 	github.com/dbscope/dbscope v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
+	gorm.io/driver/postgres v1.6.3
+	gorm.io/gorm v1.31.2
 	modernc.org/sqlite v1.61.1
 )
 
 require (
+	github.com/jinzhu/inflection v1.0.0 // indirect
+	github.com/jinzhu/now v1.1.5 // indirect
+)
+
+require (
 	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
+	github.com/dbscope/dbscope/tests v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -29,3 +37,5 @@ require (
 replace github.com/dbscope/dbscope => ../
 
 replace github.com/dbscope/dbscope/driver/pgxscope => ../driver/pgxscope
+
+replace github.com/dbscope/dbscope/tests => ../tests

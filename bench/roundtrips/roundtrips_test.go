@@ -1,0 +1,211 @@
+// Package roundtrips counts, on the wire, how often a unit of work waits for
+// the network, and times it, with dbscope and by hand. It prints one table:
+//
+//	go test -bench . ./bench/roundtrips
+package roundtrips
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/wire"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m).Run()) }
+
+const query = "SELECT n FROM t WHERE id = $1"
+
+// subject is a way to run a unit of n statements.
+type subject struct {
+	name string
+	unit func(ctx context.Context, n int) error
+}
+
+// subjects opens all ways through a connection string.
+func subjects(b *testing.B, dsn string) []subject {
+	ctx := b.Context()
+	var all []subject
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	} {
+		config, err := pgxpool.ParseConfig(dsn)
+		must(b, err)
+		config.ConnConfig.DefaultQueryExecMode = mode
+		pool, err := pgxpool.NewWithConfig(ctx, config)
+		must(b, err)
+		db := pgxscope.New(func(context.Context, string) (*pgxpool.Pool, error) { return pool, nil })
+		b.Cleanup(func() { must(b, db.Close()) })
+		all = append(all,
+			subject{"pgx by hand, " + mode.String(), func(ctx context.Context, n int) error {
+				return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return scan(ctx, tx, n) })
+			}},
+			subject{"pgxscope, " + mode.String(), func(ctx context.Context, n int) error {
+				return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) })
+			}})
+		if mode == pgx.QueryExecModeCacheStatement {
+			all = append(all, nested(pool, db)...)
+		}
+	}
+	return append(all, overSQL(b, dsn)...)
+}
+
+// nested runs the statements in a savepoint.
+func nested(pool *pgxpool.Pool, db *pgxscope.DB) []subject {
+	within := func(ctx context.Context, tx pgx.Tx, n int) error {
+		return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return scan(ctx, tx, n) })
+	}
+	return []subject{
+		{"pgx by hand, in a savepoint", func(ctx context.Context, n int) error {
+			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return within(ctx, tx, n) })
+		}},
+		{"pgxscope, in a savepoint", func(ctx context.Context, n int) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				tx, err := db.Session(ctx)
+				if err != nil {
+					return err
+				}
+				return within(ctx, tx, n)
+			})
+		}},
+	}
+}
+
+func overSQL(b *testing.B, dsn string) []subject {
+	config, err := pgx.ParseConfig(dsn)
+	must(b, err)
+	pool := stdlib.OpenDB(*config)
+	db := sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil })
+	b.Cleanup(func() { must(b, db.Close()) })
+	orm, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{})
+	must(b, err)
+	return []subject{
+		{"database/sql by hand", func(ctx context.Context, n int) error {
+			tx, err := pool.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if err := scanSQL(ctx, tx, n); err != nil {
+				return err
+			}
+			return tx.Commit()
+		}},
+		{"sqlscope", func(ctx context.Context, n int) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error { return scanSQL(ctx, db, n) })
+		}},
+		{"GORM's Transaction", func(ctx context.Context, n int) error {
+			return orm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+				for range n {
+					var got int
+					if err := tx.Raw(query, 1).Scan(&got).Error; err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}},
+	}
+}
+
+func scan(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, n int,
+) error {
+	for range n {
+		var got int
+		if err := q.QueryRow(ctx, query, 1).Scan(&got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func scanSQL(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, n int,
+) error {
+	for range n {
+		var got int
+		if err := q.QueryRowContext(ctx, query, 1).Scan(&got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkRoundTrips prints round trips for units of 1, 2 and 5 statements,
+// and the median time of a unit of one: with 1 ms of latency, and on loopback,
+// where the subjects are connected to the server directly.
+func BenchmarkRoundTrips(b *testing.B) {
+	server := pgtest.Shared(b)
+	dsn := server.CreateDatabase(b)
+	server.Query(b, dsn, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 1)")
+	proxy := wire.Start(b, fmt.Sprintf("127.0.0.1:%d", server.Port()))
+	through, direct := subjects(b, proxy.DSN(dsn)), subjects(b, dsn)
+	for b.Loop() {
+		proxy.Delay(0)
+		counts := make([][]any, len(through))
+		for i, s := range through {
+			for _, n := range []int{1, 2, 5} {
+				must(b, s.unit(b.Context(), n)) // connects, and fills the statement cache
+				proxy.Reset()
+				must(b, s.unit(b.Context(), n))
+				counts[i] = append(counts[i], proxy.RoundTrips())
+			}
+		}
+		proxy.Delay(time.Millisecond)
+		far := medians(b, through, 50)
+		proxy.Delay(0)
+		near := medians(b, direct, 500)
+		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(table, "a unit of\t1\t2\t5 statements\t1 ms away\tloopback\tof pgx by hand\t")
+		for i, s := range through {
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%v\t%v\t%.2f, %.2f\t\n", append(append([]any{s.name}, counts[i]...),
+				far[i].Round(10*time.Microsecond), near[i].Round(time.Microsecond),
+				float64(far[i])/float64(far[0]), float64(near[i])/float64(near[0]))...)
+		}
+		must(b, table.Flush())
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// medians times the subjects in turn.
+func medians(b *testing.B, all []subject, rounds int) []time.Duration {
+	times := make([][]time.Duration, len(all))
+	for range rounds {
+		for i, s := range all {
+			start := time.Now()
+			must(b, s.unit(b.Context(), 1))
+			times[i] = append(times[i], time.Since(start))
+		}
+	}
+	out := make([]time.Duration, len(all))
+	for i, t := range times {
+		slices.Sort(t)
+		out[i] = t[len(t)/2]
+	}
+	return out
+}
+
+func must(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
