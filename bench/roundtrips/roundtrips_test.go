@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -173,14 +174,16 @@ func BenchmarkRoundTrips(b *testing.B) {
 		far := medians(b, through, 50)
 		proxy.Delay(0)
 		near := medians(b, direct, 500)
-		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(table, "a unit of\t1\t2\t5 statements\t1 ms away\tloopback\tof pgx by hand\t")
+		var out strings.Builder
+		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
+		_, _ = fmt.Fprintln(table, "a unit of\t1\t2\t5 statements\t1 ms away\tloopback\tof pgx by hand\t")
 		for i, s := range through {
-			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%v\t%v\t%.2f, %.2f\t\n", append(append([]any{s.name}, counts[i]...),
+			_, _ = fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%v\t%v\t%.2f, %.2f\t\n", append(append([]any{s.name}, counts[i]...),
 				far[i].Round(10*time.Microsecond), near[i].Round(time.Microsecond),
 				float64(far[i])/float64(far[0]), float64(near[i])/float64(near[0]))...)
 		}
 		must(b, table.Flush())
+		fmt.Print(out.String())
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -186,8 +186,8 @@ func (c *conn) unsent(name string) bool {
 // Check implements [driver.Conn]: the server has said what it did. A first
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.
-func (c *conn) Check(context.Context, error) driver.Fate {
-	if c.IsClosed() {
+func (c *conn) Check(_ context.Context, err error) driver.Fate {
+	if c.IsClosed() || errors.As(err, new(sqlscope.LostError)) {
 		return driver.Lost
 	}
 	switch c.PgConn().TxStatus() {

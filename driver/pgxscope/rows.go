@@ -3,7 +3,6 @@ package pgxscope
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -120,7 +119,11 @@ func (r row) Scan(dest ...any) error {
 
 // SendBatch runs a batch, and what is pending with it.
 func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults) {
-	c, err := t.enter(ctx)
+	texts := make([]string, 0, len(b.QueuedQueries))
+	for _, q := range b.QueuedQueries {
+		texts = append(texts, q.SQL)
+	}
+	c, err := t.enter(ctx, texts...)
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)
 	}
@@ -135,8 +138,6 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 	}()
 	var raw pgx.BatchResults
 	switch {
-	case len(b.QueuedQueries) > 0 && strings.HasPrefix(b.QueuedQueries[0].SQL, "begin"):
-		err = errors.New("pgxscope: the session has begun: Batch.BeginTx cannot be used in it")
 	case len(c.pending) == 0:
 		raw = c.SendBatch(ctx, b)
 	default:

@@ -10,14 +10,21 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 )
 
 // tx implements [pgx.Tx] on a session, or on a block nested in it.
 type tx struct{ s driver.Session }
 
-// enter admits a statement.
-func (t *tx) enter(ctx context.Context) (*conn, error) {
+// enter admits a statement that consists of the texts.
+func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
+	for _, text := range texts {
+		if word, is := driver.ControlStatement(text); is {
+			return nil, fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
+				"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
+		}
+	}
 	c, err := t.s.Enter(ctx)
 	if err != nil {
 		return nil, closed(err)
@@ -69,7 +76,7 @@ func (t *tx) Rollback(ctx context.Context) error { return closed(t.s.Rollback(ct
 
 // Exec runs a statement, and what is pending with it.
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
-	c, err := t.enter(ctx)
+	c, err := t.enter(ctx, sql)
 	if err != nil {
 		return tag, err
 	}
@@ -142,7 +149,7 @@ func (c *conn) batch(ctx context.Context, queries []*pgx.QueuedQuery) (pgx.Batch
 
 // Query runs a query, and what is pending with it.
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, err error) {
-	c, err := t.enter(ctx)
+	c, err := t.enter(ctx, sql)
 	if err != nil {
 		return failedRows(err), err
 	}
@@ -200,13 +207,13 @@ func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.Statemen
 	err = t.after(ctx, func(c *conn) error {
 		sd, err = c.Prepare(ctx, name, sql)
 		return err
-	})
+	}, sql)
 	return sd, err
 }
 
 // after runs a call that nothing can ride with.
-func (t *tx) after(ctx context.Context, call func(*conn) error) (err error) {
-	c, err := t.enter(ctx)
+func (t *tx) after(ctx context.Context, call func(*conn) error, texts ...string) (err error) {
+	c, err := t.enter(ctx, texts...)
 	if err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 
 // refuse keeps transactions from being ended, or begun, by SQL text.
 func refuse(query string) error {
-	if word, ok := control(query); ok {
+	if word, ok := driver.ControlStatement(query); ok {
 		return fmt.Errorf("sqlscope: the statement %s would end the scope's transaction behind its back: "+
 			"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
 	}

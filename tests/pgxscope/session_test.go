@@ -175,6 +175,33 @@ func TestAFirstStatementThatFailsLeavesNothingThatALaterOneCouldRunIn(t *testing
 	})
 }
 
+func TestSQLTextThatControlsTheTransactionIsRefused(t *testing.T) {
+	d := open(t, pgx.QueryExecModeCacheStatement)
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, insert(ctx, d, 1))
+		tx, err := d.Session(ctx)
+		ok(t, err)
+		for _, text := range []string{"COMMIT", "rollback and chain", "commit and chain", "COMMIT; BEGIN", "begin"} {
+			_, err := d.Exec(ctx, text)
+			is(t, err, dbscope.ErrOpenTransaction)
+			_, err = d.Query(ctx, text)
+			is(t, err, dbscope.ErrOpenTransaction)
+			is(t, d.QueryRow(ctx, text).Scan(), dbscope.ErrOpenTransaction)
+			_, err = tx.Prepare(ctx, "p", text)
+			is(t, err, dbscope.ErrOpenTransaction)
+			b := &pgx.Batch{}
+			b.Queue("SELECT 1")
+			b.Queue(text)
+			is(t, d.SendBatch(ctx, b).Close(), dbscope.ErrOpenTransaction)
+		}
+		b := &pgx.Batch{}
+		b.BeginTx(pgx.TxOptions{})
+		is(t, d.SendBatch(ctx, b).Close(), dbscope.ErrOpenTransaction)
+		return nil
+	}))
+	want(t, "stored", d.stored(t), 1)
+}
+
 func TestSQLTextThatEndsTheTransactionIsFoundOut(t *testing.T) {
 	onEachMode(t, func(t *testing.T, d *opened) {
 		err := dbscope.Run(t.Context(), func(ctx context.Context) error {

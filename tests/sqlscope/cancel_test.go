@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
 
@@ -153,14 +156,20 @@ func TestRowsLeftOpenOnSQLAreClosedByTheEnd(t *testing.T) {
 
 func TestOpenExplainsWhatIsMissing(t *testing.T) {
 	for _, c := range []struct {
-		db   *sqlscope.DB
+		db interface {
+			SQL(opts ...sqlscope.SQLOption) *sql.DB
+			Close() error
+		}
 		want string
 	}{
 		{sqlscope.Open("nosuch", "x"), `unknown driver "nosuch"`},
 		{sqlscope.Open("pgx", "postgres://app@{host}/shop"), "shop: opening the pool: the data source name holds {host}, but no host is set: pass dbscope.Host to Open"},
 		{sqlscope.New(func(context.Context, string) (*sql.DB, error) { return nil, nil }), "no *sql.DB"},
+		{pgxscope.Open("postgres://app@db/shop?pool_max_conns=none"), "cannot parse"},
+		{pgxscope.Open("postgres://app@{host}/shop"), "shop: opening the pool: the connection string holds {host}, but no host is set: pass dbscope.Host to Open"},
+		{pgxscope.New(func(context.Context, string) (*pgxpool.Pool, error) { return nil, nil }), "no *pgxpool.Pool"},
 	} {
-		_, err := c.db.Engine(t.Context())
+		err := c.db.SQL().PingContext(t.Context())
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("the error is %v, want %q", err, c.want)
 		}
@@ -168,6 +177,7 @@ func TestOpenExplainsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// Only sqlscope: pgxscope has pgx read the name.
 func TestADatabaseIsNamedAfterItsDataSource(t *testing.T) {
 	for dsn, name := range map[string]string{
 		"postgres://app:secret@db:5432/shop?sslmode=disable": "shop",

@@ -10,13 +10,13 @@ import (
 )
 
 func TestTheAdapterPassesTheSuite(t *testing.T) {
-	for name, d := range databases {
+	for name, d := range bySqlscope() {
 		t.Run(name, func(t *testing.T) {
 			drivertest.Run(t, drivertest.Harness[*sql.Tx]{
 				Open: func(t *testing.T) drivertest.Database[*sql.Tx] {
 					o := open(t, d)
 					return drivertest.Database[*sql.Tx]{
-						DB:     o.DB.DB,
+						DB:     o.scoped.(overSQL).DB.DB,
 						Stored: func() []int { return o.stored(t) },
 						InUse:  func() int { return o.inUse(t) },
 						Dialed: func() int { return int(o.dialed.Load()) },

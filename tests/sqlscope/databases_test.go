@@ -5,16 +5,20 @@ import (
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
+	"maps"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
 	"go.uber.org/goleak"
 	_ "modernc.org/sqlite"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
@@ -25,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 type database struct {
 	driver   string
 	postgres bool
+	native   bool // by pgxscope
 	dsn      func(t *testing.T) string
 }
 
@@ -39,6 +44,19 @@ var databases = map[string]database{
 	"PostgreSQL by pq": {driver: "postgres", postgres: true, dsn: func(t *testing.T) string {
 		return pgtest.Shared(t).CreateDatabase(t)
 	}},
+	"PostgreSQL by pgxscope": {driver: "pgx", postgres: true, native: true, dsn: func(t *testing.T) string {
+		return pgtest.Shared(t).CreateDatabase(t)
+	}},
+}
+
+// bySqlscope are the databases without pgxscope's, for what cannot run on it:
+// faults put into a database/sql driver, which it takes from nobody, and the
+// suite over handles of type *sql.Tx, where its own are pgx.Tx. The tests of
+// pgxscope run the suite on those.
+func bySqlscope() map[string]database {
+	some := maps.Clone(databases)
+	maps.DeleteFunc(some, func(_ string, d database) bool { return d.native })
+	return some
 }
 
 // onEach runs a test on each database, over a table t(id).
@@ -51,7 +69,7 @@ func onEach(t *testing.T, test func(t *testing.T, d *opened), opts ...dbscope.DB
 // opened is a DB on a pool that counts, and a client of its own.
 type opened struct {
 	database
-	*sqlscope.DB
+	scoped
 	dialed *atomic.Int64
 	other  *sql.DB
 }
@@ -63,9 +81,14 @@ func open(t *testing.T, d database, opts ...dbscope.DBOption) *opened {
 	_, err = other.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
 	ok(t, err)
 	o := &opened{database: d, dialed: &atomic.Int64{}, other: other}
-	o.DB = sqlscope.New(func(context.Context, string) (*sql.DB, error) {
-		return sql.OpenDB(counting{dsn, other.Driver(), o.dialed}), nil
-	}, append([]dbscope.DBOption{dbscope.Name("test")}, opts...)...)
+	opts = append([]dbscope.DBOption{dbscope.Name("test")}, opts...)
+	if d.native {
+		o.scoped = overPgx{pgxscope.New(countingPool(dsn, o.dialed), opts...)}
+	} else {
+		o.scoped = overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+			return sql.OpenDB(counting{dsn, other.Driver(), o.dialed}), nil
+		}, opts...)}
+	}
 	t.Cleanup(func() {
 		ok(t, o.Close())
 		ok(t, other.Close())
@@ -75,14 +98,9 @@ func open(t *testing.T, d database, opts ...dbscope.DBOption) *opened {
 
 func (o *opened) inUse(t *testing.T) int {
 	t.Helper()
-	return o.pool(t).Stats().InUse
-}
-
-func (o *opened) pool(t *testing.T) *sql.DB {
-	t.Helper()
-	pool, err := o.Engine(t.Context())
+	n, err := o.acquired(t.Context())
 	ok(t, err)
-	return pool
+	return n
 }
 
 // stored returns the ids that another client sees.
@@ -105,10 +123,7 @@ func scan(t *testing.T, rows *sql.Rows) []int {
 	return ids
 }
 
-func insert(ctx context.Context, to interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}, id int,
-) error {
+func insert(ctx context.Context, to execer, id int) error {
 	_, err := to.ExecContext(ctx, "INSERT INTO t (id) VALUES ($1)", id)
 	return err
 }
@@ -126,6 +141,18 @@ func (c counting) Connect(context.Context) (sqldriver.Conn, error) {
 }
 
 func (c counting) Driver() sqldriver.Driver { return c.driver }
+
+// countingPool makes a pool that counts the connections it makes.
+func countingPool(dsn string, n *atomic.Int64) func(context.Context, string) (*pgxpool.Pool, error) {
+	return func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		config, err := pgxpool.ParseConfig(dsn)
+		if err != nil {
+			return nil, err
+		}
+		config.AfterConnect = func(context.Context, *pgx.Conn) error { n.Add(1); return nil }
+		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	}
+}
 
 func ok(t *testing.T, err error) {
 	t.Helper()

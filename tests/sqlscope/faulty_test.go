@@ -102,10 +102,11 @@ func openFaulty(t *testing.T, d database, opts ...dbscope.DBOption) (*opened, *f
 	o := open(t, d, opts...)
 	f := &faults{}
 	faulty := &opened{database: d, dialed: o.dialed, other: o.other}
-	pool := o.pool(t)
-	faulty.DB = sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+	pool, err := o.scoped.(overSQL).Engine(t.Context())
+	ok(t, err)
+	faulty.scoped = overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
 		return sql.OpenDB(faultyConnector{pool, f}), nil
-	}, append([]dbscope.DBOption{dbscope.Name("test")}, opts...)...)
+	}, append([]dbscope.DBOption{dbscope.Name("test")}, opts...)...)}
 	t.Cleanup(func() { ok(t, faulty.Close()) })
 	return faulty, f
 }

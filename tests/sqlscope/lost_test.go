@@ -11,7 +11,7 @@ import (
 )
 
 func onEachFaulty(t *testing.T, test func(t *testing.T, d *opened, f *faults), opts ...dbscope.DBOption) {
-	for name, d := range databases {
+	for name, d := range bySqlscope() {
 		t.Run(name, func(t *testing.T) {
 			o, f := openFaulty(t, d, opts...)
 			test(t, o, f)
@@ -42,7 +42,7 @@ var ways = map[string]func(ctx context.Context, d *opened, query string) error{
 		return errors.Join(rows.Err(), rows.Close())
 	},
 	"the handle": func(ctx context.Context, d *opened, query string) error {
-		tx, err := d.Session(ctx)
+		tx, err := d.handle(ctx)
 		if err != nil {
 			return err
 		}

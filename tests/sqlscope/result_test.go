@@ -35,7 +35,7 @@ func TestReadingAResultDoesNotWaitForAUnitThatWaitsForTheReader(t *testing.T) {
 			return res, errors.Join(err, tx.Commit())
 		},
 		"the handle": func(ctx context.Context, d *opened, _ *sql.Stmt) (sql.Result, error) {
-			tx, err := d.Session(ctx)
+			tx, err := d.handle(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -105,6 +105,12 @@ func TestTheDBsMethodsTellWhyTheContextEnded(t *testing.T) {
 			_, err := d.ExecContext(ctx, storeOne)
 			is(t, err, gone)
 			is(t, err, context.Canceled)
+			if db, native := d.scoped.(overPgx); native {
+				_, err = db.Query(ctx, "SELECT id FROM t")
+				is(t, err, gone)
+				is(t, db.QueryRow(ctx, "SELECT id FROM t").Scan(new(int)), gone)
+				return nil // the rest is SQL()'s, where database/sql answers itself
+			}
 			_, err = d.QueryContext(ctx, "SELECT id FROM t")
 			is(t, err, gone)
 			_, err = d.PrepareContext(ctx, "SELECT id FROM t")

@@ -1,0 +1,101 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// Connections are taken and BEGIN is sent again on a connection that turned
+// out to be dead, as after a restart of the server, at most this often.
+const beginAttempts = 10
+
+// A unit that waits for a connection while it, or the caller that waits for
+// it, holds one of the same pool could wait for itself: it waits at most this
+// long.
+const holdingTimeout = 5 * time.Second
+
+// open connects and begins. The session is running and stays so, or is left
+// after an error.
+func (s *session) open(ctx context.Context) (driver.Conn, error) {
+	var conn driver.Conn
+	err := errors.New("opening the session panicked")
+	defer func() {
+		if err != nil { // also where a function of the user's panics
+			_ = s.leave(err)
+		}
+	}()
+	conn, err = s.connect(ctx)
+	s.mu.Lock()
+	s.conn, s.begun = conn, err == nil
+	abandoned := s.abandoned
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("dbscope: %s: %w", s.db.name, err)
+	case abandoned:
+		err = s.abandonedError()
+	}
+	return conn, err
+}
+
+func (s *session) connect(ctx context.Context) (driver.Conn, error) {
+	conn := s.conn // of the slot's previous transaction
+	for attempt := 1; ; attempt++ {
+		if conn == nil {
+			var err error
+			if conn, err = s.acquire(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if s.slot == nil {
+			return conn, nil
+		}
+		err := conn.Begin(ctx, s.opts.tx)
+		if err == nil {
+			return conn, nil
+		}
+		fate := s.check(ctx, conn, err)
+		s.release(conn, fate != driver.Lost && ctx.Err() == nil)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("beginning a transaction: %w", interrupted(ctx))
+		}
+		if fate != driver.Lost || attempt == beginAttempts {
+			return nil, fmt.Errorf("beginning a transaction: %w", err)
+		}
+		conn = nil
+	}
+}
+
+func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
+	engine, err := s.db.hosts.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wait, bounded := ctx, false
+	if s.slot != nil && s.slot.scope.holds(s.db.hosts, s.slot) {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, holdingTimeout)
+		defer cancel()
+		bounded = true
+	}
+	conn, err := engine.Acquire(wait)
+	switch {
+	case err == nil:
+		if s.slot != nil {
+			s.slot.holding.Add(1)
+		}
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
+	case bounded && wait.Err() != nil:
+		return nil, fmt.Errorf("no connection came free within %v, and this unit, or one that waits for it, "+
+			"already holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
+			holdingTimeout, wait.Err())
+	default:
+		return nil, fmt.Errorf("taking a connection: %w", err)
+	}
+}

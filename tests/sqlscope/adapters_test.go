@@ -1,0 +1,87 @@
+package sqlscope_test
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+)
+
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// scoped is what the tests use of a DB, whichever adapter's it is.
+type scoped interface {
+	execer
+	querier
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	Rollback(ctx context.Context) error
+	Close() error
+	handle(ctx context.Context) (execer, error)
+	acquired(ctx context.Context) (int, error) // connections in use
+}
+
+// overSQL is sqlscope's.
+type overSQL struct{ *sqlscope.DB }
+
+func (d overSQL) handle(ctx context.Context) (execer, error) { return d.Session(ctx) }
+
+func (d overSQL) acquired(ctx context.Context) (int, error) {
+	pool, err := d.Engine(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return pool.Stats().InUse, nil
+}
+
+// overPgx is pgxscope's. What returns a type of database/sql that nobody else
+// can make is SQL()'s, so that a test mixes both on one session.
+type overPgx struct{ *pgxscope.DB }
+
+func (d overPgx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	tag, err := d.Exec(ctx, query, args...)
+	return sqldriver.RowsAffected(tag.RowsAffected()), err
+}
+
+func (d overPgx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return d.SQL().QueryContext(ctx, query, args...)
+}
+
+func (d overPgx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return d.SQL().QueryRowContext(ctx, query, args...)
+}
+
+func (d overPgx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return d.SQL().PrepareContext(ctx, query)
+}
+
+func (d overPgx) handle(ctx context.Context) (execer, error) {
+	tx, err := d.Session(ctx)
+	return pgxTx{tx}, err
+}
+
+func (d overPgx) acquired(ctx context.Context) (int, error) {
+	pool, err := d.Pool(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int(pool.Stat().AcquiredConns()), nil
+}
+
+type pgxTx struct{ pgx.Tx }
+
+func (tx pgxTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	tag, err := tx.Exec(ctx, query, args...)
+	return sqldriver.RowsAffected(tag.RowsAffected()), err
+}
