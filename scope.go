@@ -105,9 +105,9 @@ func MarkRollback(ctx context.Context) error {
 
 // Commit commits what is open, database by database in the order of first
 // use, and gives the connections back. The scope goes on: the next statement
-// takes a connection and begins a new transaction. When
-// anything stands in the way of one database, none is committed; when a COMMIT
-// fails, those after it roll back; either way the error is a [*CommitError].
+// takes a connection and begins a new transaction. When anything stands in the
+// way of one database, none is committed; when a COMMIT fails, those after it
+// roll back; either way the error is a [*CommitError].
 //
 // It blocks, at most [CommitTimeout] for each database; the cancellation of
 // ctx does not stop it. Rows left open are closed first. A statement that
