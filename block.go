@@ -116,6 +116,9 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savep
 		return nil, err
 	}
 	b := &block{session: s, ctx: ctx}
+	if err := s.brokenError(); err != nil {
+		return nil, s.leave(err)
+	}
 	if savepoint {
 		s.marks++ // running: nobody else is here
 		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
@@ -206,7 +209,7 @@ func (b *block) undo(ctx context.Context) error {
 		b.failed(driver.Lost, err)
 		return b.brokenError()
 	}
-	b.succeeded()
+	b.lift(ctx)
 	return nil
 }
 

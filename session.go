@@ -179,18 +179,21 @@ func (s *session) Exit(ctx context.Context, err error) error {
 	return s.leave(err)
 }
 
-// succeeded notes that the server took a statement: then it has not aborted
-// the transaction, or the statement went back to a savepoint.
-func (s *session) succeeded() {
+// lift asks whether the transaction is aborted no more, after a statement that
+// may have gone back to a savepoint. The caller has the session to itself.
+func (s *session) lift(ctx context.Context) {
+	if !s.isAborted() || s.check(ctx, s.conn, nil) != driver.Intact {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lift()
+	s.broken, s.fate = nil, driver.Intact
 }
 
-func (s *session) lift() {
-	if s.fate == driver.Aborted {
-		s.broken, s.fate = nil, driver.Intact
-	}
+func (s *session) isAborted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fate == driver.Aborted
 }
 
 // failed notes what a statement's failure did.
@@ -222,8 +225,10 @@ func (s *session) doom(err error) {
 // a statement, and so the place where an abandoned session is undone.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
-	if err == nil {
-		s.lift()
+	if err == nil && s.fate == driver.Aborted {
+		s.mu.Unlock()
+		s.lift(context.Background())
+		s.mu.Lock()
 	}
 	abandoned := s.abandoned
 	if !abandoned {
@@ -242,7 +247,6 @@ func (s *session) leave(err error) error {
 // Hold implements [driver.Session].
 func (s *session) Hold(rows io.Closer) {
 	s.mu.Lock()
-	s.lift()
 	abandoned := s.abandoned
 	if !abandoned {
 		s.rows, s.phase = rows, reading

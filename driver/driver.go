@@ -56,8 +56,8 @@ type Conn interface {
 	Savepoint(ctx context.Context, name string) error
 	RollbackTo(ctx context.Context, name string) error
 	ReleaseSavepoint(ctx context.Context, name string) error
-	// Check tells what a failed statement did to the transaction. It may ask
-	// the server.
+	// Check tells what a failed statement did to the transaction; with a nil
+	// error, whether one that was aborted is so still. It may ask the server.
 	Check(ctx context.Context, err error) Fate
 	// Release gives the connection back to the pool, or closes it where it
 	// must not be used again.

@@ -475,17 +475,26 @@ func (s *suite[H]) refused() {
 }
 
 func (s *suite[H]) refusedInBlock() {
-	s.ok(s.run(func(ctx context.Context) error {
-		s.insert(ctx, 1)
-		block := s.nest(ctx)
-		if err := s.Refused(ctx, s.session(ctx)); err == nil {
-			s.Error("nothing was refused")
-		}
-		s.ok(block.Rollback(ctx))
-		s.insert(ctx, 2)
-		return nil
-	}))
-	s.stored(1, 2)
+	for _, begun := range []bool{true, false} {
+		s.ok(s.run(func(ctx context.Context) error {
+			if begun {
+				s.insert(ctx, 1)
+			}
+			block := s.nest(ctx)
+			if err := s.Refused(ctx, s.session(ctx)); err == nil {
+				s.Error("nothing was refused")
+			}
+			if _, err := block.Begin(ctx, sql.TxOptions{}); s.RefusalAborts {
+				s.is(err, dbscope.ErrRolledBack)
+			} else {
+				s.ok(err)
+			}
+			s.ok(block.Rollback(ctx))
+			s.insert(ctx, map[bool]int{true: 2, false: 3}[begun])
+			return nil
+		}))
+	}
+	s.stored(1, 2, 3)
 }
 
 func (s *suite[H]) blockRollback() {

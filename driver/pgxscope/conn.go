@@ -54,6 +54,7 @@ type conn struct {
 	sql     *sqlscope.RawConn // once asked for
 	pending []string          // BEGIN and savepoints that ride with the next statement
 	begun   bool              // BEGIN was sent
+	first   string            // of a savepoint, while it runs
 }
 
 // Begin implements [driver.Conn]: nothing is sent yet.
@@ -86,6 +87,46 @@ func (c *conn) ride() []string {
 	c.pending = nil
 	c.begun = c.begun || len(p) > 0
 	return p
+}
+
+// rides reports whether what is pending can travel with the statement. BEGIN
+// can. A savepoint must not travel with one that could fail before any of it
+// is executed, while it is parsed or prepared: that would abort the
+// transaction around the savepoint. One that succeeded on this connection as
+// the first of a savepoint will not.
+func (c *conn) rides(text string) bool {
+	if n := len(c.pending); n == 0 || !strings.HasPrefix(c.pending[n-1], "savepoint ") {
+		return true
+	}
+	c.first = text
+	_, succeeded := c.firsts()[text]
+	return succeeded
+}
+
+// maxFirsts bounds what a connection remembers.
+const maxFirsts = 1000
+
+// firsts are the statements that have succeeded as the first of a savepoint.
+func (c *conn) firsts() map[string]struct{} {
+	const key = "github.com/dbscope/dbscope/driver/pgxscope"
+	data := c.PgConn().CustomData()
+	known, ok := data[key].(map[string]struct{})
+	if !ok {
+		known = map[string]struct{}{}
+		data[key] = known
+	}
+	return known
+}
+
+// learn notes how a statement ended.
+func (c *conn) learn(err error) {
+	if c.first == "" {
+		return
+	}
+	if known := c.firsts(); err == nil && len(known) < maxFirsts {
+		known[c.first] = struct{}{}
+	}
+	c.first = ""
 }
 
 // flush sends what is pending in a round trip of its own.

@@ -6,7 +6,10 @@
 // round trips. It rides with Exec, Query, QueryRow and SendBatch; it takes a
 // round trip of its own before CopyFrom, Prepare, LargeObjects, a statement of
 // [DB.SQL], and a first statement that has a pgx option (such as
-// [pgx.QueryExecMode]) among its arguments. A savepoint rides in the same way.
+// [pgx.QueryExecMode]) among its arguments. A savepoint rides in the same way,
+// once the statement after it has succeeded in that place on the connection:
+// one that fails while it is parsed or prepared would abort the transaction
+// before the savepoint is there.
 // With [pgx.QueryExecModeDescribeExec] each statement that has arguments costs
 // a round trip more, as it does without dbscope.
 package pgxscope

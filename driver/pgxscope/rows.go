@@ -3,6 +3,7 @@ package pgxscope
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -138,6 +139,10 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 	}()
 	var raw pgx.BatchResults
 	switch {
+	case len(c.pending) > 0 && !c.rides(strings.Join(texts, ";")):
+		if err = c.flush(ctx); err == nil {
+			raw = c.SendBatch(ctx, b)
+		}
 	case len(c.pending) == 0:
 		raw = c.SendBatch(ctx, b)
 	default:

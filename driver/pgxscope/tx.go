@@ -56,6 +56,7 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")
 	}
+	c.learn(*err)
 	*err = t.s.Exit(ctx, *err)
 }
 
@@ -90,6 +91,10 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.Comm
 func (c *conn) exec(ctx context.Context, sql string, args []any) (pgconn.CommandTag, error) {
 	switch {
 	case len(c.pending) == 0:
+	case !c.rides(sql):
+		if err := c.flush(ctx); err != nil {
+			return pgconn.CommandTag{}, err
+		}
 	case len(args) == 0 && strings.ContainsAny(sql, " \t\n"):
 		// pgx sends it by the simple protocol, and it may be several.
 		return c.Exec(ctx, strings.Join(c.ride(), "; ")+";\n"+sql)
@@ -168,7 +173,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, er
 }
 
 func (c *conn) query(ctx context.Context, sql string, args []any) (pgx.Rows, pgx.BatchResults, error) {
-	if len(c.pending) > 0 && !hasOption(args) {
+	if len(c.pending) > 0 && !hasOption(args) && c.rides(sql) {
 		br, err := c.batch(ctx, []*pgx.QueuedQuery{{SQL: sql, Arguments: args}})
 		if err != nil {
 			return nil, nil, err

@@ -46,6 +46,8 @@ func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate
 	case postgres:
 		var state sqlState
 		switch {
+		case err == nil: // and an aborted transaction takes nothing but a way back
+			return driver.Intact
 		case errors.As(err, &state) && !endsConnection(state.SQLState()):
 			return driver.Aborted
 		case c.alive(ctx):

@@ -29,7 +29,7 @@ func conform(t *testing.T, open func(t *testing.T) *opened) {
 		},
 		Insert: func(ctx context.Context, tx pgx.Tx, id int) error { return insert(ctx, tx, id) },
 		Refused: func(ctx context.Context, tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "INSERT INTO nowhere VALUES (1)")
+			_, err := tx.Exec(ctx, "INSERT INTO nowhere VALUES ($1)", 1) // which fails to prepare
 			return err
 		},
 		Query: func(ctx context.Context, tx pgx.Tx) (next, closeRows func() error, err error) {

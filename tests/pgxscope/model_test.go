@@ -217,7 +217,7 @@ func (s step) String() string {
 		text += fmt.Sprintf(" (%d further out)", s.back)
 	}
 	if s.returns {
-		text += "; returns an error"
+		text += " (an error ends the unit)"
 	}
 	return text
 }
@@ -326,7 +326,7 @@ func (m *modelRun) try(ctx context.Context, on *site, s *sequence) error {
 	defer cancel()
 	a := &attempt{
 		site: on, run: m, seq: s, ids: idsEach * int(m.nextID.Add(1)),
-		model: &model{describes: modes[s.mode] < pgx.QueryExecModeExec, aborted: -1},
+		model: &model{aborted: -1},
 	}
 	fmt.Fprintf(&a.log, "sequence %d, %s", s.number, modes[s.mode])
 	if s.fresh {
@@ -663,8 +663,6 @@ func complaint(format string, args ...any) error {
 // model says what must be stored. Its methods follow a step and its error, and
 // object to an error that must not be, or is missing.
 type model struct {
-	describes bool // the mode has statements described before they are executed
-
 	// The open transaction: nil where there is none. The first level is the
 	// whole, each other a savepoint.
 	levels  []level
@@ -693,6 +691,7 @@ type modelRow struct {
 	orphan bool // refused by the commit
 }
 
+// open begins a transaction where there is none.
 func (m *model) open() {
 	if m.levels == nil {
 		m.levels = []level{{}}
@@ -704,11 +703,6 @@ func (m *model) over() bool { return m.dead || m.cut || m.aborted >= 0 }
 
 // forgiven reports whether an error is no surprise.
 func (m *model) forgiven() bool { return m.over() || m.mayBeDead || m.severed }
-
-// rides reports whether what is pending travels with a statement of a kind.
-func rides(kind string) bool {
-	return slices.Contains([]string{"Exec", "Exec with named arguments", "Query", "QueryRow", "SendBatch", onHandle, "nested Begin"}, kind)
-}
 
 func (m *model) statement(s step, id int, err error) error {
 	m.open()
@@ -728,8 +722,7 @@ func (m *model) statement(s step, id int, err error) error {
 		if err == nil {
 			return complaint("the statement succeeded")
 		}
-		unsent := nested || slices.ContainsFunc(m.levels, func(l level) bool { return !l.sent })
-		m.mayBeDead = m.mayBeDead || m.severed || m.describes && s.fault == toPrepare && unsent && rides(s.kind)
+		m.mayBeDead = m.mayBeDead || m.severed
 		if !nested {
 			m.aborted = len(m.levels) - 1
 		}
@@ -753,6 +746,7 @@ func (m *model) statement(s step, id int, err error) error {
 	return nil
 }
 
+// sent: the server has seen a statement, and what was pending before it.
 func (m *model) sent() {
 	for i := range m.levels {
 		m.levels[i].sent = true
