@@ -714,7 +714,9 @@ func (m *model) statement(s step, id int, err error) error {
 		if err == nil {
 			return complaint("the statement succeeded in a transaction that can only be undone")
 		}
-		m.noticed(s.kind == "Conn")
+		if !nested || m.aborted < 0 && !m.dead { // else refused with nothing sent
+			m.noticed(s.kind == "Conn")
+		}
 		m.mayBeDead = m.mayBeDead || nested // it went back to a savepoint that was refused
 		return nil
 	}
