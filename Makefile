@@ -17,6 +17,7 @@ check: $(BIN)/golangci-lint
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run; done
 
 test:
+	go test -run Allocations ./middleware/httpscope # the race detector allocates too
 	go test -race -shuffle=on work
 
 test-long:
