@@ -23,6 +23,7 @@ func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.
 	if err := refuse(query); err != nil {
 		return nil, err
 	}
+	ctx = heard(ctx)
 	st := &stmt{sh: sh, query: query}
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
 		return st, nil
@@ -43,6 +44,7 @@ func (st *stmt) NumInput() int { return -1 }
 
 // ExecContext implements [sqldriver.StmtExecContext].
 func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
+	ctx = heard(ctx)
 	s, c, err := st.sh.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -62,6 +64,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 
 // QueryContext implements [sqldriver.StmtQueryContext].
 func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
+	ctx = heard(ctx)
 	s, c, err := st.sh.enter(ctx)
 	if err != nil {
 		return nil, err

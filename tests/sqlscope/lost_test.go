@@ -6,6 +6,7 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/dbscope/dbscope"
 )
@@ -153,6 +154,21 @@ func TestADriverThatSkipsToPreparingRunsEachStatementOnceInTheTransaction(t *tes
 				t.Fatalf("%s: stored %v", way, got)
 			}
 		}
+	})
+}
+
+func TestAQueryThatIsPreparedFirstEndsWithItsContext(t *testing.T) {
+	onEachFaulty(t, func(t *testing.T, d *opened, f *faults) {
+		query := "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n"
+		if d.postgres {
+			query = "SELECT 1 FROM pg_sleep(60)"
+		}
+		f.skip(query)
+		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			return d.QueryRowContext(ctx, query).Scan(new(int))
+		}), context.DeadlineExceeded)
 	})
 }
 
