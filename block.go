@@ -31,11 +31,15 @@ func (s *session) admitBlock(b *block) error {
 	case b == nil:
 		return nil
 	case b.over:
-		return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", s.db.name, sql.ErrTxDone)
+		return b.doneError()
 	case b != s.blocks[len(s.blocks)-1]:
 		return fmt.Errorf("dbscope: %s: a transaction nested in this one is still open: %w", s.db.name, ErrSessionBusy)
 	}
 	return nil
+}
+
+func (b *block) doneError() error {
+	return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", b.db.name, sql.ErrTxDone)
 }
 
 // expired returns the outermost block whose context has ended. The caller
@@ -115,10 +119,10 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savep
 	if err != nil {
 		return nil, err
 	}
-	b := &block{session: s, ctx: ctx}
 	if err := s.brokenError(); err != nil {
 		return nil, s.leave(err)
 	}
+	b := &block{session: s, ctx: ctx}
 	if savepoint {
 		s.marks++ // running: nobody else is here
 		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
@@ -218,7 +222,7 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	b.mu.Lock()
 	err := b.overError()
 	if err == nil && b.over {
-		err = fmt.Errorf("dbscope: %s: the nested transaction is over: %w", b.db.name, sql.ErrTxDone)
+		err = b.doneError()
 	}
 	b.mu.Unlock()
 	if err != nil {

@@ -20,12 +20,11 @@ const holdingTimeout = 5 * time.Second
 
 // open connects and begins. The session is running and stays so, or is left
 // after an error.
-func (s *session) open(ctx context.Context) (driver.Conn, error) {
-	var conn driver.Conn
-	err := errors.New("opening the session panicked")
+func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
+	err = errors.New("opening the session panicked")
 	defer func() {
 		if err != nil { // also where a function of the user's panics
-			_ = s.leave(err)
+			err = s.leave(err)
 		}
 	}()
 	conn, err = s.connect(ctx)

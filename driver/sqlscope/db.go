@@ -3,8 +3,8 @@
 // real [*database/sql.DB] on the same session for libraries that want one.
 //
 // What a failed statement does to a transaction differs between databases, so
-// the adapter asks each new pool once which one it talks to (two short
-// queries at most). PostgreSQL and its relatives and SQLite are known; on any
+// the adapter asks each new pool, when it is first used, which one it talks to
+// (two short queries at most). PostgreSQL and its relatives and SQLite are known; on any
 // other database every failed statement fails its transaction.
 //
 // database/sql has no way to send BEGIN along with a statement: a unit of n

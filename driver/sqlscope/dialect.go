@@ -11,7 +11,7 @@ import (
 
 // dialect is what the adapter has to know of a database: what a failure does
 // to a transaction.
-type dialect int
+type dialect int32
 
 const (
 	undetected dialect = iota

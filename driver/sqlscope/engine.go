@@ -6,7 +6,7 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -14,8 +14,7 @@ import (
 // engine implements [driver.Engine] over the user's pool.
 type engine struct {
 	db      *sql.DB
-	mu      sync.Mutex
-	dialect dialect
+	dialect atomic.Int32 // a dialect, once known
 }
 
 func (e *engine) Close() error { return e.db.Close() }
@@ -47,18 +46,18 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	return c, nil
 }
 
-// detect asks the database once what it is.
+// detect asks the database what it is, until it has answered once: callers who
+// come at the same time ask each for itself, under a context of their own.
 func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.dialect == undetected {
-		d := detect(ctx, c)
-		if err := c.PingContext(ctx); err != nil {
-			return d, err // no answer is not an answer
-		}
-		e.dialect = d
+	if d := dialect(e.dialect.Load()); d != undetected {
+		return d, nil
 	}
-	return e.dialect, nil
+	d := detect(ctx, c)
+	if err := c.PingContext(ctx); err != nil {
+		return d, err // no answer is not an answer
+	}
+	e.dialect.Store(int32(d))
+	return d, nil
 }
 
 // conn implements [driver.Conn] on a driver's connection. The core never uses
