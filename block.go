@@ -62,9 +62,9 @@ func (s *session) undoExpired(ctx context.Context) {
 	if b == nil {
 		return
 	}
-	ctx, cancel := endContext(ctx, s.opts.endTimeout)
-	defer cancel()
-	_ = b.undo(ctx) // a failure breaks the session, and so is told
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	_ = b.undo(ending) // a failure breaks the session, and so is told
 	b.pop()
 }
 
@@ -149,7 +149,7 @@ func describe(opts sql.TxOptions) string {
 // unscopedTx begins a transaction where there is no scope to nest it in: in a
 // scope of its own that ends with it.
 func (s *session) unscopedTx(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	ctx, scope := Begin(ctx, func(o *scopeOptions) { o.tx = opts })
+	ctx, scope := Begin(ctx, func(o *scopeOptions) { o.tx.TxOptions = opts })
 	ss, err := scope.session(s.db)
 	if err == nil {
 		_, err = ss.Enter(ctx)
@@ -239,9 +239,9 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	if b.over { // seize found it expired
 		return b.leave(fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, interrupted(b.ctx)))
 	}
-	ctx, cancel := endContext(ctx, b.opts.endTimeout)
-	defer cancel()
-	err = end(ctx)
+	ending := endContext(ctx, b.opts.endTimeout)
+	defer ending.cancel()
+	err = end(ending)
 	b.pop()
 	return b.leave(err)
 }

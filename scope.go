@@ -6,7 +6,6 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -294,10 +293,4 @@ func (sl *slot) dropSpare() {
 func (sl *slot) release(conn driver.Conn, reuse bool) {
 	conn.Release(reuse)
 	sl.holding.Add(-1)
-}
-
-// endContext is what commits and rollbacks run under: alive whatever became
-// of the caller's, and bounded.
-func endContext(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }

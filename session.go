@@ -158,9 +158,9 @@ func (s *session) check(ctx context.Context, conn driver.Conn, err error) driver
 	if errors.Is(err, driver.ErrNotSent) {
 		return driver.Intact
 	}
-	ctx, cancel := endContext(ctx, s.opts.endTimeout)
-	defer cancel()
-	return conn.Check(ctx, err)
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	return conn.Check(ending, err)
 }
 
 // Exit implements [driver.Session].
@@ -385,14 +385,14 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	var o Outcome
 	reuse := fate != driver.Lost
 	if begun {
-		ctx, cancel := endContext(ctx, s.opts.endTimeout)
-		defer cancel()
+		ending := endContext(ctx, s.opts.endTimeout)
+		defer ending.cancel()
 		o.DB = s.db.name
 		if commit {
-			o.State, o.Err = s.commitConn(ctx, conn)
+			o.State, o.Err = s.commitConn(ending, conn)
 			reuse = o.State != driver.Unknown
 		} else {
-			o.State, o.Err = driver.RolledBack, s.rollbackConn(ctx, conn, fate)
+			o.State, o.Err = driver.RolledBack, s.rollbackConn(ending, conn, fate)
 			reuse = reuse && o.Err == nil
 		}
 	}
