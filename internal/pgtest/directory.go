@@ -89,8 +89,26 @@ func traversable(dir string) bool {
 
 // initialize creates the data directory.
 func (s *Server) initialize(settings []string) error {
-	cmd, err := s.command("initdb", "--no-sync", "--no-locale", "--encoding=UTF8",
-		"--auth=trust", "--username="+superuser, "--pgdata="+s.data())
+	if err := s.run("initdb", "--no-sync", "--no-locale", "--encoding=UTF8",
+		"--auth=trust", "--username="+superuser, "--pgdata="+s.data()); err != nil {
+		return err
+	}
+	return s.configure(defaults, settings)
+}
+
+// follow creates the data directory of a standby.
+func (s *Server) follow(primary *Server, settings []string) error {
+	slot := "standby" + strconv.Itoa(int(primary.databases.Add(1)))
+	if err := s.run("pg_basebackup", "--dbname="+primary.DSN("postgres"), "--pgdata="+s.data(), "--no-sync",
+		"--checkpoint=fast", "--wal-method=stream", "--create-slot", "--slot="+slot, "--write-recovery-conf"); err != nil {
+		return err
+	}
+	return s.configure("", settings)
+}
+
+// run runs one of PostgreSQL's programs to its end.
+func (s *Server) run(program string, args ...string) error {
+	cmd, err := s.command(program, args...)
 	if err != nil {
 		return err
 	}
@@ -98,8 +116,12 @@ func (s *Server) initialize(settings []string) error {
 	out, err := cmd.CombinedOutput()
 	runtime.UnlockOSThread()
 	if err != nil {
-		return fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
+		return fmt.Errorf("pgtest: %s: %w\n%s", program, err, out)
 	}
+	return nil
+}
+
+func (s *Server) configure(defaults string, settings []string) error {
 	conf, err := os.OpenFile(filepath.Join(s.data(), "postgresql.conf"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package pgtest
 
 // NewServer starts a server that only the death of the process stops.
-func NewServer() (*Server, error) { return newServer(nil) }
+func NewServer() (*Server, error) {
+	return newServer(func(s *Server) error { return s.initialize(nil) })
+}
 
 // TryQuery is Query for statements that may fail.
 func (s *Server) TryQuery(dsn, statements string) error {

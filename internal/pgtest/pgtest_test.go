@@ -205,3 +205,18 @@ func waitUntil(t *testing.T, condition func() bool) {
 		}
 	}
 }
+
+func TestAStandbyShowsWhatItsPrimaryCommitted(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, "max_connections = 20")
+	standby := primary.Standby(t, "hot_standby_feedback = on")
+	dsn := standby.DSN("postgres")
+	if got := standby.Query(t, dsn, "select pg_is_in_recovery(), current_setting('max_connections'), current_setting('hot_standby_feedback')"); got != "t|20|on" {
+		t.Errorf("the standby says %q", got)
+	}
+	primary.Query(t, primary.DSN("postgres"), "create table t (id integer); insert into t values (7)")
+	waitUntil(t, func() bool {
+		return standby.Query(t, dsn, "select count(*) from pg_class where relname = 't'") == "1" &&
+			standby.Query(t, dsn, "select id from t") == "7"
+	})
+}

@@ -38,7 +38,19 @@ type Server struct {
 // "wal_level = logical", and win over the package's own.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := newServer(settings)
+	return startFrom(t, func(s *Server) error { return s.initialize(settings) })
+}
+
+// Standby starts a hot standby that follows the server, with the server's
+// settings and, after them, those given. It is otherwise as [Start].
+func (s *Server) Standby(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	return startFrom(t, func(standby *Server) error { return standby.follow(s, settings) })
+}
+
+func startFrom(t testing.TB, initialize func(*Server) error) *Server {
+	t.Helper()
+	s, err := newServer(initialize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +63,8 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-func newServer(settings []string) (*Server, error) {
+// newServer starts a server whose data directory initialize creates.
+func newServer(initialize func(*Server) error) (*Server, error) {
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
@@ -62,7 +75,7 @@ func newServer(settings []string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir}
-	if err := s.initialize(settings); err != nil {
+	if err := initialize(s); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
 	// Between the choice of a port and the server's bind another process may

@@ -60,7 +60,7 @@ func Shared(t testing.TB) *Server {
 			"func TestMain(m *testing.M) { os.Exit(pgtest.Main(m).Run()) }")
 	}
 	if shared.server == nil && shared.err == nil {
-		shared.server, shared.err = newServer(nil)
+		shared.server, shared.err = newServer(func(s *Server) error { return s.initialize(nil) })
 	}
 	if shared.err != nil {
 		t.Fatal(shared.err)

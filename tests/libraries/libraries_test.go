@@ -24,6 +24,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
@@ -50,32 +51,68 @@ type Item struct {
 }
 
 type dialects struct {
-	name string
 	gorm func(*sql.DB) gorm.Dialector
 	bun  schema.Dialect
 	ent  string
 }
 
-func onEach(t *testing.T, test func(t *testing.T, db *sqlscope.DB, d dialects)) {
-	for _, c := range []struct {
-		driver string
-		dsn    func(t *testing.T) string
-		dialects
-	}{
-		{"sqlite", func(t *testing.T) string { return "file:" + filepath.Join(t.TempDir(), "test.db") }, dialects{
-			"SQLite", func(db *sql.DB) gorm.Dialector { return sqlite.Dialector{Conn: db} }, sqlitedialect.New(), entdialect.SQLite,
-		}},
-		{"pgx", func(t *testing.T) string { return pgtest.Shared(t).CreateDatabase(t) }, dialects{
-			"PostgreSQL", func(db *sql.DB) gorm.Dialector { return postgres.New(postgres.Config{Conn: db}) }, pgdialect.New(), entdialect.Postgres,
-		}},
+// scoped is what the tests use of a DB, whichever adapter's it is.
+type scoped interface {
+	exec(ctx context.Context, query string) error
+	count(ctx context.Context) (int, error)
+	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	Close() error
+}
+
+type overSQL struct{ *sqlscope.DB }
+
+func (db overSQL) exec(ctx context.Context, query string) error {
+	_, err := db.ExecContext(ctx, query)
+	return err
+}
+
+func (db overSQL) count(ctx context.Context) (n int, err error) {
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM items").Scan(&n)
+	return n, err
+}
+
+type overPgx struct{ *pgxscope.DB }
+
+func (db overPgx) exec(ctx context.Context, query string) error {
+	_, err := db.Exec(ctx, query)
+	return err
+}
+
+func (db overPgx) count(ctx context.Context) (n int, err error) {
+	err = db.QueryRow(ctx, "SELECT count(*) FROM items").Scan(&n)
+	return n, err
+}
+
+func onEach(t *testing.T, test func(t *testing.T, db scoped, d dialects)) {
+	onSQLite := dialects{
+		func(db *sql.DB) gorm.Dialector { return sqlite.Dialector{Conn: db} }, sqlitedialect.New(), entdialect.SQLite,
+	}
+	onPostgreSQL := dialects{
+		func(db *sql.DB) gorm.Dialector { return postgres.New(postgres.Config{Conn: db}) }, pgdialect.New(), entdialect.Postgres,
+	}
+	// Some libraries ask the database for its version when they start.
+	unscoped := dbscope.AllowUnscoped()
+	for name, open := range map[string]func(t *testing.T) (scoped, dialects){
+		"SQLite": func(t *testing.T) (scoped, dialects) {
+			return overSQL{sqlscope.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "test.db"), unscoped)}, onSQLite
+		},
+		"PostgreSQL by sqlscope": func(t *testing.T) (scoped, dialects) {
+			return overSQL{sqlscope.Open("pgx", pgtest.Shared(t).CreateDatabase(t), unscoped)}, onPostgreSQL
+		},
+		"PostgreSQL by pgxscope": func(t *testing.T) (scoped, dialects) {
+			return overPgx{pgxscope.Open(pgtest.Shared(t).CreateDatabase(t), unscoped)}, onPostgreSQL
+		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			// Some libraries ask the database for its version when they start.
-			db := sqlscope.Open(c.driver, c.dsn(t), dbscope.AllowUnscoped())
+		t.Run(name, func(t *testing.T) {
+			db, d := open(t)
 			t.Cleanup(func() { ok(t, db.Close()) })
-			_, err := db.ExecContext(t.Context(), "CREATE TABLE items (name TEXT PRIMARY KEY)")
-			ok(t, err)
-			test(t, db, c.dialects)
+			ok(t, db.exec(t.Context(), "CREATE TABLE items (name TEXT PRIMARY KEY)"))
+			test(t, db, d)
 		})
 	}
 }
@@ -84,12 +121,11 @@ var errStop = errors.New("stop")
 
 // together stores rows by hand and by the library in units that fail and
 // succeed, and expects all or nothing.
-func together(t *testing.T, db *sqlscope.DB, library func(ctx context.Context, name string) error) {
+func together(t *testing.T, db scoped, library func(ctx context.Context, name string) error) {
 	t.Helper()
 	for _, end := range []error{errStop, nil} {
 		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
-			_, err := db.ExecContext(ctx, "INSERT INTO items (name) VALUES ('by hand')")
-			ok(t, err)
+			ok(t, db.exec(ctx, "INSERT INTO items (name) VALUES ('by hand')"))
 			ok(t, library(ctx, "by library"))
 			count(ctx, t, db, 2)
 			return end
@@ -105,10 +141,10 @@ func together(t *testing.T, db *sqlscope.DB, library func(ctx context.Context, n
 	}
 }
 
-func count(ctx context.Context, t *testing.T, db *sqlscope.DB, want int) {
+func count(ctx context.Context, t *testing.T, db scoped, want int) {
 	t.Helper()
-	var n int
-	ok(t, db.QueryRowContext(ctx, "SELECT count(*) FROM items").Scan(&n))
+	n, err := db.count(ctx)
+	ok(t, err)
 	if n != want {
 		t.Fatalf("%d items, want %d", n, want)
 	}
@@ -122,11 +158,10 @@ func ok(t *testing.T, err error) {
 }
 
 func TestGORM(t *testing.T) {
-	onEach(t, func(t *testing.T, db *sqlscope.DB, d dialects) {
+	onEach(t, func(t *testing.T, db scoped, d dialects) {
 		for name, over := range map[string]*sql.DB{"savepoints": db.SQL(), "joining": db.SQL(sqlscope.JoinBegin())} {
 			t.Run(name, func(t *testing.T) {
-				_, err := db.ExecContext(t.Context(), "DELETE FROM items")
-				ok(t, err)
+				ok(t, db.exec(t.Context(), "DELETE FROM items"))
 				for _, prepare := range []bool{false, true} {
 					orm, err := gorm.Open(d.gorm(over), &gorm.Config{PrepareStmt: prepare})
 					ok(t, err)
@@ -136,8 +171,7 @@ func TestGORM(t *testing.T) {
 							return tx.Table("items").Create(map[string]any{"name": name}).Error
 						})
 					})
-					_, err = db.ExecContext(t.Context(), "DELETE FROM items")
-					ok(t, err)
+					ok(t, db.exec(t.Context(), "DELETE FROM items"))
 				}
 			})
 		}
@@ -145,7 +179,7 @@ func TestGORM(t *testing.T) {
 }
 
 func TestANestedGORMTransactionIsUndoneAlone(t *testing.T) {
-	onEach(t, func(t *testing.T, db *sqlscope.DB, d dialects) {
+	onEach(t, func(t *testing.T, db scoped, d dialects) {
 		orm, err := gorm.Open(d.gorm(db.SQL()), &gorm.Config{Logger: logger.Discard})
 		ok(t, err)
 		together(t, db, func(ctx context.Context, name string) error {
@@ -166,7 +200,7 @@ func TestANestedGORMTransactionIsUndoneAlone(t *testing.T) {
 }
 
 func TestBun(t *testing.T) {
-	onEach(t, func(t *testing.T, db *sqlscope.DB, d dialects) {
+	onEach(t, func(t *testing.T, db scoped, d dialects) {
 		orm := bun.NewDB(db.SQL(), d.bun)
 		together(t, db, func(ctx context.Context, name string) error {
 			return orm.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
@@ -178,7 +212,7 @@ func TestBun(t *testing.T) {
 }
 
 func TestEnt(t *testing.T) {
-	onEach(t, func(t *testing.T, db *sqlscope.DB, d dialects) {
+	onEach(t, func(t *testing.T, db scoped, d dialects) {
 		driver := entsql.OpenDB(d.ent, db.SQL())
 		together(t, db, func(ctx context.Context, name string) error {
 			tx, err := driver.Tx(ctx)
@@ -195,7 +229,7 @@ func TestEnt(t *testing.T) {
 }
 
 func TestSQLX(t *testing.T) {
-	onEach(t, func(t *testing.T, db *sqlscope.DB, _ dialects) {
+	onEach(t, func(t *testing.T, db scoped, _ dialects) {
 		x := sqlx.NewDb(db.SQL(), "pgx")
 		together(t, db, func(ctx context.Context, name string) error {
 			if _, err := x.NamedExecContext(ctx, "INSERT INTO items (name) VALUES (:name)", map[string]any{"name": name}); err != nil {
