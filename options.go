@@ -3,13 +3,15 @@ package dbscope
 import (
 	"database/sql"
 	"time"
+
+	"github.com/dbscope/dbscope/driver"
 )
 
 // Option changes one scope; see [Run] and [Begin].
 type Option func(*scopeOptions)
 
 type scopeOptions struct {
-	tx         sql.TxOptions
+	tx         driver.TxOptions
 	endTimeout time.Duration
 }
 
@@ -28,6 +30,14 @@ func ReadOnly() Option {
 // is the database's own.
 func Isolation(level sql.IsolationLevel) Option {
 	return func(o *scopeOptions) { o.tx.Isolation = level }
+}
+
+// Deferrable makes PostgreSQL wait, at the first statement, for a moment from
+// which a transaction that is both [ReadOnly] and [sql.LevelSerializable] runs
+// without being checked or undone; see "SET TRANSACTION" in its manual. It
+// changes nothing in other transactions; other databases refuse it.
+func Deferrable() Option {
+	return func(o *scopeOptions) { o.tx.Deferrable = true }
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation

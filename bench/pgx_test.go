@@ -16,7 +16,10 @@ import (
 // against Run.
 func BenchmarkPgxUnitOfOneStatement(b *testing.B) {
 	ctx := b.Context()
-	pool, err := pgxpool.New(ctx, pgtest.Shared(b).CreateDatabase(b))
+	config, err := pgxpool.ParseConfig(pgtest.Shared(b).CreateDatabase(b))
+	must(b, err)
+	pgxscope.Configure(config)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	must(b, err)
 	_, err = pool.Exec(ctx, "CREATE UNLOGGED TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 0)")
 	must(b, err)

@@ -45,9 +45,10 @@ type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
 	// afterwards ctx has no hold on the transaction.
-	Begin(ctx context.Context, opts sql.TxOptions) error
+	Begin(ctx context.Context, opts TxOptions) error
 	// Commit ends the transaction and tells what became of it. The error is
-	// nil if, and only if, the outcome is Committed.
+	// nil if, and only if, the outcome is Committed. The contexts of Commit
+	// and of the methods after it end by their deadline alone.
 	Commit(ctx context.Context) (Outcome, error)
 	// Rollback undoes the transaction.
 	Rollback(ctx context.Context) error
@@ -62,6 +63,13 @@ type Conn interface {
 	// Release gives the connection back to the pool, or closes it where it
 	// must not be used again.
 	Release(reuse bool)
+}
+
+// TxOptions are those of a scope's transactions. What the database does not
+// have, Begin refuses.
+type TxOptions struct {
+	sql.TxOptions
+	Deferrable bool // see dbscope.Deferrable
 }
 
 // Outcome is what became of a transaction.

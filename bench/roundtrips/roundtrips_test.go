@@ -49,6 +49,7 @@ func subjects(b *testing.B, dsn string) []subject {
 		config, err := pgxpool.ParseConfig(dsn)
 		must(b, err)
 		config.ConnConfig.DefaultQueryExecMode = mode
+		pgxscope.Configure(config)
 		pool, err := pgxpool.NewWithConfig(ctx, config)
 		must(b, err)
 		db := pgxscope.New(func(context.Context, string) (*pgxpool.Pool, error) { return pool, nil })

@@ -170,7 +170,7 @@ type mark struct {
 	rows int
 }
 
-func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
+func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 	on := ""
 	if opts.ReadOnly {
 		on = "read-only"

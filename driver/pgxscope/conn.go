@@ -35,7 +35,11 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	c := raw.(*stdlib.Conn)
-	return &conn{Conn: c.Conn(), raw: c}, nil
+	w, _ := c.Conn().PgConn().CustomData()[wireKey].(*wire)
+	if w == nil {
+		w = &wire{}
+	}
+	return &conn{Conn: c.Conn(), raw: c, wire: w}, nil
 }
 
 // Ping is for [sqlscope.Ambient].
@@ -50,21 +54,25 @@ func (e *engine) Close() error {
 // once.
 type conn struct {
 	*pgx.Conn
-	raw     *stdlib.Conn
-	sql     *sqlscope.RawConn // once asked for
-	pending []string          // BEGIN and savepoints that ride with the next statement
-	begun   bool              // BEGIN was sent
-	first   string            // of a savepoint, while it runs
+	raw   *stdlib.Conn
+	sql   *sqlscope.RawConn // once asked for
+	wire  *wire
+	begin string // the transaction's first statement, empty without one
 }
 
 // Begin implements [driver.Conn]: nothing is sent yet.
-func (c *conn) Begin(_ context.Context, opts sql.TxOptions) error {
-	begin, err := beginSQL(opts)
-	c.pending, c.begun = append(c.pending[:0], begin), false
+func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
+	c.begin, err = beginSQL(opts)
+	if err == nil {
+		c.wire.add(c.begin)
+	}
 	return err
 }
 
-func beginSQL(opts sql.TxOptions) (string, error) {
+// begun reports whether there is a transaction on the server, or was one.
+func (c *conn) begun() bool { return c.begin != "" && !c.wire.waits(c.begin) }
+
+func beginSQL(opts driver.TxOptions) (string, error) {
 	begin := "begin"
 	switch opts.Isolation {
 	case sql.LevelDefault:
@@ -78,64 +86,38 @@ func beginSQL(opts sql.TxOptions) (string, error) {
 	if opts.ReadOnly {
 		begin += " read only"
 	}
+	if opts.Deferrable {
+		begin += " deferrable"
+	}
 	return begin, nil
 }
 
-// ride takes what is pending, which the caller sends with its statement.
-func (c *conn) ride() []string {
-	p := c.pending
-	c.pending = nil
-	c.begun = c.begun || len(p) > 0
-	return p
+// ready makes sure that BEGIN and SAVEPOINT can travel with the statement to
+// come, or sends them before it.
+func (c *conn) ready(ctx context.Context) error {
+	if c.wire.r == nil {
+		return c.flush(ctx)
+	}
+	return nil
 }
 
-// rides reports whether what is pending can travel with the statement. BEGIN
-// can. A savepoint must not travel with one that could fail before any of it
-// is executed, while it is parsed or prepared: that would abort the
-// transaction around the savepoint. One that succeeded on this connection as
-// the first of a savepoint will not.
-func (c *conn) rides(text string) bool {
-	if n := len(c.pending); n == 0 || !strings.HasPrefix(c.pending[n-1], "savepoint ") {
-		return true
-	}
-	c.first = text
-	_, succeeded := c.firsts()[text]
-	return succeeded
-}
-
-// maxFirsts bounds what a connection remembers.
-const maxFirsts = 1000
-
-// firsts are the statements that have succeeded as the first of a savepoint.
-func (c *conn) firsts() map[string]struct{} {
-	const key = "github.com/dbscope/dbscope/driver/pgxscope"
-	data := c.PgConn().CustomData()
-	known, ok := data[key].(map[string]struct{})
-	if !ok {
-		known = map[string]struct{}{}
-		data[key] = known
-	}
-	return known
-}
-
-// learn notes how a statement ended.
-func (c *conn) learn(err error) {
-	if c.first == "" {
-		return
-	}
-	if known := c.firsts(); err == nil && len(known) < maxFirsts {
-		known[c.first] = struct{}{}
-	}
-	c.first = ""
-}
-
-// flush sends what is pending in a round trip of its own.
+// flush sends BEGIN and SAVEPOINT in a round trip of their own.
 func (c *conn) flush(ctx context.Context) error {
-	if p := c.ride(); len(p) > 0 {
-		_, err := c.Exec(ctx, strings.Join(p, "; "))
+	if texts := c.wire.take(); texts != "" {
+		_, err := c.Exec(ctx, texts)
 		return err
 	}
 	return nil
+}
+
+// sent makes sure that a statement which succeeded took BEGIN with it, whatever
+// way a future version of pgx may send it.
+func (c *conn) sent(err error) error {
+	if err == nil && c.begin != "" && !c.begun() {
+		c.abandon()
+		err = errors.New("pgxscope: this version of pgx has sent the statement without the scope's BEGIN")
+	}
+	return err
 }
 
 // SQL implements [sqlscope.Conn].
@@ -143,17 +125,17 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	if c.sql == nil {
 		c.sql = sqlscope.NewRawConn(c.raw)
 	}
-	return c.sql, c.flush(ctx)
+	return c.sql, c.ready(ctx)
 }
 
 // Commit implements [driver.Conn]. Only what the server answers counts: pgx
 // may call a COMMIT that went out "not sent".
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
-	if !c.begun {
-		c.pending = nil
+	if !c.begun() {
+		c.wire.take()
 		return driver.Committed, nil // of nothing
 	}
-	c.pending = nil
+	c.wire.take()
 	switch {
 	case c.IsClosed():
 		return driver.RolledBack, errors.New("the connection was lost before COMMIT was sent")
@@ -162,7 +144,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	case c.PgConn().TxStatus() == 'I':
 		return driver.Unknown, errors.New("a statement ended the transaction behind the scope's back")
 	}
-	tag, err := c.Exec(ctx, "commit")
+	tag, err := c.end(ctx, "commit")
 	var refused *pgconn.PgError
 	switch {
 	case err == nil && tag.String() == "COMMIT":
@@ -178,57 +160,61 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 
 // Rollback implements [driver.Conn]. For a BEGIN that was not sent nothing is.
 func (c *conn) Rollback(ctx context.Context) error {
-	c.pending = nil
-	if !c.begun {
+	begun := c.begun()
+	c.wire.take()
+	if !begun {
 		return nil
 	}
-	_, err := c.Exec(ctx, "rollback")
+	_, err := c.end(ctx, "rollback")
 	return err
 }
 
+// end runs a statement whose context ends only by its deadline: the network
+// connection keeps that, without the goroutine that pgx starts otherwise.
+func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
+	network := c.PgConn().Conn()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = network.SetDeadline(deadline)
+		defer func() { _ = network.SetDeadline(time.Time{}) }()
+	}
+	tag, err := c.Exec(context.WithoutCancel(ctx), text)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return tag, err
+}
+
+func savepoint(name string) string { return "savepoint " + name }
+
 // Savepoint implements [driver.Conn]: it rides with the next statement.
 func (c *conn) Savepoint(_ context.Context, name string) error {
-	c.pending = append(c.pending, "savepoint "+name)
+	c.wire.add(savepoint(name))
 	return nil
 }
 
 // RollbackTo implements [driver.Conn].
 func (c *conn) RollbackTo(ctx context.Context, name string) error {
-	if c.unsent(name) {
-		return nil
+	if c.wire.drop(savepoint(name)) {
+		return nil // it was never sent
 	}
-	c.pending = nil // savepoints inside the one to go back to
-	_, err := c.Exec(ctx, "rollback to savepoint "+name)
+	_, err := c.end(ctx, "rollback to savepoint "+name)
 	return err
 }
 
 // ReleaseSavepoint implements [driver.Conn].
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
-	if c.unsent(name) {
+	if c.wire.drop(savepoint(name)) {
 		return nil
 	}
-	c.pending = nil
-	_, err := c.Exec(ctx, "release savepoint "+name)
+	_, err := c.end(ctx, "release savepoint "+name)
 	return err
-}
-
-// unsent reports whether the savepoint is still pending, and takes it and
-// those inside it back.
-func (c *conn) unsent(name string) bool {
-	for i, p := range c.pending {
-		if p == "savepoint "+name {
-			c.pending = c.pending[:i]
-			return true
-		}
-	}
-	return false
 }
 
 // Check implements [driver.Conn]: the server has said what it did. A first
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
-	if c.IsClosed() || errors.As(err, new(sqlscope.LostError)) {
+	if c.IsClosed() || !c.wire.quiet() || errors.As(err, new(sqlscope.LostError)) {
 		return driver.Lost
 	}
 	switch c.PgConn().TxStatus() {
@@ -237,15 +223,24 @@ func (c *conn) Check(_ context.Context, err error) driver.Fate {
 	case 'T':
 		return driver.Intact
 	default:
-		if c.begun {
+		if c.begun() {
 			return driver.Undone
 		}
 		return driver.Intact
 	}
 }
 
+// abandon closes the connection at once.
+func (c *conn) abandon() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.Close(ctx)
+}
+
 // Release implements [driver.Conn].
 func (c *conn) Release(reuse bool) {
+	c.wire.take()
+	reuse = reuse && c.wire.quiet()
 	if c.sql != nil {
 		reuse = c.sql.CloseStatements() == nil && reuse
 	}

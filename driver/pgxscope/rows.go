@@ -2,8 +2,6 @@ package pgxscope
 
 import (
 	"context"
-	"errors"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,13 +13,12 @@ type rows struct {
 	t    *tx
 	c    *conn
 	ctx  context.Context
-	br   pgx.BatchResults // that they ride in, or nil
 	over bool
 	err  error // once over
 }
 
-func newRows(ctx context.Context, t *tx, c *conn, raw pgx.Rows, br pgx.BatchResults) *rows {
-	r := &rows{Rows: raw, t: t, c: c, ctx: ctx, br: br}
+func newRows(ctx context.Context, t *tx, c *conn, raw pgx.Rows) *rows {
+	r := &rows{Rows: raw, t: t, c: c, ctx: ctx}
 	t.s.Hold(rawRows{r})
 	return r
 }
@@ -31,13 +28,8 @@ type rawRows struct{ r *rows }
 
 // Close implements [io.Closer].
 func (raw rawRows) Close() error {
-	r := raw.r
-	r.Rows.Close()
-	err := r.Rows.Err()
-	if r.br != nil {
-		err = errors.Join(err, closeBatch(r.br, err))
-	}
-	return err
+	raw.r.Rows.Close()
+	return raw.r.Rows.Err()
 }
 
 // Next implements [pgx.Rows].
@@ -118,7 +110,7 @@ func (r row) Scan(dest ...any) error {
 	return r.rows.Err()
 }
 
-// SendBatch runs a batch, and what is pending with it.
+// SendBatch runs a batch.
 func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults) {
 	texts := make([]string, 0, len(b.QueuedQueries))
 	for _, q := range b.QueuedQueries {
@@ -138,15 +130,11 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 		}
 	}()
 	var raw pgx.BatchResults
-	switch {
-	case len(c.pending) > 0 && !c.rides(strings.Join(texts, ";")):
-		if err = c.flush(ctx); err == nil {
+	if err = c.ready(ctx); err == nil {
+		// In some modes pgx writes a batch past the [wire].
+		if _, err = c.wire.Write(nil); err == nil {
 			raw = c.SendBatch(ctx, b)
 		}
-	case len(c.pending) == 0:
-		raw = c.SendBatch(ctx, b)
-	default:
-		raw, err = c.batch(ctx, b.QueuedQueries)
 	}
 	done = true
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -46,17 +45,14 @@ var errPanicked = errors.New("a statement panicked")
 // knows the connection's state.
 func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 	if !*done {
-		closing, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = c.Close(closing)
+		c.abandon()
 		_ = t.s.Exit(ctx, errPanicked)
 		return
 	}
-	if *err == nil && c.begun && c.PgConn().TxStatus() == 'I' {
+	if *err == nil && c.begun() && c.PgConn().TxStatus() == 'I' {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")
 	}
-	c.learn(*err)
 	*err = t.s.Exit(ctx, *err)
 }
 
@@ -75,84 +71,31 @@ func (t *tx) Commit(ctx context.Context) error { return closed(t.s.Commit(ctx)) 
 // Rollback undoes the transaction, or goes back to the savepoint.
 func (t *tx) Rollback(ctx context.Context) error { return closed(t.s.Rollback(ctx)) }
 
-// Exec runs a statement, and what is pending with it.
+// Exec runs a statement.
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
-	c, err := t.enter(ctx, sql)
-	if err != nil {
-		return tag, err
-	}
-	done := false
-	defer t.exit(ctx, c, &done, &err)
-	tag, err = c.exec(ctx, sql, args)
-	done = true
+	err = t.run(ctx, func(c *conn) error {
+		tag, err = c.Exec(ctx, sql, args...)
+		return c.sent(err)
+	}, sql)
 	return tag, err
 }
 
-func (c *conn) exec(ctx context.Context, sql string, args []any) (pgconn.CommandTag, error) {
-	switch {
-	case len(c.pending) == 0:
-	case !c.rides(sql):
-		if err := c.flush(ctx); err != nil {
-			return pgconn.CommandTag{}, err
-		}
-	case len(args) == 0 && strings.ContainsAny(sql, " \t\n"):
-		// pgx sends it by the simple protocol, and it may be several.
-		return c.Exec(ctx, strings.Join(c.ride(), "; ")+";\n"+sql)
-	case hasOption(args) || len(args) == 0: // which may be a statement's name
-		if err := c.flush(ctx); err != nil {
-			return pgconn.CommandTag{}, err
-		}
-	default:
-		br, err := c.batch(ctx, []*pgx.QueuedQuery{{SQL: sql, Arguments: args}})
-		if err != nil {
-			return pgconn.CommandTag{}, err
-		}
-		tag, err := br.Exec()
-		return tag, errors.Join(err, closeBatch(br, err))
+// run runs a statement that consists of the texts.
+func (t *tx) run(ctx context.Context, call func(*conn) error, texts ...string) (err error) {
+	c, err := t.enter(ctx, texts...)
+	if err != nil {
+		return err
 	}
-	return c.Exec(ctx, sql, args...)
+	done := false
+	defer t.exit(ctx, c, &done, &err)
+	if err = c.ready(ctx); err == nil {
+		err = call(c)
+	}
+	done = true
+	return err
 }
 
-// closeBatch closes a batch whose last error is err: Close repeats it.
-func closeBatch(br pgx.BatchResults, err error) error {
-	if closeErr := br.Close(); err == nil {
-		return closeErr
-	}
-	return nil
-}
-
-// hasOption reports whether pgx takes the first argument for itself. A batch
-// knows only query rewriters.
-func hasOption(args []any) bool {
-	if len(args) == 0 {
-		return false
-	}
-	switch args[0].(type) {
-	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-		return true
-	}
-	return false
-}
-
-// batch sends what is pending with the queries, and reads the answers to what
-// was pending.
-func (c *conn) batch(ctx context.Context, queries []*pgx.QueuedQuery) (pgx.BatchResults, error) {
-	pending := c.ride()
-	b := &pgx.Batch{}
-	for _, p := range pending {
-		b.Queue(p)
-	}
-	b.QueuedQueries = append(b.QueuedQueries, queries...)
-	br := c.SendBatch(ctx, b)
-	for range pending {
-		if _, err := br.Exec(); err != nil {
-			return nil, errors.Join(err, closeBatch(br, err))
-		}
-	}
-	return br, nil
-}
-
-// Query runs a query, and what is pending with it.
+// Query runs a query.
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, err error) {
 	c, err := t.enter(ctx, sql)
 	if err != nil {
@@ -164,71 +107,40 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, er
 			t.exit(ctx, c, &done, &err)
 		}
 	}()
-	raw, br, err := c.query(ctx, sql, args)
+	var raw pgx.Rows
+	if err = c.ready(ctx); err == nil {
+		raw, err = c.Query(ctx, sql, args...)
+		err = c.sent(err)
+	}
 	done = true
 	if err != nil {
 		return failedRows(err), err
 	}
-	return newRows(ctx, t, c, raw, br), nil
+	return newRows(ctx, t, c, raw), nil
 }
 
-func (c *conn) query(ctx context.Context, sql string, args []any) (pgx.Rows, pgx.BatchResults, error) {
-	if len(c.pending) > 0 && !hasOption(args) && c.rides(sql) {
-		br, err := c.batch(ctx, []*pgx.QueuedQuery{{SQL: sql, Arguments: args}})
-		if err != nil {
-			return nil, nil, err
-		}
-		rows, err := br.Query()
-		if err != nil {
-			return nil, nil, errors.Join(err, closeBatch(br, err))
-		}
-		return rows, br, nil
-	}
-	if err := c.flush(ctx); err != nil {
-		return nil, nil, err
-	}
-	rows, err := c.Query(ctx, sql, args...)
-	return rows, nil, err
-}
-
-// QueryRow runs a query for one row, and what is pending with it.
+// QueryRow runs a query for one row.
 func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	rows, _ := t.Query(ctx, sql, args...) // the row has the error
 	return row{rows}
 }
 
-// CopyFrom copies rows into a table. What is pending goes before it.
+// CopyFrom copies rows into a table.
 func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
-	err = t.after(ctx, func(c *conn) error {
+	err = t.run(ctx, func(c *conn) error {
 		n, err = c.CopyFrom(ctx, table, columns, src)
-		return err
+		return c.sent(err)
 	})
 	return n, err
 }
 
-// Prepare prepares a statement on the session's connection. What is pending
-// goes before it.
+// Prepare prepares a statement on the session's connection.
 func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
-	err = t.after(ctx, func(c *conn) error {
+	err = t.run(ctx, func(c *conn) error {
 		sd, err = c.Prepare(ctx, name, sql)
 		return err
 	}, sql)
 	return sd, err
-}
-
-// after runs a call that nothing can ride with.
-func (t *tx) after(ctx context.Context, call func(*conn) error, texts ...string) (err error) {
-	c, err := t.enter(ctx, texts...)
-	if err != nil {
-		return err
-	}
-	done := false
-	defer t.exit(ctx, c, &done, &err)
-	if err = c.flush(ctx); err == nil {
-		err = call(c)
-	}
-	done = true
-	return err
 }
 
 // Conn opens the session and returns its connection, nil where that fails.
@@ -236,7 +148,8 @@ func (t *tx) after(ctx context.Context, call func(*conn) error, texts ...string)
 // it must be over before the next statement.
 func (t *tx) Conn() *pgx.Conn {
 	var raw *pgx.Conn
-	if t.after(context.Background(), func(c *conn) error { raw = c.Conn; return nil }) != nil {
+	ctx := context.Background()
+	if t.run(ctx, func(c *conn) error { raw = c.Conn; return c.flush(ctx) }) != nil {
 		return nil
 	}
 	return raw
@@ -247,10 +160,11 @@ func (t *tx) Conn() *pgx.Conn {
 // session cannot be opened, the methods of what it returns panic.
 func (t *tx) LargeObjects() pgx.LargeObjects {
 	var objects pgx.LargeObjects
-	_ = t.after(context.Background(), func(c *conn) error {
+	ctx := context.Background()
+	_ = t.run(ctx, func(c *conn) error {
 		// pgx makes them of a transaction that it has begun itself. BEGIN in a
 		// transaction is a warning and changes nothing.
-		inner, err := c.Conn.Begin(context.Background())
+		inner, err := c.Conn.Begin(ctx)
 		if err == nil {
 			objects = inner.LargeObjects()
 		}

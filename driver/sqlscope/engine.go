@@ -75,7 +75,7 @@ func (c *conn) SQL(context.Context) (*RawConn, error) { return c.RawConn, nil }
 
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
-func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
+func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 	txCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	tx, err := c.begin(txCtx, opts)
@@ -87,14 +87,22 @@ func (c *conn) Begin(ctx context.Context, opts sql.TxOptions) error {
 		return hide(err)
 	}
 	c.tx, c.cancel = tx, cancel
+	if opts.Deferrable {
+		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
+			return errors.Join(err, c.Rollback(ctx))
+		}
+	}
 	return nil
 }
 
-func (c *conn) begin(ctx context.Context, opts sql.TxOptions) (sqldriver.Tx, error) {
+func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, error) {
+	if opts.Deferrable && c.dialect != postgres {
+		return nil, errors.New("the database has no deferrable transactions")
+	}
 	if b, ok := c.raw.(sqldriver.ConnBeginTx); ok {
 		return b.BeginTx(ctx, sqldriver.TxOptions{Isolation: sqldriver.IsolationLevel(opts.Isolation), ReadOnly: opts.ReadOnly})
 	}
-	if opts != (sql.TxOptions{}) {
+	if opts.TxOptions != (sql.TxOptions{}) {
 		return nil, errors.New("the driver supports neither isolation levels nor read-only transactions")
 	}
 	return c.raw.Begin() //nolint:staticcheck // all an old driver has

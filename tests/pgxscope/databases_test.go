@@ -37,21 +37,31 @@ type opened struct {
 }
 
 func open(t *testing.T, mode pgx.QueryExecMode, opts ...dbscope.DBOption) *opened {
-	dsn := pgtest.Shared(t).CreateDatabase(t)
-	pgtest.Shared(t).Query(t, dsn, schema)
+	dsn := createDatabase(t)
 	return openDSN(t, dsn, dsn, mode, opts...)
+}
+
+func createDatabase(t *testing.T) (dsn string) {
+	dsn = pgtest.Shared(t).CreateDatabase(t)
+	pgtest.Shared(t).Query(t, dsn, schema)
+	return dsn
 }
 
 // openDSN opens one database under two names: that of a proxy, say, and its own.
 func openDSN(t *testing.T, through, dsn string, mode pgx.QueryExecMode, opts ...dbscope.DBOption) *opened {
+	return openPool(t, through, dsn, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode }, opts...)
+}
+
+func openPool(t *testing.T, through, dsn string, configure func(*pgxpool.Config), opts ...dbscope.DBOption) *opened {
 	o := &opened{dsn: dsn}
 	o.DB = pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(through)
 		if err != nil {
 			return nil, err
 		}
-		config.ConnConfig.DefaultQueryExecMode = mode
+		configure(config)
 		config.AfterConnect = func(context.Context, *pgx.Conn) error { o.dialed.Add(1); return nil }
+		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}, append([]dbscope.DBOption{dbscope.Name("test")}, opts...)...)
 	t.Cleanup(func() { ok(t, o.Close()) })

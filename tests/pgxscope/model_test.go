@@ -141,6 +141,7 @@ func newSite(dsn string, mode pgx.QueryExecMode, table string, checker *pgx.Conn
 			return &deafConn{Conn: c}, err
 		}
 		config.AfterConnect = func(_ context.Context, c *pgx.Conn) error { s.latest.Store(c); return nil }
+		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}, dbscope.Name("test"))
 	return s
@@ -668,8 +669,8 @@ type model struct {
 	levels  []level
 	aborted int  // the level in which the server refuses all statements, or -1
 	dead    bool // nothing but the end of the transaction helps
-	// mayBeDead: BEGIN or SAVEPOINT was to travel with a statement that could
-	// not be prepared, so that there is perhaps nothing to go back to.
+	// mayBeDead: what failed may have been the connection, or a savepoint that
+	// was refused, so that there is perhaps nothing to go back to.
 	mayBeDead bool
 	cut       bool // the transaction's connection is broken
 
@@ -714,7 +715,8 @@ func (m *model) statement(s step, id int, err error) error {
 		if err == nil {
 			return complaint("the statement succeeded in a transaction that can only be undone")
 		}
-		if !nested || m.aborted < 0 && !m.dead { // else refused with nothing sent
+		begins := nested || s.kind == "SQL, joining"
+		if !begins || m.aborted < 0 && !m.dead { // else refused with nothing sent
 			m.noticed(s.kind == "Conn")
 		}
 		m.mayBeDead = m.mayBeDead || nested // it went back to a savepoint that was refused

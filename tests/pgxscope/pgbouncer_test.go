@@ -19,9 +19,7 @@ func TestTheAdapterPassesTheSuiteThroughPgBouncerInTransactionMode(t *testing.T)
 		}
 		t.Run(mode.String(), func(t *testing.T) {
 			conform(t, func(t *testing.T) *opened {
-				server := pgtest.Shared(t)
-				dsn := server.CreateDatabase(t)
-				server.Query(t, dsn, schema)
+				dsn := createDatabase(t)
 				return openDSN(t, bouncer.DSN(dsn), dsn, mode)
 			})
 		})

@@ -2,23 +2,27 @@ package pgxscope_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/internal/pgbouncer"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/tests/wire"
 )
 
 // openWire opens a database through a proxy.
 func openWire(t *testing.T, mode pgx.QueryExecMode) (*opened, *wire.Proxy) {
-	server := pgtest.Shared(t)
-	dsn := server.CreateDatabase(t)
-	server.Query(t, dsn, schema)
-	proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", server.Port()))
+	dsn := createDatabase(t)
+	proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", pgtest.Shared(t).Port()))
 	return openDSN(t, proxy.DSN(dsn), dsn, mode), proxy
 }
 
@@ -83,26 +87,137 @@ func TestAScopeThatDoesNothingSendsNothing(t *testing.T) {
 	}
 }
 
-func TestASavepointRidesToo(t *testing.T) {
+// The first statement of each kind, of a unit and of a savepoint in it, takes
+// as many round trips as it would alone.
+func TestBeginAndSavepointRideWithEachKindOfStatement(t *testing.T) {
+	alone := map[string]int{ // in the default mode, after the statement was prepared
+		"Exec": 1, "Exec without arguments": 1, "Exec with an option": 1, "Exec with named arguments": 1,
+		"Query": 1, "QueryRow": 1, "SendBatch": 1, "SQL": 1, "SQL, joining": 1,
+		"CopyFrom": 1, "Prepare": 1, // a statement's name is known after its first time
+		"Conn": 2, // BEGIN goes ahead
+	}
 	d, proxy := openWire(t, pgx.QueryExecModeCacheStatement)
-	next := 0
-	unit := func() {
+	id := 0
+	for kind, trips := range alone {
+		unit := func() {
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				id++
+				return statements[kind](ctx, d.DB, "t", id)
+			}))
+		}
+		unit()
+		unit()
+		proxy.Reset()
+		unit()
+		if got := proxy.RoundTrips(); got != trips+1 { // and commit
+			t.Errorf("%s: %d round trips, want %d:\n%v", kind, got, trips+1, proxy.Messages())
+		}
+	}
+	proxy.Reset()
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		return statements["nested Begin"](ctx, d.DB, "t", id+1)
+	}))
+	if got := proxy.RoundTrips(); got != 3 { // begin, savepoint and insert; release; commit
+		t.Errorf("a savepoint: %d round trips:\n%v", got, proxy.Messages())
+	}
+}
+
+func TestAPoolThatWasNotConfiguredBeginsInARoundTripOfItsOwn(t *testing.T) {
+	dsn := createDatabase(t)
+	proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", pgtest.Shared(t).Port()))
+	o := &opened{dsn: dsn, DB: pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		return pgxpool.New(context.WithoutCancel(ctx), proxy.DSN(dsn))
+	})}
+	t.Cleanup(func() { ok(t, o.Close()) })
+	for id := range 3 {
+		proxy.Reset()
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, o, id) }))
+	}
+	if got := proxy.RoundTrips(); got != 3 {
+		t.Errorf("%d round trips:\n%v", got, proxy.Messages())
+	}
+	want(t, "stored", o.stored(t), 0, 1, 2)
+}
+
+// A BEGIN that the server refuses takes its statement with it, whichever way
+// that was sent: nothing runs outside a transaction.
+func TestAStatementWhoseBeginIsRefusedDoesNotRun(t *testing.T) {
+	standby := pgtest.Shared(t).Standby(t) // it knows no SERIALIZABLE
+	dsn := standby.DSN("postgres")
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) { refusesBegin(t, openDSN(t, dsn, dsn, mode)) })
+	}
+	bouncer := pgbouncer.Start(t, standby)
+	for _, mode := range modes[1:] {
+		t.Run("PgBouncer/"+mode.String(), func(t *testing.T) { refusesBegin(t, openDSN(t, bouncer.DSN(dsn), dsn, mode)) })
+	}
+}
+
+func refusesBegin(t *testing.T, d *opened) {
+	mark := func(ctx context.Context, kind string) error {
+		const sql = "SELECT set_config('app.mark', 'ran', false)"
+		var err error
+		switch kind {
+		case "Exec":
+			_, err = d.Exec(ctx, sql+" WHERE $1 = 1", 1)
+		case "Exec without arguments":
+			_, err = d.Exec(ctx, sql)
+		case "QueryRow":
+			err = d.QueryRow(ctx, sql).Scan(new(string))
+		case "SendBatch":
+			b := &pgx.Batch{}
+			b.Queue(sql)
+			err = d.SendBatch(ctx, b).Close()
+		case "SQL":
+			_, err = d.SQL().ExecContext(ctx, sql)
+		}
+		return err
+	}
+	for _, kind := range []string{"Exec", "Exec without arguments", "QueryRow", "SendBatch", "SQL"} {
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			var refused *pgconn.PgError
+			if err := mark(ctx, kind); !errors.As(err, &refused) || refused.Code != "0A000" {
+				t.Errorf("%s: error is %v", kind, err)
+			}
+			is(t, mark(ctx, kind), dbscope.ErrRolledBack)
+			return nil
+		}, dbscope.Isolation(sql.LevelSerializable))
+		is(t, err, dbscope.ErrRolledBack)
 		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-			tx, err := d.Session(ctx)
-			ok(t, err)
-			nested, err := tx.Begin(ctx)
-			ok(t, err)
-			next++
-			ok(t, insert(ctx, nested, next))
-			return nested.Commit(ctx)
+			var got string
+			ok(t, d.QueryRow(ctx, "SELECT coalesce(current_setting('app.mark', true), '')").Scan(&got))
+			if got != "" {
+				t.Errorf("%s: the statement ran", kind)
+			}
+			return nil
 		}))
 	}
-	unit()
-	unit()
-	proxy.Reset()
-	unit()
-	if got := proxy.RoundTrips(); got != 3 { // begin, savepoint and insert; release; commit
-		t.Errorf("%d round trips:\n%v", got, proxy.Messages())
+	if n := d.dialed.Load(); n != 1 {
+		t.Errorf("%d connections were dialed", n)
+	}
+}
+
+// pieces is a connection that hands what it reads out byte by byte.
+type pieces struct{ net.Conn }
+
+func (p pieces) Read(b []byte) (int, error) { return p.Conn.Read(b[:min(len(b), 1)]) }
+
+// The server's notices come between the answers, and the network cuts them up.
+func TestTheAdapterPassesTheSuiteHoweverTheAnswersArrive(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			conform(t, func(t *testing.T) *opened {
+				dsn := createDatabase(t)
+				return openPool(t, dsn, dsn, func(config *pgxpool.Config) {
+					config.ConnConfig.DefaultQueryExecMode = mode
+					config.ConnConfig.RuntimeParams["client_min_messages"] = "debug5"
+					config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+						c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+						return pieces{c}, err
+					}
+				})
+			})
+		})
 	}
 }
 

@@ -150,6 +150,7 @@ func countingPool(dsn string, n *atomic.Int64) func(context.Context, string) (*p
 			return nil, err
 		}
 		config.AfterConnect = func(context.Context, *pgx.Conn) error { n.Add(1); return nil }
+		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}
 }
