@@ -9,33 +9,101 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// block is a transaction nested in a session's: a savepoint, or, where it has
-// no mark, a part of the transaction that contains it. Blocks end in reverse
-// order of their beginning.
+// block is a transaction nested in a session's. Blocks end in reverse order of
+// their beginning.
 //
 // A block whose context has ended will be undone: database/sql does that from
 // a goroutine of its own, at some later time. So that nothing slips into the
 // block meanwhile, the session undoes it before it does anything else.
 type block struct {
 	*session
-	ctx  context.Context
-	mark string // the savepoint's name
-	over bool
+	kind   blockKind
+	mark   string          // the savepoint's name
+	ctx    context.Context // whose end undoes the block, or nil
+	atomic bool            // begun by Atomic: its statements come with its context
+	below  *block          // the one around it in this session
+	outer  *block          // the one around its context, perhaps in another session
+	over   bool
+}
+
+type blockKind uint8
+
+const (
+	savepoint blockKind = iota
+	joining             // a part of what is around it, and undone only with that
+	fromStart           // begun when nothing was done in the transaction: it is undone whole
+	owner               // its end is the transaction's
+)
+
+type blockKey struct{}
+
+// contextBlock returns the innermost Atomic block of the context.
+func contextBlock(ctx context.Context) *block {
+	b, _ := ctx.Value(blockKey{}).(*block)
+	return b
+}
+
+// openBlock returns the block, or the nearest around its context that is open.
+func openBlock(b *block) *block {
+	for b != nil && b.isOver() {
+		b = b.outer
+	}
+	return b
+}
+
+func (b *block) isOver() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.over
+}
+
+// top returns the innermost block. The caller holds mu.
+func (s *session) top() *block {
+	if len(s.blocks) == 0 {
+		return nil
+	}
+	return s.blocks[len(s.blocks)-1]
 }
 
 // admitBlock says whether a statement of b may run now; nil is the whole
 // session, whose statements are part of the innermost block. The caller holds
 // mu.
-func (s *session) admitBlock(b *block) error {
+func (s *session) admitBlock(ctx context.Context, b *block) error {
+	top := s.top()
 	switch {
 	case b == nil:
-		return nil
+		return s.admitContext(ctx, top)
 	case b.over:
 		return b.doneError()
-	case b != s.blocks[len(s.blocks)-1]:
+	case b != top:
 		return fmt.Errorf("dbscope: %s: a transaction nested in this one is still open: %w", s.db.name, ErrSessionBusy)
 	}
 	return nil
+}
+
+// admitContext refuses a context that is not the innermost Atomic block's: its
+// statement would be misplaced.
+func (s *session) admitContext(ctx context.Context, top *block) error {
+	if s.slot == nil || !s.slot.atomic.Load() {
+		return nil
+	}
+	for top != nil && !top.atomic {
+		top = top.below
+	}
+	in := contextBlock(ctx)
+	for in != nil && in.slot != s.slot {
+		in = in.outer
+	}
+	switch {
+	case in == top:
+		return nil
+	case in != nil && in.over:
+		return in.doneError()
+	case scopeOf(ctx) != s.slot.scope:
+		return nil // a handle was given some other context
+	}
+	return fmt.Errorf("dbscope: %s: an Atomic block is open: use the context that it passes to its function, "+
+		"or wait until it is over: %w", s.db.name, ErrSessionBusy)
 }
 
 func (b *block) doneError() error {
@@ -46,7 +114,7 @@ func (b *block) doneError() error {
 // holds mu.
 func (s *session) expired() *block {
 	for _, b := range s.blocks {
-		if b.ctx.Err() != nil {
+		if b.ctx != nil && b.ctx.Err() != nil {
 			return b
 		}
 	}
@@ -65,17 +133,17 @@ func (s *session) undoExpired(ctx context.Context) {
 	ending := endContext(ctx, s.opts.endTimeout)
 	defer ending.cancel()
 	_ = b.undo(ending) // a failure breaks the session, and so is told
-	b.pop()
+	b.pop(false)
 }
 
-// enterAfterExpired admits a statement of a running session once blocks that
+// takeAfterExpired admits a statement of a running session once blocks that
 // have expired are out of its way.
-func (s *session) enterAfterExpired(ctx context.Context, b *block) error {
+func (s *session) takeAfterExpired(ctx context.Context, b *block) error {
 	s.undoExpired(ctx)
 	err := s.brokenError()
 	if err == nil {
 		s.mu.Lock()
-		err = s.admitBlock(b)
+		err = s.admitBlock(ctx, b)
 		s.mu.Unlock()
 	}
 	if err != nil {
@@ -86,62 +154,85 @@ func (s *session) enterAfterExpired(ctx context.Context, b *block) error {
 
 // Begin implements [driver.Session].
 func (s *session) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	return s.nest(ctx, nil, opts, true)
+	return s.nest(ctx, nil, opts, savepoint)
 }
 
 // Join implements [driver.Session].
 func (s *session) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	return s.nest(ctx, nil, opts, false)
+	return s.nest(ctx, nil, opts, joining)
 }
 
 // Begin implements [driver.Session].
 func (b *block) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	return b.nest(ctx, b, opts, true)
+	return b.nest(ctx, b, opts, savepoint)
 }
 
 // Join implements [driver.Session].
 func (b *block) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	return b.nest(ctx, b, opts, false)
+	return b.nest(ctx, b, opts, joining)
 }
 
 // Enter implements [driver.Session].
 func (b *block) Enter(ctx context.Context) (driver.Conn, error) { return b.enter(ctx, b) }
 
-func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, savepoint bool) (driver.Session, error) {
+func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, kind blockKind) (driver.Session, error) {
 	if s.slot == nil {
 		return s.unscopedTx(ctx, opts)
 	}
-	if (opts.Isolation != sql.LevelDefault && opts.Isolation != s.opts.tx.Isolation) || opts.ReadOnly && !s.opts.tx.ReadOnly {
-		return nil, fmt.Errorf("dbscope: %s: a nested transaction has the options of its scope and cannot be %s: "+
-			"pass dbscope.Isolation or dbscope.ReadOnly to the scope: %w", s.db.name, describe(opts), ErrOpenTransaction)
-	}
-	conn, err := s.enter(ctx, in)
-	if err != nil {
+	if err := s.cannotHave(driver.TxOptions{TxOptions: opts}); err != nil {
 		return nil, err
 	}
-	if err := s.brokenError(); err != nil {
-		return nil, s.leave(err)
+	if err := s.take(ctx, in); err != nil {
+		return nil, err
 	}
-	b := &block{session: s, ctx: ctx}
-	if savepoint {
-		s.marks++ // running: nobody else is here
-		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
-		err = conn.Savepoint(ctx, b.mark)
-	}
-	if err == nil {
-		s.mu.Lock()
-		s.blocks = append(s.blocks, b)
-		s.mu.Unlock()
-	}
-	if err := s.Exit(ctx, err); err != nil {
+	b := &block{session: s, kind: kind, ctx: ctx}
+	if err := s.push(ctx, b); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func describe(opts sql.TxOptions) string {
-	if opts.ReadOnly {
+// cannotHave refuses options that the open transaction does not have.
+func (s *session) cannotHave(opts driver.TxOptions) error {
+	has := s.opts.tx
+	if (opts.Isolation == sql.LevelDefault || opts.Isolation == has.Isolation) &&
+		(has.ReadOnly || !opts.ReadOnly) && (has.Deferrable || !opts.Deferrable) {
+		return nil
+	}
+	return fmt.Errorf("dbscope: %s: a nested transaction has the options of the one around it and cannot be %s: "+
+		"pass them to the scope: %w", s.db.name, describe(opts), ErrOpenTransaction)
+}
+
+// push begins a block in a session that is taken, and leaves it.
+func (s *session) push(ctx context.Context, b *block) error {
+	if err := s.brokenError(); err != nil {
+		return s.leave(err)
+	}
+	var err error
+	switch {
+	case b.kind != savepoint:
+	case !s.begun:
+		b.kind = fromStart
+	default:
+		s.marks++
+		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
+		err = s.conn.Savepoint(ctx, b.mark)
+	}
+	if err == nil {
+		s.mu.Lock()
+		b.below = s.top()
+		s.blocks = append(s.blocks, b)
+		s.mu.Unlock()
+	}
+	return s.Exit(ctx, err)
+}
+
+func describe(opts driver.TxOptions) string {
+	switch {
+	case opts.ReadOnly:
 		return "read-only"
+	case opts.Deferrable:
+		return "deferrable"
 	}
 	return opts.Isolation.String()
 }
@@ -149,7 +240,7 @@ func describe(opts sql.TxOptions) string {
 // unscopedTx begins a transaction where there is no scope to nest it in: in a
 // scope of its own that ends with it.
 func (s *session) unscopedTx(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
-	ctx, scope := Begin(ctx, func(o *scopeOptions) { o.tx.TxOptions = opts })
+	ctx, scope := Begin(ctx, UnitOption(func(o *unitOptions) { o.tx.TxOptions = opts }))
 	ss, err := scope.session(s.db)
 	if err == nil {
 		_, err = ss.Enter(ctx)
@@ -163,50 +254,52 @@ func (s *session) unscopedTx(ctx context.Context, opts sql.TxOptions) (driver.Se
 type unscopedTx struct{ *session }
 
 // Commit implements [driver.Session].
-func (t *unscopedTx) Commit(ctx context.Context) error { return t.slot.scope.finish(ctx, true, true) }
+func (t *unscopedTx) Commit(ctx context.Context) error { return finish(ctx, true, true, t.slot.scope) }
 
 // Rollback implements [driver.Session].
 func (t *unscopedTx) Rollback(ctx context.Context) error {
-	return t.slot.scope.finish(ctx, false, true)
+	return finish(ctx, false, true, t.slot.scope)
 }
 
 // Commit implements [driver.Session].
-func (s *session) Commit(ctx context.Context) error { return s.endEarly(ctx, true) }
+func (s *session) Commit(ctx context.Context) error { return s.endEarly(ctx, true, nil) }
 
 // Rollback implements [driver.Session].
-func (s *session) Rollback(ctx context.Context) error { return s.endEarly(ctx, false) }
+func (s *session) Rollback(ctx context.Context) error { return s.endEarly(ctx, false, nil) }
 
 // Commit implements [driver.Session]: the block's work now belongs to the
 // transaction around it.
-func (b *block) Commit(ctx context.Context) error {
-	return b.endBlock(ctx, func(ctx context.Context) error {
-		if b.innermost() != b {
-			// Kept or undone, a part of somebody's work would be misplaced.
-			b.doom(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
-		}
-		if err := b.brokenError(); err != nil || b.mark == "" {
-			return err
-		}
-		if err := b.conn.ReleaseSavepoint(ctx, b.mark); err != nil {
-			b.failed(b.check(ctx, b.conn, err), err)
-			b.doom(err)
-			return b.brokenError()
-		}
-		return nil
-	})
-}
+func (b *block) Commit(ctx context.Context) error { return b.endBlock(ctx, true, b.keep) }
 
 // Rollback implements [driver.Session]: the block's work is undone, that of
 // blocks left open in it too.
-func (b *block) Rollback(ctx context.Context) error { return b.endBlock(ctx, b.undo) }
+func (b *block) Rollback(ctx context.Context) error { return b.endBlock(ctx, false, b.undo) }
 
-// undo undoes the block's work, by itself where it is a savepoint.
+func (b *block) keep(ctx context.Context) error {
+	if b.innermost() != b {
+		// Kept or undone, a part of somebody's work would be misplaced.
+		b.doom(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
+	}
+	if err := b.brokenError(); err != nil || b.kind != savepoint {
+		return err
+	}
+	if err := b.conn.ReleaseSavepoint(ctx, b.mark); err != nil {
+		b.failed(b.check(ctx, b.conn, err), err)
+		b.doom(err)
+		return b.brokenError()
+	}
+	return nil
+}
+
+// undo undoes the block's work, by itself where that can be.
 func (b *block) undo(ctx context.Context) error {
-	if b.mark == "" {
+	switch {
+	case b.kind == fromStart:
+		return b.restart(ctx)
+	case b.kind != savepoint:
 		b.doom(errors.New("a transaction that joined it was rolled back"))
 		return nil
-	}
-	if b.gone() {
+	case b.gone():
 		return nil // the server has undone more than that
 	}
 	if err := b.conn.RollbackTo(ctx, b.mark); err != nil {
@@ -217,8 +310,32 @@ func (b *block) undo(ctx context.Context) error {
 	return nil
 }
 
+// restart undoes a transaction in which nothing was done but what is undone
+// now: the next statement begins anew, whatever became of the connection. The
+// caller has the session to itself.
+func (s *session) restart(ctx context.Context) error {
+	s.mu.Lock()
+	conn, begun, fate := s.conn, s.begun, s.fate
+	s.mu.Unlock()
+	var err error
+	if begun {
+		err = s.rollbackConn(ctx, conn, fate)
+	}
+	lost := begun && (err != nil || fate == driver.Lost)
+	s.mu.Lock()
+	s.begun, s.broken, s.fate = false, nil, driver.Intact
+	if lost {
+		s.conn = nil
+	}
+	s.mu.Unlock()
+	if lost {
+		s.release(conn, false)
+	}
+	return err
+}
+
 // endBlock runs end alone with the session, and takes the block off the stack.
-func (b *block) endBlock(ctx context.Context, end func(context.Context) error) error {
+func (b *block) endBlock(ctx context.Context, commit bool, end func(context.Context) error) error {
 	b.mu.Lock()
 	err := b.overError()
 	if err == nil && b.over {
@@ -231,7 +348,7 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	defer b.ending.Unlock()
 	if !b.seize(ctx, false) {
 		err := fmt.Errorf("dbscope: %s: ending a nested transaction: %w", b.db.name, ErrSessionBusy)
-		if b.ctx.Err() == nil {
+		if b.ctx == nil || b.ctx.Err() == nil {
 			b.doom(err) // its work is neither wanted nor undone
 		}
 		return err
@@ -242,18 +359,23 @@ func (b *block) endBlock(ctx context.Context, end func(context.Context) error) e
 	ending := endContext(ctx, b.opts.endTimeout)
 	defer ending.cancel()
 	err = end(ending)
-	b.pop()
+	b.pop(commit && err == nil)
 	return b.leave(err)
 }
 
 // pop takes the block, and what is left open in it, off the stack.
-func (b *block) pop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for !b.over && len(b.blocks) > 0 {
-		last := len(b.blocks) - 1
-		b.blocks[last].over = true
-		b.blocks = b.blocks[:last]
+func (b *block) pop(committed bool) {
+	for !b.isOver() {
+		b.mu.Lock()
+		top := b.top()
+		if top == nil {
+			b.mu.Unlock()
+			return
+		}
+		top.over = true
+		b.blocks = b.blocks[:len(b.blocks)-1]
+		b.mu.Unlock()
+		b.slot.scope.blockEnded(top, committed)
 	}
 }
 
@@ -267,5 +389,5 @@ func (s *session) gone() bool {
 func (s *session) innermost() *block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.blocks[len(s.blocks)-1]
+	return s.top()
 }

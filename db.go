@@ -22,7 +22,11 @@ type database struct {
 	name          string
 	allowUnscoped bool
 	hosts         *hosts
+	isTransient   func(error) bool
 }
+
+// transient reports whether what failed may succeed another time.
+func (d *database) transient(err error) bool { return err != nil && d.isTransient(err) }
 
 // New makes a DB of an adapter. It is for writers of adapters; others call an
 // adapter's Open or New. It opens nothing.
@@ -34,7 +38,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, o.host, adapter.Open),
+			hosts: newHosts(o.name, o.host, adapter.Open), isTransient: adapter.Transient,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
@@ -80,7 +84,7 @@ func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
 	if err != nil {
 		return err
 	}
-	err = ss.endEarly(ctx, commit)
+	err = ss.endEarly(ctx, commit, nil)
 	if !keep {
 		ss.slot.dropSpare()
 	}

@@ -1,6 +1,7 @@
 package dbscope
 
 import (
+	"context"
 	"database/sql"
 	"time"
 
@@ -8,43 +9,73 @@ import (
 )
 
 // Option changes one scope; see [Run] and [Begin].
-type Option func(*scopeOptions)
+type Option interface{ applyToScope(o *scopeOptions) }
+
+// AtomicOption changes one [DB.Atomic] block.
+type AtomicOption interface{ applyToAtomic(o *atomicOptions) }
+
+// UnitOption is both an [Option] and an [AtomicOption].
+type UnitOption func(*unitOptions)
+
+func (set UnitOption) applyToScope(o *scopeOptions)   { set(&o.unitOptions) }
+func (set UnitOption) applyToAtomic(o *atomicOptions) { set(&o.unitOptions) }
+
+type scopeOption func(*scopeOptions)
+
+func (set scopeOption) applyToScope(o *scopeOptions) { set(o) }
+
+type atomicOption func(*atomicOptions)
+
+func (set atomicOption) applyToAtomic(o *atomicOptions) { set(o) }
+
+type unitOptions struct {
+	tx    driver.TxOptions
+	retry *RetryPolicy
+}
 
 type scopeOptions struct {
-	tx         driver.TxOptions
-	endTimeout time.Duration
+	unitOptions
+	endTimeout  time.Duration
+	onHookError func(context.Context, error)
 }
 
 // defaultEndTimeout bounds commit and rollback where [CommitTimeout] is not
 // given.
 const defaultEndTimeout = 10 * time.Second
 
-// ReadOnly begins the scope's transactions read-only. The default is the
+// ReadOnly begins the unit's transactions read-only. The default is the
 // database's own, which is to allow writing. PostgreSQL refuses to write in
 // one; SQLite does not, and its drivers at most make BEGIN deferred for it.
-func ReadOnly() Option {
-	return func(o *scopeOptions) { o.tx.ReadOnly = true }
+func ReadOnly() UnitOption {
+	return func(o *unitOptions) { o.tx.ReadOnly = true }
 }
 
-// Isolation sets the isolation level of the scope's transactions. The default
+// Isolation sets the isolation level of the unit's transactions. The default
 // is the database's own.
-func Isolation(level sql.IsolationLevel) Option {
-	return func(o *scopeOptions) { o.tx.Isolation = level }
+func Isolation(level sql.IsolationLevel) UnitOption {
+	return func(o *unitOptions) { o.tx.Isolation = level }
 }
 
 // Deferrable makes PostgreSQL wait, at the first statement, for a moment from
 // which a transaction that is both [ReadOnly] and [sql.LevelSerializable] runs
 // without being checked or undone; see "SET TRANSACTION" in its manual. It
 // changes nothing in other transactions; other databases refuse it.
-func Deferrable() Option {
-	return func(o *scopeOptions) { o.tx.Deferrable = true }
+func Deferrable() UnitOption {
+	return func(o *unitOptions) { o.tx.Deferrable = true }
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
 // of the caller's context does not stop. The default is 10 seconds. A commit
 // that passes it is [ErrCommitUnknown].
 func CommitTimeout(d time.Duration) Option {
-	return func(o *scopeOptions) { o.endTimeout = d }
+	return scopeOption(func(o *scopeOptions) { o.endTimeout = d })
+}
+
+// OnHookError is told what went wrong in the scope's after-hooks, whose unit
+// is over by then: their errors, joined, and their panics. The default is
+// [slog.ErrorContext].
+func OnHookError(report func(ctx context.Context, err error)) Option {
+	return scopeOption(func(o *scopeOptions) { o.onHookError = report })
 }
 
 // DBOption changes a DB when an adapter opens it.

@@ -14,11 +14,25 @@ import "context"
 // of its own, on connections of its own: it does not see what the outer one has
 // not committed, and waits for the locks that the outer one holds, which on
 // SQLite is any write, until the database or ctx gives up.
+//
+// With [Retry] fn is called again, in another new scope, where that may help.
 func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
+	for attempt := 1; ; attempt++ {
+		s, err := runOnce(ctx, fn, opts)
+		if err == nil || !s.again(err) {
+			return err
+		}
+		if err := s.opts.retry.wait(ctx, attempt, err); err != nil {
+			return err
+		}
+	}
+}
+
+func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option) (*Scope, error) {
 	ctx, s := Begin(ctx, opts...)
 	defer func() { _ = s.Release(ctx) }() // does something only when fn does not return
 	if err := fn(ctx); err != nil {
-		return joined(err, s.finish(ctx, false, true))
+		return s, joined(err, finish(ctx, false, true, s))
 	}
-	return s.finish(ctx, true, true)
+	return s, finish(ctx, true, true, s)
 }

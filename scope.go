@@ -15,11 +15,17 @@ import (
 // Release, which [Run] and the middlewares do.
 type Scope struct {
 	parent       *Scope // the caller's scope, which may hold connections meanwhile
+	group        *Group // whose other functions may hold connections until this one ends
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
 	ended        atomic.Bool          // set under mu
-	mu           sync.Mutex           // guards the list, and each slot's spare
+	mu           sync.Mutex           // guards the list, each slot's spare, and hooks
+	hooks        []hook               // in order of registration
+	hooked       atomic.Bool          // there has been one
+	outcome      driver.Outcome       // of its last end
+	committed    atomic.Bool          // something of it is
+	transient    atomic.Bool          // what undid it may not happen again
 }
 
 // slot is the place of one DB in one scope.
@@ -30,6 +36,7 @@ type slot struct {
 	next    atomic.Pointer[slot]
 	spare   driver.Conn  // the connection between two transactions
 	holding atomic.Int32 // connections taken, spare or in use
+	atomic  atomic.Bool  // there has been an Atomic block
 }
 
 // scopeContext is the context and its scope in one allocation.
@@ -60,7 +67,7 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	s := &c.scope
 	s.opts.endTimeout = defaultEndTimeout
 	for _, o := range opts {
-		o(&s.opts)
+		o.applyToScope(&s.opts)
 	}
 	s.parent, _ = FromContext(ctx)
 	return c, s
@@ -111,17 +118,17 @@ func MarkRollback(ctx context.Context) error {
 // It blocks, at most [CommitTimeout] for each database; the cancellation of
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
-func (s *Scope) Commit(ctx context.Context) error { return s.finish(ctx, true, false) }
+func (s *Scope) Commit(ctx context.Context) error { return finish(ctx, true, false, s) }
 
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.
-func (s *Scope) Rollback(ctx context.Context) error { return s.finish(ctx, false, false) }
+func (s *Scope) Rollback(ctx context.Context) error { return finish(ctx, false, false, s) }
 
 // Release ends the scope, undoing what is open, and gives all connections
 // back. After the first call it does nothing. It blocks as [Scope.Commit]
 // does, except for a statement that another goroutine still runs: its session
 // is undone when that statement returns.
-func (s *Scope) Release(ctx context.Context) error { return s.finish(ctx, false, true) }
+func (s *Scope) Release(ctx context.Context) error { return finish(ctx, false, true, s) }
 
 // ReadOnly reports whether the scope was begun with the option of that name.
 func (s *Scope) ReadOnly() bool { return s.opts.tx.ReadOnly }
@@ -137,30 +144,61 @@ func (s *Scope) Busy() bool {
 	return false
 }
 
-// finish is the one way a scope's transactions end together. Where last is
-// set the scope is over before anything is sent, so that nothing can begin
+// finish is the one way the transactions of scopes end together. Where last is
+// set the scopes are over before anything is sent, so that nothing can begin
 // behind the commit.
-func (s *Scope) finish(ctx context.Context, commit, last bool) error {
-	if over := s.close(last); over {
-		if last {
-			return nil
+func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
+	var prevented error
+	marked := false
+	for _, s := range scopes {
+		if commit && prevented == nil {
+			prevented = s.before(ctx, nil)
 		}
+		marked = marked || commit && s.rollbackOnly.Load()
+	}
+	live := scopes[:0]
+	for _, s := range scopes {
+		if over := s.close(last); !over {
+			live = append(live, s)
+		}
+	}
+	if len(live) == 0 && !last {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
-	marked := commit && s.rollbackOnly.Load()
-	commit = commit && !marked
+	commit = commit && !marked && prevented == nil
+	errs := settleAll(ctx, live, commit)
+	for _, s := range live {
+		s.dropSpares()
+	}
+	for _, s := range live {
+		s.afterEnd(ctx)
+	}
+	switch {
+	case prevented != nil:
+		return joined(prevented, errs)
+	case marked:
+		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)
+	}
+	return errs
+}
+
+// settleAll commits the scopes' sessions, or undoes them, one after the other.
+func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	ok := commit
 	var few [4]*session // so that the usual scope allocates nothing
 	taken := few[:0]
-	for ss := range s.sessions() {
-		taken = append(taken, ss)
-		ss.seize(ctx, true)
-		ok = ok && ss.obstacle() == nil
+	for _, s := range scopes {
+		for ss := range s.sessions() {
+			taken = append(taken, ss)
+			ss.seize(ctx, true)
+			ok = ok && ss.obstacle() == nil
+		}
 	}
+	all := ok
 	var outcomes []Outcome
 	var errs error
 	for i, ss := range taken {
-		o := ss.settle(ctx, commit, ok)
+		o := ss.settle(ctx, commit, all)
 		ss.ending.Unlock()
 		switch {
 		case !commit:
@@ -169,17 +207,36 @@ func (s *Scope) finish(ctx context.Context, commit, last bool) error {
 			if outcomes == nil {
 				outcomes = committed(taken[:i])
 			}
-			outcomes, ok = append(outcomes, o), false
+			outcomes, all = append(outcomes, o), false
 		}
 	}
-	s.dropSpares()
-	switch {
-	case marked:
-		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)
-	case commit && !ok:
+	for _, s := range scopes {
+		s.outcome = overall(s, taken, ok)
+	}
+	if commit && !all {
 		return &CommitError{Outcomes: outcomes}
 	}
 	return errs
+}
+
+// overall tells whether all of a scope was committed, or nothing of it, or
+// neither, which is unknown. Where nothing was open, it is what was to be.
+func overall(s *Scope, ended []*session, committed bool) driver.Outcome {
+	outcome := driver.RolledBack
+	if committed {
+		outcome = driver.Committed
+	}
+	first := true
+	for _, ss := range ended {
+		switch {
+		case ss.slot.scope != s:
+		case first:
+			outcome, first = ss.result, false
+		case ss.result != outcome:
+			return driver.Unknown
+		}
+	}
+	return outcome
 }
 
 // sessions yields the current session of each DB, in the order of first use.
@@ -259,10 +316,17 @@ func (s *Scope) dropSpares() {
 // of the pool taken, other than the slot that asks.
 func (s *Scope) holds(pool *hosts, except *slot) bool {
 	for ; s != nil; s = s.parent {
-		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-			if sl != except && sl.db.hosts == pool && sl.holding.Load() > 0 {
-				return true
-			}
+		if s.holdsItself(pool, except) || s.group.holds(pool) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Scope) holdsItself(pool *hosts, except *slot) bool {
+	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+		if sl != except && sl.db.hosts == pool && sl.holding.Load() > 0 {
+			return true
 		}
 	}
 	return false

@@ -41,8 +41,10 @@ type session struct {
 	broken    error     // why the transaction can only be undone
 	fate      driver.Fate
 	outcome   driver.Outcome // once over
+	result    driver.Outcome // once settled: of what was to be, see settle
 	blocks    []*block       // open nested blocks, innermost last
 	marks     int            // savepoints named so far
+	uses      int            // statements admitted so far
 	ended     func()         // tells the adapter that the handle is over
 }
 
@@ -83,24 +85,33 @@ func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
 func (s *session) Enter(ctx context.Context) (driver.Conn, error) { return s.enter(ctx, nil) }
 
 func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
+	if err := s.take(ctx, b); err != nil {
+		return nil, err
+	}
+	if s.begun {
+		return s.conn, nil
+	}
+	return s.open(ctx)
+}
+
+// take admits a caller who then has the session to itself, not open perhaps,
+// until it leaves.
+func (s *session) take(ctx context.Context, b *block) error {
 	s.mu.Lock()
 	err := s.admit(ctx)
 	expired := s.expired() != nil
 	if err == nil && !expired {
-		err = s.admitBlock(b)
+		err = s.admitBlock(ctx, b)
 	}
 	if err == nil {
 		s.phase = running
+		s.uses++
 	}
-	conn, begun := s.conn, s.begun
 	s.mu.Unlock()
 	if err == nil && expired {
-		err = s.enterAfterExpired(ctx, b)
+		err = s.takeAfterExpired(ctx, b)
 	}
-	if err != nil || begun {
-		return conn, err
-	}
-	return s.open(ctx)
+	return err
 }
 
 // admit says whether a statement may run now. The caller holds mu.
@@ -327,31 +338,69 @@ func (s *session) obstacle() error {
 }
 
 // endEarly ends the transaction while the scope goes on. Where the call is
-// refused, all stays as it was.
-func (s *session) endEarly(ctx context.Context, commit bool) error {
+// refused, all stays as it was. own is the block whose transaction it is, or
+// nil.
+func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	s.mu.Lock()
 	err := s.overError()
-	if err == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
+	if err == nil && own == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
 	}
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	defer s.ending.Unlock()
-	if !s.seize(ctx, false) {
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	var prevented error
+	if commit && s.slot != nil {
+		prevented = s.slot.scope.before(ctx, s)
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
-	commit = commit && !marked
-	o := s.settle(ctx, commit, commit && s.obstacle() == nil)
+	o, busy := s.endSeized(ctx, commit && !marked && prevented == nil, own)
+	if busy {
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
+	s.afterEarly(ctx, own)
 	switch {
+	case prevented != nil:
+		return joined(prevented, o.Err)
 	case marked:
 		return joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
 	case commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
 	return o.Err
+}
+
+// endSeized ends the transaction alone with the session.
+func (s *session) endSeized(ctx context.Context, commit bool, own *block) (o Outcome, busy bool) {
+	defer s.ending.Unlock()
+	if !s.seize(ctx, false) {
+		if own != nil { // its work is neither wanted nor undone
+			s.doom(fmt.Errorf("dbscope: %s: ending an Atomic block: %w", s.db.name, ErrSessionBusy))
+			own.pop(false)
+		}
+		return o, true
+	}
+	s.mu.Lock()
+	if own != nil && s.top() == own { // else a block inside is open
+		own.over = true
+		s.blocks = s.blocks[:0]
+	}
+	s.mu.Unlock()
+	return s.settle(ctx, commit, commit && s.obstacle() == nil), false
+}
+
+// afterEarly runs the hooks of the session, which is over.
+func (s *session) afterEarly(ctx context.Context, own *block) {
+	if s.slot == nil || !s.slot.scope.hooked.Load() {
+		return
+	}
+	scope := s.slot.scope
+	due := scope.takeAfter(func(h *hook) (driver.Outcome, bool) { return s.result, h.session == s })
+	if own != nil {
+		scope.blockEnded(own, s.result == driver.Committed)
+	}
+	scope.runAfter(ctx, due)
 }
 
 // settle ends a session that is seized, or abandoned, and where a commit was
@@ -366,7 +415,15 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 	if wanted && why != nil {
 		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: joined(why, o.Err)}
 	}
+	s.result = o.State
+	if o.DB == "" { // there was nothing to end
+		s.result = driver.RolledBack
+		if commit {
+			s.result = driver.Committed
+		}
+	}
 	if s.slot != nil {
+		s.slot.scope.note(s, o)
 		s.slot.current.CompareAndSwap(s, nil)
 	}
 	return o
@@ -443,4 +500,12 @@ func (s *session) release(conn driver.Conn, reuse bool) {
 		return
 	}
 	conn.Release(reuse)
+}
+
+// closeRows closes rows left open, so that statements can run.
+func (s *session) closeRows(ctx context.Context) {
+	defer s.ending.Unlock()
+	if s.seize(ctx, false) {
+		_ = s.leave(nil)
+	}
 }

@@ -27,6 +27,10 @@ type Adapter[H any] interface {
 	// statement of the handle goes through the session. The core calls ended,
 	// where it is not nil, once the session is over; ended must not block.
 	Handle(s Session) (handle H, ended func(), err error)
+	// Transient reports whether the error, which is not nil, tells of a failure
+	// that the same transaction may not meet again: a serialization failure,
+	// a deadlock, a database that is busy.
+	Transient(err error) bool
 }
 
 // Engine is a pool of connections to one host. It must be safe for concurrent

@@ -132,6 +132,12 @@ func (a adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 
 func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, nil, nil }
 
+func (a adapter) Transient(err error) bool { return errors.Is(err, ErrTransient) }
+
+// ErrTransient is a [Fault.Err] that may not come again: a serialization
+// failure, say.
+var ErrTransient = errors.New("a transient failure")
+
 type engine struct{ f *Fake }
 
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {

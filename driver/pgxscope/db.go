@@ -179,3 +179,9 @@ func (a adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 }
 
 func (a adapter) Handle(s driver.Session) (pgx.Tx, func(), error) { return &tx{s}, nil, nil }
+
+// Transient implements [driver.Adapter].
+func (a adapter) Transient(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (refused.Code == "40001" || refused.Code == "40P01")
+}

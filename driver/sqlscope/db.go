@@ -213,3 +213,6 @@ func (a *adapter) Handle(s driver.Session) (*sql.Tx, func(), error) {
 	}
 	return tx, cancel, nil
 }
+
+// Transient implements [driver.Adapter].
+func (a *adapter) Transient(err error) bool { return transient(err) }

@@ -103,3 +103,24 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 func endsConnection(state string) bool {
 	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
 }
+
+// transient knows PostgreSQL's errors by their SQLSTATE, SQLite's by their
+// code or, where a driver has no method for it, by SQLite's text, and MySQL's
+// by the number that its driver puts first.
+func transient(err error) bool {
+	var state sqlState
+	if errors.As(err, &state) {
+		return state.SQLState() == "40001" || state.SQLState() == "40P01"
+	}
+	var coded interface {
+		error
+		Code() int
+	}
+	const busy = 5 // SQLITE_BUSY; the higher bits of a code say more
+	if errors.As(err, &coded) {
+		return coded.Code()&0xff == busy
+	}
+	text := err.Error()
+	return strings.Contains(text, "database is locked") ||
+		strings.Contains(text, "Error 1213 ") || strings.Contains(text, "Error 1205 ")
+}

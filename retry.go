@@ -1,0 +1,89 @@
+package dbscope
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// RetryPolicy says how often, and after what waits, a unit of work is run
+// again. The zero value is the default of each field.
+type RetryPolicy struct {
+	Attempts int           // the first included; the default is 5
+	MinDelay time.Duration // before the second attempt, doubled for each further one; the default is 10 ms
+	MaxDelay time.Duration // the longest wait; the default is 1 s
+}
+
+// Retry runs the unit's function again when the database undid its work for a
+// reason that need not happen again: a serialization failure, a deadlock, a
+// database that is busy (SQLSTATE 40001 and 40P01, MySQL's errors 1213 and
+// 1205, SQLITE_BUSY), also when COMMIT says so. Waits are drawn at random from
+// the upper half of what the policy says. Each attempt is a new unit with hooks
+// of its own. There is none after anything of the unit was committed, when an
+// outcome is unknown, and once the context is done. The default is one attempt.
+//
+// For [DB.Atomic] it counts where the block's transaction is its own, and what
+// fn did with other databases, or other sessions, prevents another attempt.
+func Retry(policy RetryPolicy) UnitOption {
+	if policy.Attempts <= 0 {
+		policy.Attempts = 5
+	}
+	if policy.MinDelay <= 0 {
+		policy.MinDelay = 10 * time.Millisecond
+	}
+	if policy.MaxDelay <= 0 {
+		policy.MaxDelay = time.Second
+	}
+	return func(o *unitOptions) { o.retry = &policy }
+}
+
+// wait blocks before the attempt after the given one. Where there is none it
+// returns the error to report, else nil.
+func (p *RetryPolicy) wait(ctx context.Context, attempt int, err error) error {
+	if attempt >= p.Attempts {
+		return fmt.Errorf("dbscope: %d attempts failed, the last with: %w", attempt, err)
+	}
+	delay := p.MaxDelay
+	if shift := attempt - 1; shift < 30 && p.MinDelay<<shift < delay {
+		delay = p.MinDelay << shift
+	}
+	timer := time.NewTimer(delay/2 + rand.N(delay/2+1)) //nolint:gosec // needs no secrecy
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return joined(err, fmt.Errorf("dbscope: no further attempt: %w", interrupted(ctx)))
+	}
+}
+
+// note keeps what decides about another attempt.
+func (s *Scope) note(ss *session, o Outcome) {
+	if o.DB != "" && o.State != driver.RolledBack {
+		s.committed.Store(true) // or perhaps
+	}
+	if s.opts.retry != nil || ss.opts.retry != nil {
+		if ss.db.transient(ss.brokenError()) || ss.db.transient(o.Err) {
+			s.transient.Store(true)
+		}
+	}
+}
+
+// again reports whether an undone scope's function may succeed in another one.
+func (s *Scope) again(err error) bool {
+	if s.opts.retry == nil || s.committed.Load() {
+		return false
+	}
+	if s.transient.Load() {
+		return true
+	}
+	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+		if sl.db.transient(err) {
+			return true
+		}
+	}
+	return false
+}
