@@ -95,9 +95,7 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	if err == nil || o.retry == nil || b.kind != owner || o.mode == Append {
 		return false, err
 	}
-	undone := b.result == driver.RolledBack
-	may := b.db.transient(err) || b.db.transient(b.brokenError())
-	return undone && may && scope.usesExcept(b.session) == elsewhere, err
+	return b.result == driver.RolledBack && b.mayWork(err) && scope.usesExcept(b.session) == elsewhere, err
 }
 
 // usesExcept counts the statements of the scope's other sessions.
@@ -173,9 +171,6 @@ func (s *session) adopt(o *atomicOptions) {
 	s.opts.tx.Deferrable = s.opts.tx.Deferrable || o.tx.Deferrable
 	if o.tx.Isolation != 0 {
 		s.opts.tx.Isolation = o.tx.Isolation
-	}
-	if o.retry != nil {
-		s.opts.retry = o.retry
 	}
 }
 

@@ -81,6 +81,7 @@ func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
 		defer cancel()
 		bounded = true
 	}
+	s.engine = engine
 	conn, err := engine.Acquire(wait)
 	switch {
 	case err == nil:

@@ -23,6 +23,7 @@ type database struct {
 	allowUnscoped bool
 	hosts         *hosts
 	isTransient   func(error) bool
+	settler       settler // or nil
 }
 
 // transient reports whether what failed may succeed another time.
@@ -38,7 +39,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, o.host, adapter.Open), isTransient: adapter.Transient,
+			hosts: newHosts(o.name, o.host, adapter.Open), isTransient: adapter.Transient, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
@@ -137,7 +138,7 @@ func (d *database) find(ctx context.Context) (*session, error) {
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
 	if d.allowUnscoped && scopeOf(ctx) == nil {
-		return &session{db: d, fate: driver.Intact, opts: unscopedOptions}, nil
+		return newUnscoped(d), nil
 	}
 	ss, err := d.find(ctx)
 	if err != nil {

@@ -85,6 +85,7 @@ type dbOptions struct {
 	name          string
 	host          string
 	allowUnscoped bool
+	settler       settler
 }
 
 // Host sets the host that stands for {host} in the connection string, and

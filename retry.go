@@ -65,11 +65,15 @@ func (s *Scope) note(ss *session, o Outcome) {
 	if o.DB != "" && o.State != driver.RolledBack {
 		s.committed.Store(true) // or perhaps
 	}
-	if s.opts.retry != nil || ss.opts.retry != nil {
-		if ss.db.transient(ss.brokenError()) || ss.db.transient(o.Err) {
-			s.transient.Store(true)
-		}
+	if s.opts.retry != nil && ss.mayWork(o.Err) {
+		s.transient.Store(true)
 	}
+}
+
+// mayWork reports whether the work of a session that is over, or what ended it
+// with the error, may succeed another time.
+func (s *session) mayWork(err error) bool {
+	return s.lostCommit || s.db.transient(err) || s.db.transient(s.brokenError())
 }
 
 // again reports whether an undone scope's function may succeed in another one.

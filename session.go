@@ -29,23 +29,25 @@ type session struct {
 	slot *slot // nil: no scope, each statement on a connection of its own
 	opts scopeOptions
 
+	engine driver.Engine       // that conn is of
 	handle atomic.Pointer[any] // the native handle, once asked for
 	ending sync.Mutex          // held by who has seized the session
 
-	mu        sync.Mutex
-	phase     phase
-	abandoned bool
-	begun     bool
-	conn      driver.Conn
-	rows      io.Closer // in reading
-	broken    error     // why the transaction can only be undone
-	fate      driver.Fate
-	outcome   driver.Outcome // once over
-	result    driver.Outcome // once settled: of what was to be, see settle
-	blocks    []*block       // open nested blocks, innermost last
-	marks     int            // savepoints named so far
-	uses      int            // statements admitted so far
-	ended     func()         // tells the adapter that the handle is over
+	mu         sync.Mutex
+	phase      phase
+	abandoned  bool
+	begun      bool
+	conn       driver.Conn
+	rows       io.Closer // in reading
+	broken     error     // why the transaction can only be undone
+	fate       driver.Fate
+	outcome    driver.Outcome // once over
+	lostCommit bool           // once over: the answer to COMMIT was lost, and it was not done
+	result     driver.Outcome // once settled: of what was to be, see settle
+	blocks     []*block       // open nested blocks, innermost last
+	marks      int            // savepoints named so far
+	uses       int            // statements admitted so far
+	ended      func()         // tells the adapter that the handle is over
 }
 
 type phase uint8
@@ -59,6 +61,10 @@ const (
 
 // unscopedOptions are those of a statement without a scope.
 var unscopedOptions = scopeOptions{endTimeout: defaultEndTimeout}
+
+func newUnscoped(d *database) *session {
+	return &session{db: d, fate: driver.Intact, opts: unscopedOptions}
+}
 
 // newHandle makes the session's native handle, once.
 func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
@@ -440,17 +446,27 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	}
 	s.mu.Unlock()
 	var o Outcome
+	var witness []string
 	reuse := fate != driver.Lost
 	if begun {
 		ending := endContext(ctx, s.opts.endTimeout)
 		defer ending.cancel()
+		var prevented error
+		if commit {
+			witness, prevented = s.witness(ending, conn)
+		}
+		if prevented != nil {
+			commit, fate = false, s.check(ctx, conn, prevented)
+			reuse = fate != driver.Lost
+		}
 		o.DB = s.db.name
 		if commit {
 			o.State, o.Err = s.commitConn(ending, conn)
 			reuse = o.State != driver.Unknown
 		} else {
-			o.State, o.Err = driver.RolledBack, s.rollbackConn(ending, conn, fate)
-			reuse = reuse && o.Err == nil
+			err := s.rollbackConn(ending, conn, fate)
+			reuse = reuse && err == nil
+			o.State, o.Err = driver.RolledBack, joined(prevented, err)
 		}
 	}
 	s.mu.Lock()
@@ -459,6 +475,12 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	s.mu.Unlock()
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
+	}
+	if witness != nil && o.State == driver.Unknown {
+		o = s.settleUnknown(ctx, o, witness)
+		s.mu.Lock()
+		s.outcome = o.State
+		s.mu.Unlock()
 	}
 	if ended != nil {
 		ended()

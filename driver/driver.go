@@ -61,6 +61,10 @@ type Conn interface {
 	Savepoint(ctx context.Context, name string) error
 	RollbackTo(ctx context.Context, name string) error
 	ReleaseSavepoint(ctx context.Context, name string) error
+	// Row runs a statement of dbscope's own, in the transaction if one is open,
+	// and returns its first row as text, NULL as an empty string; nil where it
+	// has none.
+	Row(ctx context.Context, statement string) ([]string, error)
 	// Check tells what a failed statement did to the transaction; with a nil
 	// error, whether one that was aborted is so still. It may ask the server.
 	Check(ctx context.Context, err error) Fate

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/dbscope/dbscope"
@@ -252,6 +253,33 @@ func (c *conn) statement(ctx context.Context, kind, on string, do func()) error 
 }
 
 var errAborted = errors.New("current transaction is aborted")
+
+// Row knows the statements of dbscope's ledger. Its rows are among the others.
+func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
+	verb, _, _ := strings.Cut(statement, " ")
+	var id string
+	if parts := strings.Split(statement, "'"); len(parts) > 1 {
+		id = "ledger " + parts[1]
+	}
+	refused := false
+	err = c.statement(ctx, "row", verb, func() {
+		stored := slices.Contains(c.f.rows, id)
+		switch {
+		case verb == "INSERT" && stored:
+			refused = true
+		case verb == "INSERT":
+			c.rows = append(c.rows, id)
+		case verb == "SELECT" && stored:
+			row = []string{id}
+		case verb == "DELETE":
+			c.f.rows = slices.DeleteFunc(c.f.rows, func(row string) bool { return strings.HasPrefix(row, "ledger ") })
+		}
+	})
+	if refused {
+		err = errors.New("the row exists")
+	}
+	return row, err
+}
 
 func (c *conn) after(fault Fault, err error) {
 	if err != nil {

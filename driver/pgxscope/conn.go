@@ -210,6 +210,22 @@ func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 	return err
 }
 
+// Row implements [driver.Conn].
+func (c *conn) Row(ctx context.Context, statement string) ([]string, error) {
+	if err := c.ready(ctx); err != nil {
+		return nil, err
+	}
+	results, err := c.PgConn().Exec(ctx, statement).ReadAll()
+	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
+		return nil, err
+	}
+	var row []string
+	for _, column := range results[0].Rows[0] {
+		row = append(row, string(column))
+	}
+	return row, nil
+}
+
 // Check implements [driver.Conn]: the server has said what it did. A first
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.

@@ -155,6 +155,32 @@ func (c *conn) run(ctx context.Context, query string) error {
 	return hide(err)
 }
 
+// Row goes through the pool's own end of the connection, which knows how to
+// turn what the driver returns into text.
+func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
+	rows, err := c.pooled.QueryContext(ctx, statement)
+	if err != nil {
+		return nil, hide(err)
+	}
+	defer func() { err = hide(errors.Join(err, rows.Close())) }()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		return nil, errors.Join(err, rows.Err())
+	}
+	values := make([]sql.NullString, len(columns))
+	targets := make([]any, len(columns))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := rows.Scan(targets...); err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		row = append(row, v.String)
+	}
+	return row, nil
+}
+
 // alive reports whether the connection still answers.
 func (c *conn) alive(ctx context.Context) bool {
 	if v, ok := c.raw.(sqldriver.Validator); ok && !v.IsValid() {

@@ -1,0 +1,98 @@
+package dbscope_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/driver/drivertest"
+)
+
+// withoutLedger returns the rows that are not the ledger's.
+func withoutLedger(f *drivertest.Fake) []string {
+	return slices.DeleteFunc(f.Rows(), func(row string) bool { return strings.HasPrefix(row, "ledger ") })
+}
+
+func TestTheLedgerSettlesACommitWhoseAnswerIsLost(t *testing.T) {
+	for stored, rows := range map[bool][]string{true: {"row"}, false: nil} {
+		f, db := newFake(t, dbscope.SettleByLedger())
+		f.LimitConns(1) // the transaction's connection is given back first
+		f.Inject("commit", drivertest.Fault{Err: errBroken, Outcome: driver.Unknown, Done: stored})
+		var after []string
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, dbscope.AfterCommit(ctx, func(context.Context) error { after = append(after, "committed"); return nil }))
+			ok(t, dbscope.AfterRollback(ctx, func(context.Context) error { after = append(after, "rolled back"); return nil }))
+			return drivertest.Exec(ctx, db, "row")
+		})
+		if stored {
+			ok(t, err)
+			equal(t, "hooks", after, "committed")
+		} else {
+			is(t, err, dbscope.ErrRolledBack)
+			if errors.Is(err, dbscope.ErrCommitUnknown) {
+				t.Errorf("it is still unknown: %v", err)
+			}
+			equal(t, "hooks", after, "rolled back")
+		}
+		equal(t, "stored", withoutLedger(f), rows...)
+	}
+}
+
+func TestASettledRollbackIsTriedAgainAndAnUnknownOneIsNot(t *testing.T) {
+	for _, settled := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f, db := newFake(t, dbscope.SettleByLedger())
+			f.Inject("commit", drivertest.Fault{Err: errors.Join(errBroken, drivertest.ErrTransient), Outcome: driver.Unknown})
+			if !settled {
+				f.Inject("row", drivertest.Fault{}) // the transaction's own
+				for range 2000 {
+					f.Inject("row", drivertest.Fault{Err: errBroken})
+				}
+			}
+			attempts := 0
+			err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+				attempts++
+				return drivertest.Exec(ctx, db, "row")
+			}, dbscope.Retry(dbscope.RetryPolicy{}), dbscope.CommitTimeout(10*time.Second))
+			if settled {
+				ok(t, err)
+				equal(t, "stored", withoutLedger(f), "row")
+				return
+			}
+			is(t, err, dbscope.ErrCommitUnknown)
+			if attempts != 1 {
+				t.Errorf("%d attempts", attempts)
+			}
+		})
+	}
+}
+
+func TestALedgerThatCannotBeWrittenPreventsTheCommit(t *testing.T) {
+	f, db := newFake(t, dbscope.SettleByLedger())
+	f.Inject("row", drivertest.Fault{Err: errBroken, Fate: driver.Aborted})
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") })
+	is(t, err, dbscope.ErrRolledBack)
+	is(t, err, errBroken)
+	if !strings.Contains(err.Error(), "dbscope.LedgerTable") {
+		t.Errorf("the error does not tell what to do: %v", err)
+	}
+	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec row", "row INSERT", "rollback", "release")
+}
+
+func TestOnlyTransactionsThatMayWriteAreInTheLedger(t *testing.T) {
+	f, db := newFake(t, dbscope.SettleByLedger())
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "read") }, dbscope.ReadOnly()))
+	equal(t, "stored", f.Rows(), "read")
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "written") }))
+	if got := f.Rows(); len(got) != 3 {
+		t.Errorf("stored %v", got)
+	}
+	ok(t, db.PurgeLedger(t.Context(), time.Hour))
+	equal(t, "stored", f.Rows(), "read", "written")
+}
