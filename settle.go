@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -53,7 +54,7 @@ func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Row(ctx, "DELETE FROM dbscope_ledger WHERE created_at < "+before)
+	_, err = conn.Row(ctx, "DELETE FROM dbscope_ledger WHERE abs(created_at) < "+before)
 	return ss.Exit(ctx, err)
 }
 
@@ -177,24 +178,26 @@ type byLedger struct{}
 
 func (byLedger) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
 	id := rand.Text()
-	if _, err := conn.Row(ctx, ledgerInsert(id)); err != nil {
+	if _, err := conn.Row(ctx, ledgerInsert(id, "")); err != nil {
 		return nil, fmt.Errorf("SettleByLedger: writing to dbscope_ledger, the table that dbscope.LedgerTable creates: %w", err)
 	}
 	return []string{id}, nil
 }
 
-func ledgerInsert(id string) string {
-	return "INSERT INTO dbscope_ledger (id, created_at) VALUES ('" + id + "', " + strconv.FormatInt(time.Now().Unix(), 10) + ")"
+// ledgerInsert writes a transaction's row. The time of a row with the sign "-",
+// which is not the transaction's own, is negative.
+func ledgerInsert(id, sign string) string {
+	return "INSERT INTO dbscope_ledger (id, created_at) VALUES ('" + id + "', " + sign + strconv.FormatInt(time.Now().Unix(), 10) + ")"
 }
 
 // verdict writes the transaction's row itself: that waits for a transaction
-// that still runs, and where it succeeds the row can never come any more.
+// that still runs, and once it is done the transaction can never come any more.
 func (byLedger) verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error) {
 	id := witness[0]
 	if err := conn.Begin(ctx, driver.TxOptions{}); err != nil {
 		return driver.Unknown, err
 	}
-	if _, err := conn.Row(ctx, ledgerInsert(id)); err == nil {
+	if _, err := conn.Row(ctx, ledgerInsert(id, "-")); err == nil {
 		if _, err := conn.Commit(ctx); err != nil {
 			return driver.Unknown, err
 		}
@@ -203,12 +206,14 @@ func (byLedger) verdict(ctx context.Context, conn driver.Conn, witness []string)
 	if err := conn.Rollback(ctx); err != nil {
 		return driver.Unknown, err
 	}
-	row, err := conn.Row(ctx, "SELECT id FROM dbscope_ledger WHERE id = '"+id+"'")
+	row, err := conn.Row(ctx, "SELECT created_at FROM dbscope_ledger WHERE id = '"+id+"'")
 	switch {
 	case err != nil:
 		return driver.Unknown, err
 	case row == nil:
 		return driver.Unknown, errUnsettled // the row was refused for another reason
+	case strings.HasPrefix(row[0], "-"):
+		return driver.RolledBack, nil // written by an earlier question
 	}
 	return driver.Committed, nil
 }

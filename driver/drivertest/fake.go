@@ -257,20 +257,21 @@ var errAborted = errors.New("current transaction is aborted")
 // Row knows the statements of dbscope's ledger. Its rows are among the others.
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
 	verb, _, _ := strings.Cut(statement, " ")
-	var id string
-	if parts := strings.Split(statement, "'"); len(parts) > 1 {
-		id = "ledger " + parts[1]
+	var id, time string
+	if parts := strings.Split(statement, "'"); len(parts) > 2 {
+		id, time = "ledger "+parts[1], strings.Trim(parts[2], ", )")
 	}
 	refused := false
 	err = c.statement(ctx, "row", verb, func() {
-		stored := slices.Contains(c.f.rows, id)
+		at := slices.IndexFunc(c.f.rows, func(row string) bool { return id != "" && strings.HasPrefix(row, id) })
+		stored := at >= 0
 		switch {
 		case verb == "INSERT" && stored:
 			refused = true
 		case verb == "INSERT":
-			c.rows = append(c.rows, id)
+			c.rows = append(c.rows, id+" "+time)
 		case verb == "SELECT" && stored:
-			row = []string{id}
+			row = []string{strings.TrimPrefix(c.f.rows[at], id+" ")}
 		case verb == "DELETE":
 			c.f.rows = slices.DeleteFunc(c.f.rows, func(row string) bool { return strings.HasPrefix(row, "ledger ") })
 		}
