@@ -76,14 +76,28 @@ func (s *session) mayWork(err error) bool {
 	return s.lostCommit || s.db.transient(err) || s.db.transient(s.brokenError())
 }
 
-// again reports whether an undone scope's function may succeed in another one.
-func (s *Scope) again(err error) bool {
-	if s.opts.retry == nil || s.committed.Load() {
+// Again reports whether a unit that was undone is to be run again, in a new
+// scope, and blocks for the wait before it, or until ctx is done. err is what
+// the unit ended with, nil where that was no error; attempt counts from 1. It
+// is for writers of middlewares, after the scope's end; [Run] does it.
+func (s *Scope) Again(ctx context.Context, attempt int, err error) bool {
+	return s.again(ctx, attempt, &err)
+}
+
+func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
+	p := s.opts.retry
+	if p == nil || s.committed.Load() || !s.transient.Load() && !s.knows(*err) {
 		return false
 	}
-	if s.transient.Load() {
-		return true
+	failed := p.wait(ctx, attempt, *err)
+	if failed != nil {
+		*err = failed
 	}
+	return failed == nil
+}
+
+// knows reports whether one of the scope's databases calls the error transient.
+func (s *Scope) knows(err error) bool {
 	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
 		if sl.db.transient(err) {
 			return true

@@ -19,10 +19,7 @@ import "context"
 func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
 	for attempt := 1; ; attempt++ {
 		s, err := runOnce(ctx, fn, opts)
-		if err == nil || !s.again(err) {
-			return err
-		}
-		if err := s.opts.retry.wait(ctx, attempt, err); err != nil {
+		if err == nil || !s.again(ctx, attempt, &err) {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/dbscope/dbscope"
 )
@@ -20,6 +21,7 @@ func (w *writer) begin(why string) error {
 			return w.fail(err)
 		}
 		if err := w.decide(); err != nil {
+			w.report(err)
 			_ = w.fail(fmt.Errorf("httpscope: the response was replaced by the failure page: %w", err))
 			w.sendFailure(err)
 			return w.closed()
@@ -36,18 +38,26 @@ func (w *writer) begin(why string) error {
 	return h.send(w.outer, w.status)
 }
 
-// finish is the end of a handler that returned.
-func (w *writer) finish() {
+// finish is the end of a handler that returned. It reports whether the handler
+// is to be called again, as again says, with another writer.
+func (w *writer) finish(again func(error) bool) bool {
 	p := w.now()
 	var err error
 	if p == failed {
 		err = w.closed()
-		w.report(w.scope.Rollback(w.request.Context()))
+		w.report(w.scope.Rollback(ending{w}))
 	} else {
 		err = w.decide()
 	}
 	// The client may be slow: give the connections back before it reads.
-	w.report(w.scope.Release(w.request.Context()))
+	w.report(w.scope.Release(ending{w}))
+	if p == holding && again(err) {
+		w.drop()
+		return true
+	}
+	if p != failed {
+		w.report(err)
+	}
 	if p == failed || p == holding && err != nil {
 		w.sendFailure(err)
 	} else if h := w.take(ended); h != nil {
@@ -57,6 +67,15 @@ func (w *writer) finish() {
 		}
 	}
 	w.enter(ended)
+	return false
+}
+
+// drop forgets what is held.
+func (w *writer) drop() {
+	if h := w.take(ended); h != nil {
+		h.before.restore(w.outer.Header())
+		h.put()
+	}
 }
 
 // abandon is the end of a handler that did not return, and does nothing after
@@ -65,17 +84,31 @@ func (w *writer) abandon() {
 	if w.now() == ended {
 		return
 	}
-	if h := w.take(ended); h != nil {
-		h.before.restore(w.outer.Header())
-		h.put()
-	}
-	w.report(w.scope.Release(w.request.Context()))
+	w.drop()
+	w.report(w.scope.Release(ending{w}))
 }
 
-// decide commits the scope or rolls it back, by the status. It reports every
-// error, and returns only that of a commit that was to be.
+// ending is the request's context, and leads from what the end of the scope
+// reports to the request.
+type ending struct{ w *writer }
+
+type requestKey struct{}
+
+func (e ending) Deadline() (time.Time, bool) { return e.w.request.Context().Deadline() }
+func (e ending) Done() <-chan struct{}       { return e.w.request.Context().Done() }
+func (e ending) Err() error                  { return e.w.request.Context().Err() }
+
+func (e ending) Value(key any) any {
+	if key == (requestKey{}) {
+		return e.w.request
+	}
+	return e.w.request.Context().Value(key)
+}
+
+// decide commits the scope or rolls it back, by the status. It returns the
+// error of a commit that was to be, and reports all others.
 func (w *writer) decide() error {
-	ctx, status := w.request.Context(), w.status
+	ctx, status := ending{w}, w.status
 	if status == 0 {
 		status = http.StatusOK
 		if w.hijacking {
@@ -94,7 +127,6 @@ func (w *writer) decide() error {
 		}
 		return nil
 	}
-	w.report(err)
 	return err
 }
 

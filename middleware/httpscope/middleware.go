@@ -33,6 +33,8 @@
 package httpscope
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
 	"github.com/dbscope/dbscope"
@@ -60,13 +62,74 @@ func (h *handler) ServeHTTP(outer http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(outer, r)
 		return
 	}
-	ctx, scope := dbscope.Begin(r.Context(), h.opts.scopeOptions(r)...)
+	body, repeatable := h.keepBody(r)
+	for attempt := 1; h.attempt(outer, r, repeatable, attempt); attempt++ {
+		r.Body = body.again()
+	}
+}
+
+// attempt serves the request in a scope, and reports whether it is to be served
+// again.
+func (h *handler) attempt(outer http.ResponseWriter, r *http.Request, repeatable bool, number int) bool {
+	opts := h.opts.scopeOptions(r)
+	if repeatable {
+		opts = append(opts[:len(opts):len(opts)], h.opts.retry)
+	}
+	ctx, scope := dbscope.Begin(r.Context(), opts...)
 	inner := r.WithContext(ctx)
+	if repeatable {
+		inner = r.Clone(ctx) // the next attempt finds the headers as they were
+	}
 	w := newWriter(outer, inner, scope, h.opts)
 	defer w.abandon() // does something only when the handler does not return
 	h.next.ServeHTTP(w, inner)
+	again := w.finish(func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
+	if again && inner.MultipartForm != nil {
+		w.report(inner.MultipartForm.RemoveAll())
+	}
 	// The server and the middlewares outside look at the request they passed
 	// in: the one removes the files of a form, the others log the pattern.
 	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
-	w.finish()
+	return again
+}
+
+// body is that of a request that may be served again.
+type body []byte
+
+func (b body) again() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
+
+// keepBody reads the request's body where the options allow another attempt.
+func (h *handler) keepBody(r *http.Request) (b body, whole bool) {
+	if h.opts.retry == nil {
+		return nil, false
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, true
+	}
+	limit := int64(h.opts.bodyLimit)
+	if r.ContentLength > limit {
+		return nil, false
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	rest := r.Body
+	if err == nil && int64(len(b)) <= limit {
+		r.Body = b.again()
+		return b, true
+	}
+	// The handler reads what was read, and then the rest or the error.
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(b), failing{err}, rest), rest}
+	return nil, false
+}
+
+// failing is a reader that fails, unless its error is nil.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
 }

@@ -1,6 +1,7 @@
 package httpscope
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
@@ -17,8 +18,10 @@ type options struct {
 	failure    func(http.ResponseWriter, *http.Request, error)
 	limit      int
 	readSafe   bool
+	bodyLimit  int // of a request that may be run again; -1 where none may
 	scope      []dbscope.Option
 	readOnly   []dbscope.Option // scope and dbscope.ReadOnly
+	retry      dbscope.Option
 }
 
 // defaultHoldLimit is what a response may hold where [HoldLimit] is not given.
@@ -30,10 +33,14 @@ func newOptions(opts []Option) *options {
 		onError:    logError,
 		failure:    plainFailure,
 		limit:      defaultHoldLimit,
+		bodyLimit:  -1,
 	}
 	for _, set := range opts {
 		set(o)
 	}
+	o.scope = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
+		o.onError(ctx.Value(requestKey{}).(*http.Request), err)
+	})}, o.scope...)
 	o.readOnly = append(append(o.readOnly, o.scope...), dbscope.ReadOnly())
 	return o
 }
@@ -54,6 +61,16 @@ func ReadOnlySafeMethods() Option {
 	return func(o *options) { o.readSafe = true }
 }
 
+// Retry calls the handler again, with the same request, where the database
+// undid its work for a reason that need not happen again; see [dbscope.Retry].
+// What the handler did elsewhere, in a cache or at another service, it then
+// does again. There is no other attempt for a request whose body is larger than
+// bodyLimit bytes, since it is kept in memory, nor once the response has begun.
+// The default is one attempt.
+func Retry(policy dbscope.RetryPolicy, bodyLimit int) Option {
+	return func(o *options) { o.retry, o.bodyLimit = dbscope.Retry(policy), bodyLimit }
+}
+
 // Unscoped passes the requests it answers true for to the handler without a
 // scope and without holding the response, such as those for static files. The
 // default is that every request has a scope.
@@ -63,8 +80,8 @@ func Unscoped(unscoped func(r *http.Request) bool) Option {
 
 // OnError is told of every error that the handler does not get: a failed
 // commit and what kept a response from being sent, which the client sees as
-// the failure page; a failed rollback; and whatever fails after the response
-// has begun. The request is the one the handler saw; its scope is over or about
+// the failure page; a failed rollback; whatever fails after the response has
+// begun; and the errors of after-hooks. The request is the one the handler saw; its scope is over or about
 // to be, so use [dbscope.Run] for database work. The default is
 // [slog.ErrorContext].
 func OnError(report func(r *http.Request, err error)) Option {
