@@ -78,7 +78,7 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 		return false, err
 	}
 	scope := b.slot.scope
-	elsewhere := scope.usesExcept(b.session)
+	elsewhere := scope.usesExcept(b.slot)
 	ctx = context.WithValue(ctx, blockKey{}, b)
 	done := false
 	defer func() {
@@ -95,16 +95,14 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	if err == nil || o.retry == nil || b.kind != owner || o.mode == Append {
 		return false, err
 	}
-	return b.result == driver.RolledBack && b.mayWork(err) && scope.usesExcept(b.session) == elsewhere, err
+	return b.result == driver.RolledBack && b.mayWork(err) && scope.usesExcept(b.slot) == elsewhere, err
 }
 
-// usesExcept counts the statements of the scope's other sessions.
-func (s *Scope) usesExcept(one *session) (n int) {
-	for ss := range s.sessions() {
-		if ss != one {
-			ss.mu.Lock()
-			n += ss.uses
-			ss.mu.Unlock()
+// usesExcept counts the statements of the scope on all DBs but one.
+func (s *Scope) usesExcept(one *slot) (n int64) {
+	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+		if sl != one {
+			n += sl.uses.Load()
 		}
 	}
 	return n

@@ -178,3 +178,55 @@ func TestAStatementWithAnotherContextThanTheBlocksIsRefused(t *testing.T) {
 	}))
 	equal(t, "stored", f.Rows(), "before", "inside", "after")
 }
+
+func TestABlockThatHidesAnAbortedStatementIsUndoneAlone(t *testing.T) {
+	f, db := newFake(t)
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		exec(ctx, t, db, "before")
+		f.Inject("exec", drivertest.Fault{Err: errBroken, Fate: driver.Aborted})
+		is(t, db.Atomic(ctx, func(ctx context.Context) error {
+			_ = drivertest.Exec(ctx, db, "block")
+			return nil
+		}), dbscope.ErrRolledBack)
+		exec(ctx, t, db, "after")
+		return nil
+	}))
+	equal(t, "stored", f.Rows(), "before", "after")
+}
+
+func TestABlockThatCommittedElsewhereIsNotRunAgain(t *testing.T) {
+	f, db := newFake(t)
+	other := f.DB(dbscope.Name("other"))
+	attempts := 0
+	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		return db.Atomic(ctx, func(ctx context.Context) error {
+			attempts++
+			exec(ctx, t, other, "elsewhere")
+			ok(t, other.Commit(ctx))
+			f.Inject("exec", drivertest.Fault{Err: drivertest.ErrTransient, Fate: driver.Aborted})
+			return drivertest.Exec(ctx, db, "row")
+		}, dbscope.Retry(dbscope.RetryPolicy{}))
+	}), drivertest.ErrTransient)
+	if attempts != 1 {
+		t.Errorf("%d attempts", attempts)
+	}
+	equal(t, "stored", f.Rows(), "elsewhere")
+}
+
+func TestAPanicOfAHookLeavesNoConnectionOut(t *testing.T) {
+	_, db := newFake(t)
+	g := dbscope.NewGroup(t.Context())
+	g.CommitTogether()
+	for range 3 {
+		g.Go(func(ctx context.Context) error {
+			exec(ctx, t, db, "row")
+			return dbscope.BeforeCommit(ctx, func(context.Context) error { panic("hook") })
+		})
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the panic is lost")
+		}
+	}()
+	_ = g.Wait()
+}

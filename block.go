@@ -280,7 +280,10 @@ func (b *block) keep(ctx context.Context) error {
 		// Kept or undone, a part of somebody's work would be misplaced.
 		b.doom(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
 	}
-	if err := b.brokenError(); err != nil || b.kind != savepoint {
+	switch err := b.brokenError(); {
+	case err != nil && b.atomic:
+		return joined(err, b.undo(ctx)) // alone, since Atomic tells
+	case err != nil || b.kind != savepoint:
 		return err
 	}
 	if err := b.conn.ReleaseSavepoint(ctx, b.mark); err != nil {

@@ -34,6 +34,7 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
+		s.noteError(err)
 		err = fmt.Errorf("dbscope: %s: %w", s.db.name, err)
 	case abandoned:
 		err = s.abandonedError()

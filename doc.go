@@ -17,7 +17,10 @@
 //
 //	http.ListenAndServe(addr, httpscope.Middleware()(mux))
 //
-// Outside HTTP, [Run] makes the scope. The rules:
+// Outside HTTP, [Run] makes the scope. [DB.Atomic] nests a block that is undone
+// alone, [Group] runs work side by side, hooks such as [AfterCommit] wait for
+// the end, [Retry] runs a unit again that the database undid, [SettleByStatus]
+// and [SettleByLedger] find out what became of a lost commit. The rules:
 //
 //   - A scope that touches no database does no I/O. A session takes its
 //     connection and begins with its first statement.

@@ -42,14 +42,14 @@ var (
 type Outcome struct {
 	DB    string         // the DB's name, see [Name]
 	State driver.Outcome // Committed, RolledBack or Unknown
-	Err   error          // why; nil where the state is Committed
+	Err   error          // why; nil where committed, or undone because of another one
 }
 
 // failed reports whether there was a transaction and it was not committed.
 func (o Outcome) failed() bool { return o.DB != "" && o.State != driver.Committed }
 
 // CommitError is the error of every commit that failed, of a scope or of one
-// DB. It wraps [ErrRolledBack] or [ErrCommitUnknown] and the driver's errors.
+// DB, and was not prevented by a hook. It wraps [ErrRolledBack] or [ErrCommitUnknown] and the driver's errors.
 type CommitError struct {
 	// Outcomes lists the databases that had an open transaction, in the order
 	// of first use, which is the order of commit.

@@ -141,6 +141,11 @@ func (g *Group) Wait() error {
 		}
 	}
 	g.mu.Unlock()
+	defer func() { // does something only when a hook of the commit panics
+		for _, s := range done {
+			_ = s.Release(g.ctx)
+		}
+	}()
 	if len(done) > 0 {
 		all = append(all, finish(g.ctx, g.first == nil, true, done...))
 	}

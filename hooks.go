@@ -25,7 +25,8 @@ func BeforeCommit(ctx context.Context, hook func(context.Context) error) error {
 	return onScope(ctx, beforeCommit, hook)
 }
 
-// AfterCommit calls hook when everything in the context's scope was committed.
+// AfterCommit calls hook when all that was open at the scope's end was
+// committed.
 // It runs in a scope of its own, after the unit's connections have gone back
 // to their pools, and ctx's cancellation does not stop it. All after-hooks
 // run, in the order they were registered in; their errors and panics go to
@@ -35,10 +36,11 @@ func AfterCommit(ctx context.Context, hook func(context.Context) error) error {
 	return onScope(ctx, afterCommit, hook)
 }
 
-// AfterRollback calls hook when nothing of the context's scope was committed,
-// or once the scope is over when the block it belongs to was undone. Otherwise
-// it is as [AfterCommit]. Where some databases were committed and others not,
-// or an outcome is unknown, neither runs.
+// AfterRollback calls hook when all that was open at the scope's end was
+// undone, or once the scope is over when the block it belongs to was undone.
+// Otherwise it is as [AfterCommit]. Where some databases were committed and
+// others not, or an outcome is unknown, neither runs. What was committed early
+// does not count.
 func AfterRollback(ctx context.Context, hook func(context.Context) error) error {
 	return onScope(ctx, afterRollback, hook)
 }

@@ -24,10 +24,6 @@ type scopeOption func(*scopeOptions)
 
 func (set scopeOption) applyToScope(o *scopeOptions) { set(o) }
 
-type atomicOption func(*atomicOptions)
-
-func (set atomicOption) applyToAtomic(o *atomicOptions) { set(o) }
-
 type unitOptions struct {
 	tx    driver.TxOptions
 	retry *RetryPolicy

@@ -21,7 +21,8 @@ type RetryPolicy struct {
 // reason that need not happen again: a serialization failure, a deadlock, a
 // database that is busy (SQLSTATE 40001 and 40P01, MySQL's errors 1213 and
 // 1205, SQLITE_BUSY), also when COMMIT says so. Waits are drawn at random from
-// the upper half of what the policy says. Each attempt is a new unit with hooks
+// the upper half of what the policy says; after the last attempt the error says
+// how many there were. Each attempt is a new unit with hooks
 // of its own. There is none after anything of the unit was committed, when an
 // outcome is unknown, and once the context is done. The default is one attempt.
 //
@@ -60,7 +61,15 @@ func (p *RetryPolicy) wait(ctx context.Context, attempt int, err error) error {
 	}
 }
 
-// note keeps what decides about another attempt.
+// noteError keeps a statement's failure for a scope that is undone without an
+// error that tells why.
+func (s *session) noteError(err error) {
+	if s.slot != nil && s.slot.scope.opts.retry != nil && s.db.transient(err) {
+		s.slot.scope.met.Store(true)
+	}
+}
+
+// note keeps what a session's end decides about another attempt.
 func (s *Scope) note(ss *session, o Outcome) {
 	if o.DB != "" && o.State != driver.RolledBack {
 		s.committed.Store(true) // or perhaps
@@ -86,7 +95,7 @@ func (s *Scope) Again(ctx context.Context, attempt int, err error) bool {
 
 func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	p := s.opts.retry
-	if p == nil || s.committed.Load() || !s.transient.Load() && !s.knows(*err) {
+	if p == nil || s.committed.Load() || !s.transient.Load() && !s.knows(*err) && (*err != nil || !s.met.Load()) {
 		return false
 	}
 	failed := p.wait(ctx, attempt, *err)

@@ -7,8 +7,8 @@ import "context"
 // leaves by [runtime.Goexit]. The stack of a panic stays whole.
 //
 // It returns fn's error as it is, a failed rollback joined to it; or, when fn
-// returned nil, the commit's: a [*CommitError], or [ErrRollbackOnly] after
-// [MarkRollback]. It blocks while fn and the end do; the cancellation of ctx
+// returned nil, the commit's: a [*CommitError], [ErrRolledBack] where a hook of
+// [BeforeCommit] prevented it, or [ErrRollbackOnly] after [MarkRollback]. It blocks while fn and the end do; the cancellation of ctx
 // does not stop the end, see [CommitTimeout]. It is safe for concurrent use,
 // and works in a context whose scope has ended. A Run inside a Run is a unit
 // of its own, on connections of its own: it does not see what the outer one has

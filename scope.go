@@ -26,6 +26,7 @@ type Scope struct {
 	outcome      driver.Outcome       // of its last end
 	committed    atomic.Bool          // something of it is
 	transient    atomic.Bool          // what undid it may not happen again
+	met          atomic.Bool          // a statement failed so that it may succeed another time
 }
 
 // slot is the place of one DB in one scope.
@@ -37,6 +38,7 @@ type slot struct {
 	spare   driver.Conn  // the connection between two transactions
 	holding atomic.Int32 // connections taken, spare or in use
 	atomic  atomic.Bool  // there has been an Atomic block
+	uses    atomic.Int64 // statements admitted so far
 }
 
 // scopeContext is the context and its scope in one allocation.

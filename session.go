@@ -46,7 +46,6 @@ type session struct {
 	result     driver.Outcome // once settled: of what was to be, see settle
 	blocks     []*block       // open nested blocks, innermost last
 	marks      int            // savepoints named so far
-	uses       int            // statements admitted so far
 	ended      func()         // tells the adapter that the handle is over
 }
 
@@ -111,7 +110,9 @@ func (s *session) take(ctx context.Context, b *block) error {
 	}
 	if err == nil {
 		s.phase = running
-		s.uses++
+		if s.slot != nil {
+			s.slot.uses.Add(1)
+		}
 	}
 	s.mu.Unlock()
 	if err == nil && expired {
@@ -185,6 +186,7 @@ func (s *session) Exit(ctx context.Context, err error) error {
 	if err == nil {
 		return s.leave(nil)
 	}
+	s.noteError(err)
 	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}

@@ -128,7 +128,7 @@ type byStatus struct{}
 // The fingerprint: another server, one that was promoted, started or crashed
 // since differs in one of these.
 const fingerprint = "pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter), " +
-	"substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+	"CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END"
 
 func (byStatus) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
 	row, err := conn.Row(ctx, "SELECT pg_current_xact_id_if_assigned(), pg_backend_pid(), "+fingerprint)

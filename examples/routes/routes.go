@@ -58,47 +58,40 @@ func (rt routes) atomicBaseExample(ctx context.Context) error {
 	)
 }
 
-func (rt routes) insertAtOnce(ctx context.Context) error { return rt.atomic(ctx, rt.insert) }
-
-// atomic commits what fn does at once, together with what is open. It is made
-// of what there is in this version; db.Atomic(ctx, fn, dbscope.Append()) is to
-// replace it, which will also undo the work of an fn that panics then and
-// there, where this leaves it to the end of the request.
-func (rt routes) atomic(ctx context.Context, fn func(context.Context) error) error {
-	if err := fn(ctx); err != nil {
-		return errors.Join(err, rt.db.Rollback(ctx))
-	}
-	return rt.db.Commit(ctx)
+// insertAtOnce commits what is open along with its own row.
+func (rt routes) insertAtOnce(ctx context.Context) error {
+	return rt.db.Atomic(ctx, rt.insert, dbscope.Append)
 }
 
 // atomicAndPreviousTransaction leaves 5 rows and fails in the end: it shows
 // what a block that is to be stored at once can do with a transaction that is
-// open already. The comments name the mode of the reference, and what is to
-// replace these lines.
+// open already.
 func (rt routes) atomicAndPreviousTransaction(ctx context.Context) error {
 	return inOrder(ctx,
-		// "commit", later CommitOpen: rows 1 and 2.
+		// Rows 1 and 2.
 		rt.insert,
-		rt.db.Commit,
-		rt.insertAtOnce,
+		rt.atomic(rt.insert, dbscope.CommitOpen),
 
-		// "rollback", later RollbackOpen: row 3, the first insert is undone.
+		// Row 3; the first insert is undone.
 		rt.insert,
-		rt.db.Rollback,
-		rt.insertAtOnce,
+		rt.atomic(rt.insert, dbscope.RollbackOpen),
 
-		// "append", later Append: rows 4 and 5.
+		// Rows 4 and 5.
 		rt.insert,
-		rt.insertAtOnce,
+		rt.atomic(rt.insert, dbscope.Append),
 
-		// "append" and a failure: both inserts are undone.
+		// A failure: both inserts are undone.
 		rt.insert,
 		rt.failingBlock,
 
-		// "raise", later Reject: refused, and undone with the request.
+		// Refused, and undone with the request.
 		rt.insert,
-		rt.reject,
+		rt.atomic(rt.insert, dbscope.Reject),
 	)
+}
+
+func (rt routes) atomic(fn func(context.Context) error, mode dbscope.AtomicOption) func(context.Context) error {
+	return func(ctx context.Context) error { return rt.db.Atomic(ctx, fn, mode) }
 }
 
 // inOrder stops at the first error.
@@ -119,22 +112,11 @@ func (rt routes) insertAndFail(ctx context.Context) error {
 
 // failingBlock succeeds where the block fails as it should.
 func (rt routes) failingBlock(ctx context.Context) error {
-	err := rt.atomic(ctx, rt.insertAndFail)
+	err := rt.db.Atomic(ctx, rt.insertAndFail, dbscope.Append)
 	if !errors.Is(err, errOnPurpose) {
 		return fmt.Errorf("the block was to fail on purpose: %w", err)
 	}
 	return nil
-}
-
-// reject asks for a transaction that cannot be a part of an open one. It
-// stands in for db.Atomic with dbscope.Reject, which will ask just that: this
-// one is refused in any scope, whether something is open or not.
-func (rt routes) reject(ctx context.Context) error {
-	tx, err := rt.db.SQL().BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
-	if err != nil {
-		return err // wraps dbscope.ErrOpenTransaction
-	}
-	return errors.Join(rt.insert(ctx), tx.Commit())
 }
 
 // earlyCommit leaves 4 rows.

@@ -105,7 +105,8 @@ func HoldLimit(bytes int) Option {
 	return func(o *options) { o.limit = max(bytes, 0) }
 }
 
-// ScopeOptions are those of every request's scope. The default is none. With
+// ScopeOptions are those of every request's scope; for [dbscope.Retry], which
+// has no effect here, see [Retry]. The default is none. With
 // several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(o *options) { o.scope = append(o.scope, opts...) }
