@@ -92,7 +92,7 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 		err = b.endAtomic(ctx, true)
 	}
 	done = true
-	if err == nil || o.retry == nil || b.kind != owner || o.mode == Append {
+	if err == nil || o.retry == nil || !b.alone {
 		return false, err
 	}
 	return b.result == driver.RolledBack && b.mayWork(err) && scope.usesExcept(b.slot) == elsewhere, err
@@ -135,6 +135,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	}
 	if b.kind == owner && !ss.begun {
 		ss.adopt(o)
+		b.alone = true
 	}
 	ss.slot.atomic.Store(true)
 	return b, ss.push(ctx, b)

@@ -23,6 +23,7 @@ type block struct {
 	atomic bool            // begun by Atomic: its statements come with its context
 	below  *block          // the one around it in this session
 	outer  *block          // the one around its context, perhaps in another session
+	alone  bool            // the transaction is nobody else's
 	over   bool
 }
 

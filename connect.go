@@ -93,8 +93,8 @@ func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
 	case bounded && wait.Err() != nil:
-		return nil, fmt.Errorf("no connection came free within %v, and this unit, or one that waits for it, "+
-			"already holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
+		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
+			"of its Group holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
 			holdingTimeout, wait.Err())
 	default:
 		return nil, fmt.Errorf("taking a connection: %w", err)

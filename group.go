@@ -3,6 +3,8 @@ package dbscope
 import (
 	"context"
 	"errors"
+	"reflect"
+	"slices"
 	"sync"
 )
 
@@ -49,7 +51,7 @@ func (g *Group) SetLimit(n int) {
 // CommitTogether makes the functions one unit: nothing is committed before all
 // of them have returned nil; then all are, one after the other, or nothing is.
 // Until then each keeps its connection, so that the pool needs one for each
-// function, whatever the limit. [Retry] does not count. Call it before the
+// function, whatever the limit; one that gets none within 5 seconds gives up. [Retry] does not count. Call it before the
 // first Go.
 func (g *Group) CommitTogether() { g.together = true }
 
@@ -93,7 +95,7 @@ func (g *Group) note(place int, err error) {
 // hold runs fn and leaves its scope open.
 func (g *Group) hold(fn func(context.Context) error) (err error) {
 	ctx, s := Begin(g.ctx, g.opts...)
-	s.group = g
+	s.together = true
 	held := false
 	defer func() {
 		if !held {
@@ -109,22 +111,6 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	return nil
 }
 
-// holds reports whether a function that waits for the others keeps a
-// connection of the pool.
-func (g *Group) holds(pool *hosts) bool {
-	if g == nil {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, s := range g.done {
-		if s.holdsItself(pool, nil) {
-			return true
-		}
-	}
-	return false
-}
-
 // Wait blocks until all functions have returned, and returns their errors: the
 // first that happened, joined by the others in the order of Go, without those
 // that only say that the first one cancelled them. With [Group.CommitTogether]
@@ -136,7 +122,7 @@ func (g *Group) Wait() error {
 	all, done := []error{g.first}, g.done
 	g.done = nil
 	for _, err := range g.errs {
-		if err != nil && !errors.Is(err, g.first) && !errors.Is(err, context.Canceled) {
+		if err != nil && !only(err, g.first) {
 			all = append(all, err)
 		}
 	}
@@ -150,4 +136,19 @@ func (g *Group) Wait() error {
 		all = append(all, finish(g.ctx, g.first == nil, true, done...))
 	}
 	return joined(all...)
+}
+
+// only reports whether all that the error says is that the first one happened,
+// or that its function was cancelled.
+func only(err, first error) bool {
+	if reflect.TypeOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
+		return true
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
+	case interface{ Unwrap() error }:
+		return wrapper.Unwrap() != nil && only(wrapper.Unwrap(), first)
+	case interface{ Unwrap() []error }:
+		return len(wrapper.Unwrap()) > 0 && !slices.ContainsFunc(wrapper.Unwrap(), func(e error) bool { return !only(e, first) })
+	}
+	return false
 }

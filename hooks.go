@@ -132,6 +132,7 @@ func (s *Scope) blockEnded(b *block, committed bool) {
 	if !s.hooked.Load() {
 		return
 	}
+	outer := openBlock(b.outer) // which locks a session: never under mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.hooks[:0]
@@ -145,7 +146,7 @@ func (s *Scope) blockEnded(b *block, committed bool) {
 			}
 			h.block = b.below
 			if h.session == nil {
-				h.block = openBlock(b.outer)
+				h.block = outer
 			}
 		}
 		kept = append(kept, h)
@@ -165,10 +166,10 @@ func (s *Scope) before(ctx context.Context, only *session) error {
 		if only != nil && ss != only {
 			continue
 		}
+		ss.closeRows(ctx)
 		if ss.brokenError() != nil {
 			return nil
 		}
-		ss.closeRows(ctx)
 	}
 	for {
 		fn := s.takeBefore(only)
@@ -223,14 +224,22 @@ func (s *Scope) takeAfter(outcome func(*hook) (o driver.Outcome, ended bool)) []
 	return due
 }
 
-// afterEnd runs the hooks of a scope that has ended, or begins anew.
+// runAllAfter runs the hooks of scopes that have ended, or begin anew; all of
+// them, also where one ends its goroutine.
+func runAllAfter(ctx context.Context, scopes []*Scope) {
+	if len(scopes) > 0 {
+		defer runAllAfter(ctx, scopes[1:])
+		scopes[0].afterEnd(ctx)
+	}
+}
+
 func (s *Scope) afterEnd(ctx context.Context) {
 	if !s.hooked.Load() {
 		return
 	}
 	s.runAfter(ctx, s.takeAfter(func(h *hook) (driver.Outcome, bool) {
 		if h.session != nil {
-			return h.session.result, true
+			return h.session.ended(), true
 		}
 		return s.outcome, true
 	}))

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/dbscope/dbscope/driver"
 )
 
 // RetryPolicy says how often, and after what waits, a unit of work is run
@@ -47,11 +45,12 @@ func (p *RetryPolicy) wait(ctx context.Context, attempt int, err error) error {
 	if attempt >= p.Attempts {
 		return fmt.Errorf("dbscope: %d attempts failed, the last with: %w", attempt, err)
 	}
-	delay := p.MaxDelay
-	if shift := attempt - 1; shift < 30 && p.MinDelay<<shift < delay {
-		delay = p.MinDelay << shift
+	delay := p.MinDelay
+	for n := 1; n < attempt && delay < p.MaxDelay; n++ {
+		delay = min(2*delay, p.MaxDelay)
 	}
-	timer := time.NewTimer(delay/2 + rand.N(delay/2+1)) //nolint:gosec // needs no secrecy
+	delay = min(delay, p.MaxDelay)
+	timer := time.NewTimer(delay/2 + rand.N(delay/2+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -69,11 +68,8 @@ func (s *session) noteError(err error) {
 	}
 }
 
-// note keeps what a session's end decides about another attempt.
+// note keeps what the end of one of its sessions decides about another attempt.
 func (s *Scope) note(ss *session, o Outcome) {
-	if o.DB != "" && o.State != driver.RolledBack {
-		s.committed.Store(true) // or perhaps
-	}
 	if s.opts.retry != nil && ss.mayWork(o.Err) {
 		s.transient.Store(true)
 	}
@@ -95,7 +91,7 @@ func (s *Scope) Again(ctx context.Context, attempt int, err error) bool {
 
 func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	p := s.opts.retry
-	if p == nil || s.committed.Load() || !s.transient.Load() && !s.knows(*err) && (*err != nil || !s.met.Load()) {
+	if p == nil || s.committed.Load() || s.rollbackOnly.Load() || !s.transient.Load() && !s.knows(*err) && (*err != nil || !s.met.Load()) {
 		return false
 	}
 	failed := p.wait(ctx, attempt, *err)

@@ -15,7 +15,7 @@ import (
 // Release, which [Run] and the middlewares do.
 type Scope struct {
 	parent       *Scope // the caller's scope, which may hold connections meanwhile
-	group        *Group // whose other functions may hold connections until this one ends
+	together     bool   // others may hold connections until it ends
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
@@ -173,9 +173,7 @@ func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
 	for _, s := range live {
 		s.dropSpares()
 	}
-	for _, s := range live {
-		s.afterEnd(ctx)
-	}
+	runAllAfter(ctx, live)
 	switch {
 	case prevented != nil:
 		return joined(prevented, errs)
@@ -202,6 +200,7 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	var errs error
 	for i, ss := range taken {
 		o := ss.settle(ctx, commit, all)
+		ss.slot.scope.note(ss, o)
 		ss.ending.Unlock()
 		switch {
 		case !commit:
@@ -232,10 +231,10 @@ func overall(s *Scope, ended []*session, committed bool) driver.Outcome {
 	first := true
 	for _, ss := range ended {
 		switch {
-		case ss.slot.scope != s:
+		case ss.slot.scope != s || !ss.wasOpen:
 		case first:
-			outcome, first = ss.result, false
-		case ss.result != outcome:
+			outcome, first = ss.ended(), false
+		case ss.ended() != outcome:
 			return driver.Unknown
 		}
 	}
@@ -316,10 +315,10 @@ func (s *Scope) dropSpares() {
 }
 
 // holds reports whether the scope or one that waits for it keeps a connection
-// of the pool taken, other than the slot that asks.
+// of the pool taken, or may do so, other than the slot that asks.
 func (s *Scope) holds(pool *hosts, except *slot) bool {
 	for ; s != nil; s = s.parent {
-		if s.holdsItself(pool, except) || s.group.holds(pool) {
+		if s.together || s.holdsItself(pool, except) {
 			return true
 		}
 	}

@@ -35,6 +35,7 @@ type session struct {
 
 	mu         sync.Mutex
 	phase      phase
+	seized     bool // running for who ends it
 	abandoned  bool
 	begun      bool
 	conn       driver.Conn
@@ -43,10 +44,11 @@ type session struct {
 	fate       driver.Fate
 	outcome    driver.Outcome // once over
 	lostCommit bool           // once over: the answer to COMMIT was lost, and it was not done
+	wasOpen    bool           // once settled: there was a transaction
 	result     driver.Outcome // once settled: of what was to be, see settle
 	blocks     []*block       // open nested blocks, innermost last
 	marks      int            // savepoints named so far
-	ended      func()         // tells the adapter that the handle is over
+	handleOver func()         // tells the adapter
 }
 
 type phase uint8
@@ -82,7 +84,7 @@ func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
 	}
 	boxed := any(h)
 	s.handle.Store(&boxed)
-	s.ended = ended
+	s.handleOver = ended
 	return h, nil
 }
 
@@ -251,7 +253,7 @@ func (s *session) leave(err error) error {
 	}
 	abandoned := s.abandoned
 	if !abandoned {
-		s.phase = idle
+		s.phase, s.seized = idle, false
 	}
 	s.mu.Unlock()
 	if !abandoned && s.slot != nil {
@@ -312,7 +314,7 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 	case running:
 		s.abandoned = s.abandoned || abandon
 	case idle, reading:
-		s.phase, s.rows = running, nil
+		s.phase, s.rows, s.seized = running, nil, true
 	}
 	s.mu.Unlock()
 	if busy {
@@ -353,6 +355,9 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	err := s.overError()
 	if err == nil && own == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
+	}
+	if err == nil && own == nil && s.phase == running && !s.seized { // asked again below, but hooks come first
+		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -404,9 +409,12 @@ func (s *session) afterEarly(ctx context.Context, own *block) {
 		return
 	}
 	scope := s.slot.scope
-	due := scope.takeAfter(func(h *hook) (driver.Outcome, bool) { return s.result, h.session == s })
+	due := scope.takeAfter(func(h *hook) (driver.Outcome, bool) { return s.ended(), h.session == s })
 	if own != nil {
-		scope.blockEnded(own, s.result == driver.Committed)
+		scope.blockEnded(own, s.ended() == driver.Committed)
+	}
+	if len(due) > 0 {
+		s.slot.dropSpare() // a hook may need it
 	}
 	scope.runAfter(ctx, due)
 }
@@ -415,6 +423,9 @@ func (s *session) afterEarly(ctx context.Context, own *block) {
 // wanted says why it was not to be. An outcome without a DB name means that
 // there was nothing to commit.
 func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
+	if s.isOver() {
+		return Outcome{} // by another one
+	}
 	why := s.obstacle()
 	var o Outcome
 	if !s.isAbandoned() {
@@ -423,15 +434,19 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 	if wanted && why != nil {
 		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: joined(why, o.Err)}
 	}
-	s.result = o.State
-	if o.DB == "" { // there was nothing to end
+	s.mu.Lock()
+	s.result, s.wasOpen = o.State, o.DB != ""
+	if !s.wasOpen {
 		s.result = driver.RolledBack
 		if commit {
 			s.result = driver.Committed
 		}
 	}
+	s.mu.Unlock()
 	if s.slot != nil {
-		s.slot.scope.note(s, o)
+		if s.wasOpen && o.State != driver.RolledBack {
+			s.slot.scope.committed.Store(true) // or perhaps
+		}
 		s.slot.current.CompareAndSwap(s, nil)
 	}
 	return o
@@ -472,8 +487,11 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		}
 	}
 	s.mu.Lock()
+	for _, b := range s.blocks {
+		b.over = true
+	}
 	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
-	ended := s.ended
+	handleOver := s.handleOver
 	s.mu.Unlock()
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
@@ -484,8 +502,8 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		s.outcome = o.State
 		s.mu.Unlock()
 	}
-	if ended != nil {
-		ended()
+	if handleOver != nil {
+		handleOver()
 	}
 	return o
 }
@@ -529,7 +547,20 @@ func (s *session) release(conn driver.Conn, reuse bool) {
 // closeRows closes rows left open, so that statements can run.
 func (s *session) closeRows(ctx context.Context) {
 	defer s.ending.Unlock()
-	if s.seize(ctx, false) {
+	if s.seize(ctx, false) && !s.isOver() {
 		_ = s.leave(nil)
 	}
+}
+
+func (s *session) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == over
+}
+
+// ended returns what became of a session that is over, for its hooks.
+func (s *session) ended() driver.Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.result
 }

@@ -1,0 +1,259 @@
+package dbscope_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/driver/drivertest"
+)
+
+func TestTwoWhoCommitAtOnceWithHooksWaitForEachOther(t *testing.T) {
+	for name, second := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx]) error{
+		"DB.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error { return db.Commit(ctx) },
+		"Scope.Commit": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx]) error {
+			s, _ := dbscope.FromContext(ctx)
+			return s.Commit(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, db := newFake(t)
+			entered, until, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			f.Inject("commit", drivertest.Fault{Entered: entered, Until: until})
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				exec(ctx, t, db, "a")
+				tx, err := db.Session(ctx)
+				ok(t, err)
+				ok(t, db.AfterCommit(ctx, func(context.Context) error { return nil }))
+				go func() { done <- tx.Commit(ctx) }()
+				<-entered
+				time.AfterFunc(10*time.Millisecond, func() { close(until) })
+				if err := errors.Join(second(ctx, db), <-done); err != nil {
+					t.Error(err)
+				}
+				is(t, tx.Exec(ctx, "b"), sql.ErrTxDone)
+				return nil
+			}))
+			equal(t, "rows", f.Rows(), "a")
+		})
+	}
+}
+
+func TestRegisteringAHookWhileABlockEndsDoesNotBlock(t *testing.T) {
+	_, db := newFake(t)
+	nop := func(context.Context) error { return nil }
+	for range 200 {
+		_ = dbscope.Run(t.Context(), func(ctx context.Context) error {
+			return db.Atomic(ctx, func(ctx context.Context) error {
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					for range 200 {
+						_ = db.AfterCommit(ctx, nop)
+					}
+				})
+				for range 20 {
+					ok(t, db.Atomic(ctx, func(ctx context.Context) error {
+						return errors.Join(dbscope.AfterCommit(ctx, nop), dbscope.AfterCommit(ctx, nop))
+					}))
+				}
+				wg.Wait()
+				return errStop
+			})
+		})
+	}
+}
+
+func TestAnEarlyCommitThatRacesWithTheEndRunsTheHooksOfItsOutcome(t *testing.T) {
+	for range 1000 {
+		f, db := newFake(t)
+		entered, until, early := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		f.Inject("commit", drivertest.Fault{Entered: entered, Until: until})
+		ctx, scope := dbscope.Begin(t.Context())
+		exec(ctx, t, db, "a")
+		ok(t, db.AfterRollback(ctx, func(context.Context) error { t.Error("it was committed"); return nil }))
+		go func() { early <- db.Commit(ctx) }()
+		<-entered
+		time.AfterFunc(10*time.Microsecond, func() { close(until) })
+		ok(t, scope.Release(ctx))
+		ok(t, <-early)
+	}
+}
+
+func TestTogetherOneThatWaitsForTheConnectionOfOneThatIsDoneLaterWaitsABoundedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		f.LimitConns(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start := time.Now()
+		g := dbscope.NewGroup(ctx)
+		g.CommitTogether()
+		for range 2 {
+			g.Go(func(ctx context.Context) error {
+				defer time.Sleep(time.Second)
+				return drivertest.Exec(ctx, db, "a")
+			})
+		}
+		is(t, g.Wait(), context.DeadlineExceeded)
+		if d := time.Since(start); d > time.Minute {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+func TestTogetherABeforeCommitHookThatWaitsForAnothersConnectionWaitsABoundedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		f.LimitConns(1)
+		use := func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }
+		g := together(t.Context())
+		g.Go(func(ctx context.Context) error { return dbscope.BeforeCommit(ctx, use) })
+		g.Go(use)
+		is(t, g.Wait(), context.DeadlineExceeded)
+	})
+}
+
+func TestAnEarlyCommitThatIsRefusedAsBusyKeepsItsHooks(t *testing.T) {
+	f, db := newFake(t)
+	entered, until, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, db.BeforeCommit(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "hook") }))
+		f.Inject("exec", drivertest.Fault{Entered: entered, Until: until})
+		go func() { done <- drivertest.Exec(ctx, db, "a") }()
+		<-entered
+		is(t, db.Commit(ctx), dbscope.ErrSessionBusy)
+		close(until)
+		return <-done
+	}))
+	equal(t, "rows", f.Rows(), "a", "hook")
+}
+
+func TestManyAttemptsWithLongWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, db := newFake(t)
+		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			_, err := db.Session(ctx)
+			return errors.Join(err, drivertest.ErrTransient)
+		}, dbscope.Retry(dbscope.RetryPolicy{Attempts: 40, MinDelay: time.Minute, MaxDelay: time.Hour})), drivertest.ErrTransient)
+	})
+}
+
+func TestADatabaseThatWasOnlyLookedAtDoesNotHideThatAllWasUndone(t *testing.T) {
+	f, idle := newFake(t)
+	db := f.DB()
+	f.Inject("commit", drivertest.Fault{Err: errStop, Outcome: driver.RolledBack})
+	var j journal
+	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		_, err := idle.Session(ctx)
+		ok(t, err)
+		exec(ctx, t, db, "a")
+		return dbscope.AfterRollback(ctx, j.hook("undone"))
+	}), errStop)
+	equal(t, "hooks", j.take(), "undone")
+}
+
+func TestTogetherAnAfterHookThatEndsItsGoroutineDoesNotStopThoseOfOthers(t *testing.T) {
+	var j journal
+	survive(func() {
+		g := together(t.Context(), dbscope.OnHookError(func(context.Context, error) {}))
+		for range 2 {
+			g.Go(func(ctx context.Context) error {
+				return dbscope.AfterCommit(ctx, func(context.Context) error { j.note("ran"); runtime.Goexit(); return nil })
+			})
+		}
+		_ = g.Wait()
+	})
+	equal(t, "hooks", j.take(), "ran", "ran")
+}
+
+func TestWaitKeepsWhatWentWrongBesideACancellation(t *testing.T) {
+	f, db := newFake(t)
+	f.Inject("rollback", drivertest.Fault{Err: errBroken})
+	ready := make(chan struct{})
+	g := dbscope.NewGroup(t.Context())
+	g.Go(func(ctx context.Context) error {
+		exec(ctx, t, db, "a")
+		close(ready)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	g.Go(func(context.Context) error { <-ready; return errStop })
+	err := g.Wait()
+	is(t, err, errStop)
+	is(t, err, errBroken)
+}
+
+func TestWaitKeepsAnErrorThatIsOfTheSameKindAsTheFirst(t *testing.T) {
+	ready := make(chan struct{})
+	g := dbscope.NewGroup(t.Context())
+	g.Go(func(context.Context) error { defer close(ready); return errStop })
+	g.Go(func(ctx context.Context) error { <-ready; <-ctx.Done(); return errors.Join(errStop, errBroken) })
+	is(t, g.Wait(), errBroken)
+}
+
+func TestAnEarlyAfterHookFindsTheConnectionBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		f.LimitConns(1)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			return db.Atomic(ctx, func(ctx context.Context) error {
+				exec(ctx, t, db, "a")
+				return db.AfterCommit(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "hook") })
+			})
+		}, dbscope.OnHookError(func(_ context.Context, err error) { t.Error(err) })))
+		equal(t, "rows", f.Rows(), "a", "hook")
+	})
+}
+
+func TestAnErrorOfFnAfterAnEarlyRollbackIsNotRunAgain(t *testing.T) {
+	f, db := newFake(t)
+	f.Inject("exec", transient)
+	n := 0
+	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		n++
+		_ = drivertest.Exec(ctx, db, "a")
+		ok(t, db.Rollback(ctx))
+		exec(ctx, t, db, "b")
+		return errStop
+	}, quickly), errStop)
+	if n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+func TestAMarkedUnitIsNotRunAgain(t *testing.T) {
+	f, db := newFake(t)
+	f.Inject("exec", transient)
+	n := 0
+	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		n++
+		_ = drivertest.Exec(ctx, db, "a")
+		return dbscope.MarkRollback(ctx)
+	}, quickly), dbscope.ErrRollbackOnly)
+	if n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+func TestBeforeCommitHooksDoNotRunWhereClosingRowsBrokeTheTransaction(t *testing.T) {
+	f, db := newFake(t)
+	var j journal
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+		exec(ctx, t, db, "a")
+		tx, err := db.Session(ctx)
+		ok(t, err)
+		_, err = tx.Query(ctx, "all")
+		ok(t, err)
+		f.Inject("rows close", drivertest.Fault{Err: errStop, Fate: driver.Aborted})
+		return dbscope.BeforeCommit(ctx, j.hook("before"))
+	})
+	is(t, err, errStop)
+	equal(t, "hooks", j.take())
+}
