@@ -166,14 +166,14 @@ func TestAStatementWithAnotherContextThanTheBlocksIsRefused(t *testing.T) {
 	f, db := newFake(t)
 	ok(t, dbscope.Run(t.Context(), func(outer context.Context) error {
 		ok(t, drivertest.Exec(outer, db, "before"))
-		var escaped context.Context
+		escaped := make(chan context.Context, 1)
 		ok(t, db.Atomic(outer, func(ctx context.Context) error {
-			escaped = ctx
+			escaped <- ctx
 			is(t, drivertest.Exec(outer, db, "misplaced"), dbscope.ErrSessionBusy)
 			is(t, db.Atomic(outer, func(context.Context) error { t.Error("called"); return nil }), dbscope.ErrSessionBusy)
 			return drivertest.Exec(ctx, db, "inside")
 		}))
-		is(t, drivertest.Exec(escaped, db, "late"), sql.ErrTxDone)
+		is(t, drivertest.Exec(<-escaped, db, "late"), sql.ErrTxDone)
 		return drivertest.Exec(outer, db, "after")
 	}))
 	equal(t, "stored", f.Rows(), "before", "inside", "after")

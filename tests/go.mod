@@ -18,6 +18,8 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
+require pgregory.net/rapid v1.3.0
+
 require (
 	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect

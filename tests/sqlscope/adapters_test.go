@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	sqldriver "database/sql/driver"
+	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
@@ -26,7 +28,13 @@ type scoped interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
+	Release(ctx context.Context) error
+	Atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error
+	BeforeCommit(ctx context.Context, hook func(context.Context) error) error
+	AfterCommit(ctx context.Context, hook func(context.Context) error) error
+	AfterRollback(ctx context.Context, hook func(context.Context) error) error
 	Close() error
 	handle(ctx context.Context) (execer, error)
 	acquired(ctx context.Context) (int, error) // connections in use
@@ -84,4 +92,22 @@ type pgxTx struct{ pgx.Tx }
 func (tx pgxTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	tag, err := tx.Exec(ctx, query, args...)
 	return sqldriver.RowsAffected(tag.RowsAffected()), err
+}
+
+// leaveOne lets the pool have one connection for the test.
+func (d *opened) leaveOne(t *testing.T) {
+	switch db := d.scoped.(type) {
+	case overSQL:
+		pool, err := db.Engine(t.Context())
+		ok(t, err)
+		pool.SetMaxOpenConns(1)
+	case overPgx:
+		pool, err := db.Pool(t.Context())
+		ok(t, err)
+		for range pool.Config().MaxConns - 1 {
+			c, err := pool.Acquire(t.Context())
+			ok(t, err)
+			t.Cleanup(c.Release)
+		}
+	}
 }
