@@ -1,7 +1,6 @@
 package httpscope
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -106,28 +105,16 @@ func (e ending) Value(key any) any {
 }
 
 // decide commits the scope or rolls it back, by the status. It returns the
-// error of a commit that was to be, and reports all others.
+// error of a commit that was to be.
 func (w *writer) decide() error {
-	ctx, status := ending{w}, w.status
+	status := w.status
 	if status == 0 {
 		status = http.StatusOK
 		if w.hijacking {
 			status = http.StatusSwitchingProtocols
 		}
 	}
-	if !w.opts.commitWhen(w.request, status) {
-		w.report(w.scope.Rollback(ctx))
-		return nil
-	}
-	err := w.scope.Commit(ctx)
-	var several interface{ Unwrap() []error }
-	if errors.Is(err, dbscope.ErrRollbackOnly) {
-		if errors.As(err, &several) { // the rollback failed
-			w.report(err)
-		}
-		return nil
-	}
-	return err
+	return w.opts.policy.Decide(ending{w}, w.scope, w.request, status)
 }
 
 // fail makes every further use of the writer answer with the error.
@@ -157,5 +144,5 @@ func (w *writer) report(err error) {
 	if p := w.now(); p == passing || p == hijacked {
 		err = fmt.Errorf("httpscope: after the response had begun: %w", err)
 	}
-	w.opts.onError(w.request, err)
+	w.opts.policy.Report(w.request, err)
 }

@@ -57,8 +57,7 @@ type handler struct {
 
 // ServeHTTP begins the scope, calls the handler and ends the scope.
 func (h *handler) ServeHTTP(outer http.ResponseWriter, r *http.Request) {
-	_, scoped := dbscope.FromContext(r.Context())
-	if scoped || h.opts.unscoped != nil && h.opts.unscoped(r) {
+	if !h.opts.policy.Scoped(r.Context(), r) {
 		h.next.ServeHTTP(outer, r)
 		return
 	}
@@ -71,11 +70,11 @@ func (h *handler) ServeHTTP(outer http.ResponseWriter, r *http.Request) {
 // attempt serves the request in a scope, and reports whether it is to be served
 // again.
 func (h *handler) attempt(outer http.ResponseWriter, r *http.Request, repeatable bool, number int) bool {
-	opts := h.opts.scopeOptions(r)
+	var more []dbscope.Option
 	if repeatable {
-		opts = append(opts[:len(opts):len(opts)], h.opts.retry)
+		more = append(more, h.opts.retry)
 	}
-	ctx, scope := dbscope.Begin(r.Context(), opts...)
+	ctx, scope := h.opts.policy.Begin(r.Context(), r, more...)
 	inner := r.WithContext(ctx)
 	if repeatable {
 		inner = r.Clone(ctx) // the next attempt finds the headers as they were

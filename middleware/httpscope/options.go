@@ -6,22 +6,18 @@ import (
 	"net/http"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // Option changes a [Middleware].
 type Option func(*options)
 
 type options struct {
-	commitWhen func(*http.Request, int) bool
-	unscoped   func(*http.Request) bool
-	onError    func(*http.Request, error)
-	failure    func(http.ResponseWriter, *http.Request, error)
-	limit      int
-	readSafe   bool
-	bodyLimit  int // of a request that may be run again; -1 where none may
-	scope      []dbscope.Option
-	readOnly   []dbscope.Option // scope and dbscope.ReadOnly
-	retry      dbscope.Option
+	policy    middleware.Policy[*http.Request]
+	failure   func(http.ResponseWriter, *http.Request, error)
+	limit     int
+	bodyLimit int // of a request that may be run again; -1 where none may
+	retry     dbscope.Option
 }
 
 // defaultHoldLimit is what a response may hold where [HoldLimit] is not given.
@@ -29,19 +25,20 @@ const defaultHoldLimit = 64 << 10
 
 func newOptions(opts []Option) *options {
 	o := &options{
-		commitWhen: func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
-		onError:    logError,
-		failure:    plainFailure,
-		limit:      defaultHoldLimit,
-		bodyLimit:  -1,
+		policy: middleware.Policy[*http.Request]{
+			Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
+			OnError: logError,
+		},
+		failure:   plainFailure,
+		limit:     defaultHoldLimit,
+		bodyLimit: -1,
 	}
 	for _, set := range opts {
 		set(o)
 	}
-	o.scope = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
-		o.onError(ctx.Value(requestKey{}).(*http.Request), err)
-	})}, o.scope...)
-	o.readOnly = append(append(o.readOnly, o.scope...), dbscope.ReadOnly())
+	o.policy.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
+		o.policy.Report(ctx.Value(requestKey{}).(*http.Request), err)
+	})}, o.policy.Options...)
 	return o
 }
 
@@ -51,14 +48,14 @@ func newOptions(opts []Option) *options {
 // more at the end when the response began before. The default is a status
 // under 400.
 func CommitWhen(commit func(r *http.Request, status int) bool) Option {
-	return func(o *options) { o.commitWhen = commit }
+	return func(o *options) { o.policy.Commit = commit }
 }
 
 // ReadOnlySafeMethods gives requests with a safe method (GET, HEAD, OPTIONS,
 // TRACE: RFC 9110, section 9.2.1) a read-only scope, in which rows can be
 // streamed past the [HoldLimit]. The default is a scope that may write.
 func ReadOnlySafeMethods() Option {
-	return func(o *options) { o.readSafe = true }
+	return func(o *options) { o.policy.ReadOnly = isSafe }
 }
 
 // Retry calls the handler again, with the same request, where the database
@@ -75,7 +72,7 @@ func Retry(policy dbscope.RetryPolicy, bodyLimit int) Option {
 // scope and without holding the response, such as those for static files. The
 // default is that every request has a scope.
 func Unscoped(unscoped func(r *http.Request) bool) Option {
-	return func(o *options) { o.unscoped = unscoped }
+	return func(o *options) { o.policy.Unscoped = unscoped }
 }
 
 // OnError is told of every error that the handler does not get: a failed
@@ -85,7 +82,7 @@ func Unscoped(unscoped func(r *http.Request) bool) Option {
 // to be, so use [dbscope.Run] for database work. The default is
 // [slog.ErrorContext].
 func OnError(report func(r *http.Request, err error)) Option {
-	return func(o *options) { o.onError = report }
+	return func(o *options) { o.policy.OnError = report }
 }
 
 // FailurePage is sent instead of the handler's response when the commit
@@ -109,17 +106,15 @@ func HoldLimit(bytes int) Option {
 // has no effect here, see [Retry]. The default is none. With
 // several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
-	return func(o *options) { o.scope = append(o.scope, opts...) }
+	return func(o *options) { o.policy.Options = append(o.policy.Options, opts...) }
 }
 
-func (o *options) scopeOptions(r *http.Request) []dbscope.Option {
-	if o.readSafe {
-		switch r.Method {
-		case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-			return o.readOnly
-		}
+func isSafe(r *http.Request) bool {
+	switch r.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
 	}
-	return o.scope
+	return false
 }
 
 func logError(r *http.Request, err error) {

@@ -1,0 +1,77 @@
+// Package middleware is what the middlewares of all frameworks share: the
+// [Policy] that decides about a request's unit of work. Only writers of
+// middlewares call its methods; docs/middleware.md shows how to write one.
+package middleware
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Policy decides about the unit of work of each request. R is a request as the
+// framework knows it, such as *http.Request; code is the framework's word for
+// how it went, an HTTP status or a gRPC code. The zero value of each field is
+// its default. The functions must be safe for concurrent use.
+type Policy[R any] struct {
+	// Unscoped: requests it answers true for have no scope. The default is
+	// that every request has one.
+	Unscoped func(r R) bool
+	// ReadOnly: requests it answers true for have a read-only scope. The
+	// default is scopes that may write.
+	ReadOnly func(r R) bool
+	// Commit: requests it answers true for are committed, the others rolled
+	// back. The default is the middleware's: a status under 400, code OK.
+	Commit func(r R, code int) bool
+	// OnError is told of every error that the handler does not get. The default
+	// is the middleware's: a line in the log.
+	OnError func(r R, err error)
+	// Options are those of every scope.
+	Options []dbscope.Option
+}
+
+// Scoped reports whether the request is to have a scope of its own. One whose
+// context has a scope already has not: that stays in charge.
+func (p *Policy[R]) Scoped(ctx context.Context, r R) bool {
+	_, scoped := dbscope.FromContext(ctx)
+	return !scoped && (p.Unscoped == nil || !p.Unscoped(r))
+}
+
+// Begin puts a new scope for the request into the context.
+func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, *dbscope.Scope) {
+	opts := p.Options
+	if p.ReadOnly != nil && p.ReadOnly(r) {
+		more = append(more, dbscope.ReadOnly())
+	}
+	if len(more) > 0 {
+		opts = append(opts[:len(opts):len(opts)], more...)
+	}
+	return dbscope.Begin(ctx, opts...)
+}
+
+// Decide commits the scope or rolls it back. It returns the error of a commit
+// that was to be, for which the client must not be told of a success, and
+// reports all others. After [dbscope.MarkRollback] there is nothing to return.
+func (p *Policy[R]) Decide(ctx context.Context, scope *dbscope.Scope, r R, code int) error {
+	if !p.Commit(r, code) {
+		p.Report(r, scope.Rollback(ctx))
+		return nil
+	}
+	err := scope.Commit(ctx)
+	if errors.Is(err, dbscope.ErrRollbackOnly) {
+		var several interface{ Unwrap() []error }
+		if errors.As(err, &several) { // the rollback failed
+			p.Report(r, err)
+		}
+		return nil
+	}
+	return err
+}
+
+// Report passes an error on that the handler does not get; nil is none.
+func (p *Policy[R]) Report(r R, err error) {
+	if err != nil {
+		p.OnError(r, err)
+	}
+}
