@@ -123,8 +123,16 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 			return nil, err
 		}
 	}
-	if err := ss.take(ctx, nil); err != nil {
-		return nil, err
+	for {
+		if err = ss.take(ctx, nil); err == nil {
+			break
+		}
+		if !ss.replaced() {
+			return nil, err
+		}
+		if ss, err = d.find(ctx); err != nil {
+			return nil, err
+		}
 	}
 	b := &block{session: ss, atomic: true, outer: contextBlock(ctx)}
 	if err := ss.admitMode(o); err != nil {
@@ -141,11 +149,21 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	return b, ss.push(ctx, b)
 }
 
-// isOpen reports whether a transaction is open, or a block.
+// replaced reports whether somebody has ended the session, so that the scope
+// has, or will have, another one.
+func (s *session) replaced() bool {
+	if !s.isOver() || s.slot.scope.ended.Load() {
+		return false
+	}
+	s.slot.current.CompareAndSwap(s, nil)
+	return true
+}
+
+// isOpen reports whether a transaction is open, or being opened, or a block.
 func (s *session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun || len(s.blocks) > 0
+	return s.begun || s.phase != idle || len(s.blocks) > 0
 }
 
 // admitMode refuses what the open transaction does not allow. The caller has

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -25,6 +26,7 @@ type block struct {
 	outer  *block          // the one around its context, perhaps in another session
 	alone  bool            // the transaction is nobody else's
 	over   bool
+	why    error // it is over, where its context has ended
 }
 
 type blockKind uint8
@@ -108,6 +110,9 @@ func (s *session) admitContext(ctx context.Context, top *block) error {
 }
 
 func (b *block) doneError() error {
+	if b.why != nil {
+		return fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, b.why)
+	}
 	return fmt.Errorf("dbscope: %s: the nested transaction is over: %w", b.db.name, sql.ErrTxDone)
 }
 
@@ -127,6 +132,11 @@ func (s *session) expired() *block {
 func (s *session) undoExpired(ctx context.Context) {
 	s.mu.Lock()
 	b := s.expired()
+	if b != nil {
+		for _, inside := range s.blocks[slices.Index(s.blocks, b):] {
+			inside.why = interrupted(b.ctx)
+		}
+	}
 	s.mu.Unlock()
 	if b == nil {
 		return
@@ -262,8 +272,17 @@ func (t *unscopedTx) Rollback(ctx context.Context) error {
 	return finish(ctx, false, true, t.slot.scope)
 }
 
-// Commit implements [driver.Session].
-func (s *session) Commit(ctx context.Context) error { return s.endEarly(ctx, true, nil) }
+// Commit implements [driver.Session]. The handle that calls it may take no
+// statement of a hook any more.
+func (s *session) Commit(ctx context.Context) error {
+	if s.slot != nil && s.slot.scope.hooked.Load() {
+		s.mu.Lock()
+		s.handle.Store(nil)
+		s.handleOver = nil
+		s.mu.Unlock()
+	}
+	return s.endEarly(ctx, true, nil)
+}
 
 // Rollback implements [driver.Session].
 func (s *session) Rollback(ctx context.Context) error { return s.endEarly(ctx, false, nil) }
@@ -358,7 +377,7 @@ func (b *block) endBlock(ctx context.Context, commit bool, end func(context.Cont
 		return err
 	}
 	if b.over { // seize found it expired
-		return b.leave(fmt.Errorf("dbscope: %s: the nested transaction was undone: %w", b.db.name, interrupted(b.ctx)))
+		return b.leave(b.doneError())
 	}
 	ending := endContext(ctx, b.opts.endTimeout)
 	defer ending.cancel()

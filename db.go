@@ -66,7 +66,7 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 }
 
 // Commit commits the session's transaction now; the next statement begins
-// anew, on the same connection. Without an open transaction it only runs hooks.
+// anew, on the same connection. Without an open transaction it does nothing.
 // It blocks as [Scope.Commit] does. The error of a failed commit is a
 // [*CommitError]; [ErrSessionBusy] and [ErrOpenTransaction] leave all as it was.
 func (db *DB[H]) Commit(ctx context.Context) error { return db.end(ctx, true, true) }
@@ -85,8 +85,11 @@ func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
 	if err != nil {
 		return err
 	}
-	err = ss.endEarly(ctx, commit, nil)
+	if ss.isOpen() {
+		err = ss.endEarly(ctx, commit, nil)
+	}
 	if !keep {
+		ss.giveBack()
 		ss.slot.dropSpare()
 	}
 	return err

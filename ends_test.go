@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -256,4 +257,69 @@ func TestBeforeCommitHooksDoNotRunWhereClosingRowsBrokeTheTransaction(t *testing
 	})
 	is(t, err, errStop)
 	equal(t, "hooks", j.take())
+}
+
+func TestABlockWhoseContextEndedInsideAnAtomicBlockTellsTheCause(t *testing.T) {
+	f, db := newFake(t)
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		inner, cancel := context.WithCancel(ctx)
+		_, err := drivertest.Begin(inner, db)
+		ok(t, err)
+		is(t, db.Atomic(inner, func(ctx context.Context) error {
+			exec(ctx, t, db, "lost")
+			cancel()
+			return nil
+		}), context.Canceled)
+		exec(ctx, t, db, "kept")
+		return nil
+	}))
+	equal(t, "stored", f.Rows(), "kept")
+}
+
+// As database/sql does.
+func TestAHookOfACommitByTheHandleHasTheValuesOfItsScope(t *testing.T) {
+	type key struct{}
+	_, db := newFake(t)
+	seen := 0
+	look := func(ctx context.Context) error {
+		if ctx.Value(key{}) != nil {
+			seen++
+		}
+		return drivertest.Exec(ctx, db, "of the hook")
+	}
+	ok(t, dbscope.Run(context.WithValue(t.Context(), key{}, "value"), func(ctx context.Context) error {
+		exec(ctx, t, db, "row")
+		ok(t, errors.Join(db.BeforeCommit(ctx, look), db.AfterCommit(ctx, look)))
+		tx, err := db.Session(ctx)
+		ok(t, err)
+		return tx.Commit(context.Background())
+	}))
+	if seen != 2 {
+		t.Errorf("%d hooks saw the value", seen)
+	}
+}
+
+func TestAtomicBesideAnotherIsRefusedOrDone(t *testing.T) {
+	for range 200 {
+		f, db := newFake(t)
+		var done atomic.Int64
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					err := db.Atomic(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") })
+					if err == nil {
+						done.Add(1)
+					} else if !errors.Is(err, dbscope.ErrSessionBusy) {
+						t.Errorf("error is %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			return nil
+		}))
+		if n := len(f.Rows()); n != int(done.Load()) {
+			t.Errorf("%d rows of %d blocks", n, done.Load())
+		}
+	}
 }

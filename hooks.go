@@ -194,14 +194,13 @@ func (s *Scope) takeBefore(only *session) func(context.Context) error {
 	return nil
 }
 
-// inside is a context in the scope whatever the caller passed to end it, and
-// one that the caller's end does not end.
+// inside is a context in the scope whatever the caller passed to end it, such
+// as database/sql, which has none, and one that the caller's end does not end.
 func (s *Scope) inside(ctx context.Context) context.Context {
-	ctx = context.WithoutCancel(ctx)
 	if scopeOf(ctx) != s {
-		ctx = context.WithValue(ctx, scopeKey{}, s)
+		ctx = s.ctx
 	}
-	return ctx
+	return context.WithoutCancel(ctx)
 }
 
 // takeAfter takes the hooks of what has ended, and returns those that are due.
@@ -237,7 +236,7 @@ func (s *Scope) afterEnd(ctx context.Context) {
 	if !s.hooked.Load() {
 		return
 	}
-	s.runAfter(ctx, s.takeAfter(func(h *hook) (driver.Outcome, bool) {
+	s.runAfter(s.inside(ctx), s.takeAfter(func(h *hook) (driver.Outcome, bool) {
 		if h.session != nil {
 			return h.session.ended(), true
 		}

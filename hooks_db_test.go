@@ -130,7 +130,7 @@ func TestAnEarlyEndRunsTheHooksOfItsDatabaseAtOnce(t *testing.T) {
 	}
 }
 
-func TestAnEarlyEndWithNothingOpenRunsHooksOnly(t *testing.T) {
+func TestAnEarlyEndWithNothingOpenLeavesTheHooksToTheNextTransaction(t *testing.T) {
 	f, db := newFake(t)
 	var j journal
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
@@ -140,7 +140,7 @@ func TestAnEarlyEndWithNothingOpenRunsHooksOnly(t *testing.T) {
 		ok(t, db.Rollback(ctx))
 		return nil
 	}))
-	equal(t, "hooks", j.take(), "first before", "first committed", "second undone")
+	equal(t, "hooks", j.take(), "first before", "second before", "first committed", "second committed")
 	equal(t, "calls", f.Log())
 }
 

@@ -14,8 +14,9 @@ import (
 // session for each DB. It is safe for concurrent use; it must end with
 // Release, which [Run] and the middlewares do.
 type Scope struct {
-	parent       *Scope // the caller's scope, which may hold connections meanwhile
-	together     bool   // others may hold connections until it ends
+	ctx          context.Context // that carries it
+	parent       *Scope          // the caller's scope, which may hold connections meanwhile
+	together     bool            // others may hold connections until it ends
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
@@ -68,7 +69,7 @@ func (c *scopeContext) Value(key any) any {
 func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	c := &scopeContext{Context: ctx}
 	s := &c.scope
-	s.opts.endTimeout = defaultEndTimeout
+	s.ctx, s.opts.endTimeout = c, defaultEndTimeout
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
@@ -213,7 +214,7 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 		}
 	}
 	for _, s := range scopes {
-		s.outcome = overall(s, taken, ok)
+		s.outcome = overall(s, taken, all)
 	}
 	if commit && !all {
 		return &CommitError{Outcomes: outcomes}

@@ -189,8 +189,8 @@ func (s *session) Exit(ctx context.Context, err error) error {
 		return s.leave(nil)
 	}
 	s.noteError(err)
-	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
-		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+	if ctx.Err() != nil && !(errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx))) {
+		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
 	}
 	before := s.brokenError()
 	s.failed(s.check(ctx, s.conn, err), err)
@@ -368,9 +368,9 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 		prevented = s.slot.scope.before(ctx, s)
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
-	o, busy := s.endSeized(ctx, commit && !marked && prevented == nil, own)
-	if busy {
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	o, err := s.endSeized(ctx, commit, commit && !marked && prevented == nil, own)
+	if err != nil {
+		return err
 	}
 	s.afterEarly(ctx, own)
 	switch {
@@ -385,14 +385,17 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 }
 
 // endSeized ends the transaction alone with the session.
-func (s *session) endSeized(ctx context.Context, commit bool, own *block) (o Outcome, busy bool) {
+func (s *session) endSeized(ctx context.Context, wanted, commit bool, own *block) (o Outcome, err error) {
 	defer s.ending.Unlock()
 	if !s.seize(ctx, false) {
 		if own != nil { // its work is neither wanted nor undone
 			s.doom(fmt.Errorf("dbscope: %s: ending an Atomic block: %w", s.db.name, ErrSessionBusy))
 			own.pop(false)
 		}
-		return o, true
+		return o, fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	}
+	if s.isOver() {
+		return o, s.endedByAnother(wanted)
 	}
 	s.mu.Lock()
 	if own != nil && s.top() == own { // else a block inside is open
@@ -400,7 +403,19 @@ func (s *session) endSeized(ctx context.Context, commit bool, own *block) (o Out
 		s.blocks = s.blocks[:0]
 	}
 	s.mu.Unlock()
-	return s.settle(ctx, commit, commit && s.obstacle() == nil), false
+	return s.settle(ctx, commit, commit && s.obstacle() == nil), nil
+}
+
+// endedByAnother is the answer to who comes too late to commit: a hook of the
+// commit, or another goroutine, has ended the transaction.
+func (s *session) endedByAnother(committing bool) error {
+	switch o := s.ended(); {
+	case !committing || o == driver.Committed:
+		return nil
+	case o == driver.Unknown:
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrCommitUnknown)
+	}
+	return fmt.Errorf("dbscope: %s: %w meanwhile: %w", s.db.name, ErrRolledBack, sql.ErrTxDone)
 }
 
 // afterEarly runs the hooks of the session, which is over.
@@ -416,7 +431,7 @@ func (s *session) afterEarly(ctx context.Context, own *block) {
 	if len(due) > 0 {
 		s.slot.dropSpare() // a hook may need it
 	}
-	scope.runAfter(ctx, due)
+	scope.runAfter(scope.inside(ctx), due)
 }
 
 // settle ends a session that is seized, or abandoned, and where a commit was
@@ -542,6 +557,20 @@ func (s *session) release(conn driver.Conn, reuse bool) {
 		return
 	}
 	conn.Release(reuse)
+}
+
+// giveBack releases the connection of a session that has not begun, which is
+// that of the slot's previous transaction.
+func (s *session) giveBack() {
+	s.mu.Lock()
+	var conn driver.Conn
+	if s.phase == idle && !s.begun {
+		conn, s.conn = s.conn, nil
+	}
+	s.mu.Unlock()
+	if conn != nil {
+		s.release(conn, true)
+	}
 }
 
 // closeRows closes rows left open, so that statements can run.

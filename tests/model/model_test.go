@@ -1,0 +1,316 @@
+package model_test
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"github.com/dbscope/dbscope"
+)
+
+// model says what a program must store, which error each call must have, and
+// which hooks must run, in which order. It knows nothing of connections.
+type model struct {
+	kind *kind
+	dbs  [2]modelDB
+}
+
+type modelDB struct {
+	stored []int
+	faults []*step // injected, in order
+	txs    []*tx   // that have begun
+}
+
+// scope is one unit of work.
+type scope struct {
+	txs     [2]*tx
+	used    []int // databases, in the order of first use
+	hooks   []*hooked
+	marked  bool
+	ended   bool
+	result  outcome
+	reports *[]int // of OnHookError
+}
+
+// tx is a transaction, before its BEGIN too.
+type tx struct {
+	scope  *scope
+	db     int
+	begun  bool
+	over   bool
+	state  state
+	rows   []*step
+	blocks []*block // open, innermost last
+	result outcome
+}
+
+// state is what failures have done to a transaction; the worst one counts.
+type state int
+
+const (
+	intact  state = iota
+	aborted       // undone by a rollback to a savepoint
+	doomed        // only a rollback of the whole is possible
+	gone          // the server has none any more
+)
+
+var stateAfter = map[failure]state{harmless: intact, aborting: aborted, undoing: gone, losing: gone}
+
+// block is one of Atomic.
+type block struct {
+	*tx
+	kind  blockKind
+	start int    // how many rows were there before
+	below *block // in the same transaction
+	outer *block // around its context
+	over  bool
+}
+
+type blockKind int
+
+const (
+	savepoint blockKind = iota
+	fromStart           // nested, when nothing had begun
+	owner               // its end is the transaction's
+)
+
+// env is a function's context, and what the program remembers of it.
+type env struct {
+	scope     *scope
+	block     *block // the innermost around the context
+	above     *env   // the context it is derived from
+	outer     *env   // the function around this one
+	cancelled bool
+	trace     *trace
+}
+
+func (e *env) done() bool { return e != nil && (e.cancelled || e.above.done()) }
+
+func (e *env) at(up int) *env {
+	for ; up > 0 && e.outer != nil; up-- {
+		e = e.outer
+	}
+	return e
+}
+
+// tx is the scope's transaction, or the one to come.
+func (sc *scope) tx(db int) *tx {
+	if !slices.Contains(sc.used, db) {
+		sc.used = append(sc.used, db)
+	}
+	if sc.txs[db] == nil {
+		sc.txs[db] = &tx{scope: sc, db: db}
+	}
+	return sc.txs[db]
+}
+
+// open yields the transactions, or those to come, in the order of first use.
+func (sc *scope) open() (txs []*tx) {
+	for _, db := range sc.used {
+		if t := sc.txs[db]; t != nil {
+			txs = append(txs, t)
+		}
+	}
+	return txs
+}
+
+func (t *tx) top() *block {
+	if len(t.blocks) == 0 {
+		return nil
+	}
+	return t.blocks[len(t.blocks)-1]
+}
+
+func (t *tx) fail(f failure) { t.state = max(t.state, stateAfter[f]) }
+
+// misplaced is the answer to a statement whose context is not the innermost
+// block's.
+func (e *env) misplaced(t *tx) []error {
+	in := e.block
+	for in != nil && (in.scope != e.scope || in.db != t.db) {
+		in = in.outer
+	}
+	switch {
+	case in == t.top():
+		return nil
+	case in != nil && in.over:
+		return []error{sql.ErrTxDone}
+	}
+	return []error{dbscope.ErrSessionBusy}
+}
+
+// refusals are the rules that forbid a statement.
+func (e *env) refusals(t *tx) []error {
+	reasons := e.misplaced(t)
+	if t.state != intact {
+		reasons = append(reasons, dbscope.ErrRolledBack)
+	}
+	if e.done() {
+		reasons = append(reasons, context.Canceled)
+	}
+	return reasons
+}
+
+// fault takes the next one injected for a step of the kind.
+func (m *model) fault(db int, kind string) *step {
+	d := &m.dbs[db]
+	i := slices.IndexFunc(d.faults, func(s *step) bool { return s.fault.kind == kind })
+	if i < 0 {
+		return nil
+	}
+	s := d.faults[i]
+	d.faults = slices.Delete(d.faults, i, i+1)
+	return s
+}
+
+// locked reports whether another transaction than the scope's keeps the
+// database's only writer.
+func (m *model) locked(sc *scope, db int) bool {
+	own := sc.txs[db]
+	return m.kind.oneWriter && (own == nil || !own.begun) && slices.ContainsFunc(m.dbs[db].txs, func(t *tx) bool {
+		return t.begun && !t.over && t.state != gone
+	})
+}
+
+func (m *model) store(e *env, s *step) expected {
+	if e.scope.ended {
+		return is(dbscope.ErrScopeEnded)
+	}
+	if s.skipped = m.locked(e.scope, s.db); s.skipped {
+		return expected{}
+	}
+	t := e.scope.tx(s.db)
+	if reasons := e.refusals(t); len(reasons) > 0 {
+		return refused(reasons)
+	}
+	if !t.begun {
+		for {
+			f := m.fault(s.db, "begin")
+			if f == nil {
+				break
+			}
+			if f.fault.fate != losing { // else BEGIN is tried on another connection
+				return is(f.err)
+			}
+		}
+		t.begun = true
+		m.dbs[s.db].txs = append(m.dbs[s.db].txs, t)
+	}
+	s.reaches = true
+	if fate, fails := m.kind.fates[s.failure]; fails {
+		t.fail(fate)
+		if m.kind.inject {
+			return is(s.err)
+		}
+		return expected{failed: true}
+	}
+	t.rows = append(t.rows, s)
+	return expected{}
+}
+
+func (m *model) atomic(e, at *env, s *step) (expected, *body) {
+	if at.scope.ended {
+		return is(dbscope.ErrScopeEnded), nil
+	}
+	t := at.scope.tx(s.db)
+	if (s.mode == commitOpen || s.mode == rollbackOpen) && (t.begun || len(t.blocks) > 0) {
+		if x, p := m.endEarly(at, t, s.mode == commitOpen, nil); p != nil || !x.isNil() {
+			return x, p
+		}
+		t = at.scope.tx(s.db)
+	}
+	reasons := at.refusals(t)
+	inside := len(t.blocks) > 0
+	if inside && s.mode != nested || t.begun && s.mode == reject {
+		reasons = append(reasons, dbscope.ErrOpenTransaction)
+	}
+	if len(reasons) > 0 {
+		return refused(reasons), nil
+	}
+	b := &block{tx: t, start: len(t.rows), below: t.top(), outer: at.block}
+	switch {
+	case !inside && (!t.begun || s.mode == appendOpen):
+		b.kind = owner
+	case !t.begun:
+		b.kind = fromStart
+	default:
+		if f := m.fault(s.db, "savepoint"); f != nil {
+			t.fail(f.fault.fate)
+			return is(f.err), nil
+		}
+	}
+	t.blocks = append(t.blocks, b)
+	in := &env{scope: at.scope, block: b, above: at, outer: e, trace: e.trace}
+	x, p := m.body(in, s.bodies[0])
+	if p == nil && x.isNil() {
+		return m.endAtomic(in, b, true)
+	}
+	end, _ := m.endAtomic(in, b, false)
+	x.asIs = end.isNil()
+	return x.and(end), p
+}
+
+func (m *model) endAtomic(e *env, b *block, commit bool) (x expected, p *body) {
+	if b.tx.over {
+		return is(sql.ErrTxDone), nil
+	}
+	if b.kind == owner {
+		x, p = m.endEarly(e, b.tx, commit, b)
+		if p != nil { // of a BeforeCommit hook
+			_, _ = m.endEarly(e, b.tx, false, b)
+		}
+		return x, p
+	}
+	if commit {
+		x = m.keep(b)
+	} else {
+		x = m.undo(b)
+	}
+	b.over = true
+	b.blocks = b.blocks[:len(b.blocks)-1]
+	b.scope.blockEnded(b, commit && x.isNil())
+	return x, nil
+}
+
+func (m *model) keep(b *block) expected {
+	if b.state != intact { // then it is undone alone
+		return is(dbscope.ErrRolledBack).and(m.undo(b))
+	}
+	if b.kind == savepoint {
+		if f := m.fault(b.db, "release savepoint"); f != nil {
+			b.state = max(doomed, stateAfter[f.fault.fate])
+			return is(dbscope.ErrRolledBack, f.err)
+		}
+	}
+	return expected{}
+}
+
+func (m *model) undo(b *block) (x expected) {
+	switch {
+	case b.kind == fromStart:
+		if b.begun {
+			x = m.rollback(b.tx)
+		}
+		b.begun, b.state, b.rows = false, intact, nil
+	case b.state != gone:
+		if f := m.fault(b.db, "rollback to"); f != nil {
+			b.state = gone
+			return is(dbscope.ErrRolledBack)
+		}
+		b.rows = b.rows[:b.start]
+		if b.state == aborted {
+			b.state = intact
+		}
+	}
+	return x
+}
+
+// rollback is the error of a ROLLBACK, which undoes in any case.
+func (m *model) rollback(t *tx) expected {
+	if t.state != gone {
+		if f := m.fault(t.db, "rollback"); f != nil {
+			return is(f.err)
+		}
+	}
+	return expected{}
+}

@@ -1,0 +1,342 @@
+package model_test
+
+import (
+	"database/sql"
+
+	"github.com/dbscope/dbscope"
+)
+
+// hooked is a hook that waits for the end of a transaction.
+type hooked struct {
+	step  *step
+	env   *env // of its registration
+	when  moment
+	tx    *tx    // nil for the scope's
+	block *block // the innermost it belongs to
+}
+
+// afterEnd is the moment of an AfterRollback hook whose block was undone.
+const afterEnd = afterRollback + 1
+
+func (h *hooked) due(o outcome) bool {
+	return h.when == afterEnd || h.when == afterCommit && o == committed || h.when == afterRollback && o == rolledBack
+}
+
+func (m *model) hook(e, at *env, s *step) expected {
+	sc := at.scope
+	if sc.ended {
+		return is(dbscope.ErrScopeEnded)
+	}
+	h := &hooked{step: s, env: e, when: s.moment}
+	if s.ofScope {
+		h.block = sc.nearest(at.block)
+	} else {
+		h.tx = sc.tx(s.db)
+		h.block = h.tx.top()
+	}
+	sc.hooks = append(sc.hooks, h)
+	return expected{}
+}
+
+// nearest is the innermost open block around a context, if it is the scope's.
+func (sc *scope) nearest(b *block) *block {
+	for b != nil && b.over {
+		b = b.outer
+	}
+	if b != nil && b.scope != sc {
+		return nil
+	}
+	return b
+}
+
+// blockEnded gives a block's hooks to the one around it; of an undone one only
+// AfterRollback's are left.
+func (sc *scope) blockEnded(b *block, kept bool) {
+	var left []*hooked
+	for _, h := range sc.hooks {
+		if h.block == b {
+			if !kept && h.when < afterRollback {
+				continue
+			}
+			if !kept {
+				h.when = afterEnd
+			}
+			if h.block = b.below; h.tx == nil {
+				h.block = sc.nearest(b.outer)
+			}
+		}
+		left = append(left, h)
+	}
+	sc.hooks = left
+}
+
+// take removes the hooks that wait for a transaction, or all, and returns those
+// that are due.
+func (sc *scope) take(only *tx) (due []*hooked) {
+	var left []*hooked
+	for _, h := range sc.hooks {
+		o := sc.result
+		if h.tx != nil {
+			o = h.tx.result
+		}
+		switch {
+		case only != nil && h.tx != only:
+			left = append(left, h)
+		case h.due(o):
+			due = append(due, h)
+		}
+	}
+	sc.hooks = left
+	return due
+}
+
+// before runs the BeforeCommit hooks of a scope, or of one transaction of it,
+// in the scope, until one fails. There are none where the commit fails anyway.
+func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
+	if sc.marked {
+		return expected{}, nil
+	}
+	for _, t := range sc.open() {
+		if t.state != intact && (only == nil || t == only) {
+			return expected{}, nil
+		}
+	}
+	for {
+		h := sc.takeBefore(only)
+		if h == nil {
+			return expected{}, nil
+		}
+		h.env.trace.add(h.step, "runs")
+		x, p := m.body(&env{scope: sc, block: e.block, outer: h.env, trace: h.env.trace}, h.step.bodies[0])
+		if p != nil {
+			return expected{}, p
+		}
+		if !x.isNil() {
+			return is(dbscope.ErrRolledBack).and(x), nil
+		}
+	}
+}
+
+func (sc *scope) takeBefore(only *tx) *hooked {
+	for i, h := range sc.hooks {
+		if h.when == beforeCommit && (only == nil || h.tx == only) {
+			sc.hooks = append(sc.hooks[:i:i], sc.hooks[i+1:]...)
+			return h
+		}
+	}
+	return nil
+}
+
+// after runs hooks, each in a unit of its own, whatever some of them do.
+func (m *model) after(e *env, sc *scope, due []*hooked) {
+	failed := 0
+	for _, h := range due {
+		h.env.trace.add(h.step, "runs")
+		in := &env{scope: &scope{reports: sc.reports}, block: e.block, outer: h.env, trace: h.env.trace}
+		if x, p := m.unit(in, h.step.bodies[0]); p != nil || !x.isNil() {
+			failed++
+		}
+	}
+	if failed > 0 {
+		*sc.reports = append(*sc.reports, failed)
+	}
+}
+
+// ended is what became of one transaction; not named where there was none.
+type ended struct {
+	named bool
+	state outcome
+	err   expected
+}
+
+func (o ended) failed() bool { return o.named && o.state != committed }
+
+// obstacle is what forbids a commit.
+func (t *tx) obstacle() expected {
+	switch {
+	case t.state != intact:
+		return is(dbscope.ErrRolledBack)
+	case len(t.blocks) > 0:
+		return is(dbscope.ErrRolledBack, dbscope.ErrOpenTransaction)
+	}
+	return expected{}
+}
+
+// settle ends a transaction; where a commit was wanted it says why not.
+func (m *model) settle(t *tx, wanted, commit bool) (o ended) {
+	if t.over { // a BeforeCommit hook has ended it
+		return o
+	}
+	why := t.obstacle()
+	o = m.end(t, commit)
+	if wanted && !why.isNil() {
+		o = ended{true, rolledBack, why.and(o.err)}
+	}
+	switch t.result = o.state; {
+	case o.named:
+	case commit:
+		t.result = committed
+	default:
+		t.result = rolledBack
+	}
+	if t.scope.txs[t.db] == t {
+		t.scope.txs[t.db] = nil
+	}
+	return o
+}
+
+func (m *model) end(t *tx, commit bool) (o ended) {
+	switch {
+	case !t.begun:
+	case commit:
+		o = m.commit(t)
+	default:
+		o = ended{true, rolledBack, m.rollback(t)}
+	}
+	for _, b := range t.blocks {
+		b.over = true
+	}
+	t.over, t.blocks = true, nil
+	return o
+}
+
+func (m *model) commit(t *tx) ended {
+	ids, fails := []int{}, false
+	for _, s := range t.rows {
+		ids = append(ids, s.number)
+		fails = fails || s.failure == orphan
+	}
+	f := m.fault(t.db, "commit")
+	if f == nil && !fails || f != nil && f.fault.done {
+		m.dbs[t.db].stored = append(m.dbs[t.db].stored, ids...)
+	}
+	switch {
+	case f != nil && f.fault.state == unknown:
+		return ended{true, unknown, is(dbscope.ErrCommitUnknown, f.err)}
+	case f != nil:
+		return ended{true, rolledBack, is(dbscope.ErrRolledBack, f.err)}
+	case fails:
+		return ended{true, rolledBack, is(dbscope.ErrRolledBack)}
+	}
+	return ended{true, committed, expected{}}
+}
+
+// endEarly ends one transaction while its scope goes on. own is the block whose
+// end that is, if any.
+func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *body) {
+	switch {
+	case own == nil && len(t.blocks) > 0:
+		return is(dbscope.ErrOpenTransaction), nil
+	case own == nil && !t.begun:
+		return expected{}, nil
+	}
+	var prevented expected
+	if commit {
+		var p *body
+		if prevented, p = m.before(e, t.scope, t); p != nil {
+			return expected{}, p
+		}
+	}
+	switch { // a hook has ended it
+	case !t.over || t.result == committed:
+	case t.result == unknown:
+		return is(dbscope.ErrCommitUnknown), nil
+	default:
+		return is(dbscope.ErrRolledBack, sql.ErrTxDone), nil
+	}
+	marked := commit && t.scope.marked
+	if own != nil {
+		own.over, t.blocks = true, nil
+	}
+	wanted := commit && !marked && prevented.isNil()
+	o := m.settle(t, wanted, wanted && t.obstacle().isNil())
+	due := t.scope.take(t)
+	if own != nil {
+		t.scope.blockEnded(own, t.result == committed)
+	}
+	m.after(e, t.scope, due)
+	switch {
+	case !prevented.isNil():
+		return prevented.and(o.err), nil
+	case marked:
+		return is(dbscope.ErrRollbackOnly).and(o.err), nil
+	case commit && o.failed():
+		o.err.outcomes = []string{told(t.db, o.state)}
+	}
+	return o.err, nil
+}
+
+// finish ends the transactions of scopes together, and the scopes where last.
+func (m *model) finish(e *env, commit, last bool, scopes ...*scope) (expected, *body) {
+	var prevented expected
+	marked := false
+	for _, sc := range scopes {
+		if commit && prevented.isNil() {
+			var p *body
+			if prevented, p = m.before(e, sc, nil); p != nil {
+				return expected{}, p
+			}
+		}
+		marked = marked || commit && sc.marked
+	}
+	var txs []*tx
+	ok := commit && !marked && prevented.isNil()
+	wanted := ok
+	for _, sc := range scopes {
+		sc.ended = last
+		for _, t := range sc.open() {
+			txs = append(txs, t)
+			ok = ok && t.obstacle().isNil()
+		}
+	}
+	errs := m.settleAll(scopes, txs, wanted, ok)
+	for _, sc := range scopes {
+		m.after(e, sc, sc.take(nil))
+	}
+	switch {
+	case !prevented.isNil():
+		return prevented.and(errs), nil
+	case marked:
+		return is(dbscope.ErrRollbackOnly).and(errs), nil
+	}
+	return errs, nil
+}
+
+func (m *model) settleAll(scopes []*scope, txs []*tx, wanted, ok bool) (errs expected) {
+	all := ok
+	var outcomes []string
+	begun := map[*scope][]outcome{}
+	for _, t := range txs {
+		o := m.settle(t, wanted, all)
+		all = all && !o.failed()
+		errs = errs.and(o.err)
+		if o.named {
+			outcomes = append(outcomes, told(t.db, o.state))
+			begun[t.scope] = append(begun[t.scope], o.state)
+		}
+	}
+	if wanted && !all {
+		errs.outcomes = outcomes
+	}
+	for _, sc := range scopes {
+		sc.result = together(begun[sc], all)
+	}
+	return errs
+}
+
+// together is what became of a scope at its end, whatever was committed early:
+// what became of all of it, else nobody can say.
+func together(each []outcome, ok bool) outcome {
+	switch {
+	case len(each) == 0 && ok:
+		return committed
+	case len(each) == 0:
+		return rolledBack
+	}
+	for _, o := range each {
+		if o != each[0] {
+			return unknown
+		}
+	}
+	return each[0]
+}

@@ -1,0 +1,83 @@
+// Package model_test runs random programs on dbscope and on a model of it. A
+// failure prints the smallest program that fails, what the model has of it, what
+// happened, and how to run it again.
+package model_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// DBSCOPE_LONG=1 runs many programs; -rapid.checks says how many.
+const longVariable = "DBSCOPE_LONG"
+
+func TestRandomProgramsOnAFakeDoWhatTheModelSays(t *testing.T) {
+	dbs := [2]database{&fake{name: dbNames[0]}, &fake{name: dbNames[1]}}
+	compareWithModel(t, &fakeKind, dbs, 10_000, 300_000)
+}
+
+func TestRandomProgramsOnSQLiteDoWhatTheModelSays(t *testing.T) {
+	dbs := [2]database{openSQLite(t, dbNames[0]), openSQLite(t, dbNames[1])}
+	compareWithModel(t, &sqliteKind, dbs, 400, 5_000)
+}
+
+func TestRandomProgramsOnPostgreSQLDoWhatTheModelSays(t *testing.T) {
+	dbs := [2]database{openPostgres(t, dbNames[0]), openPostgres(t, dbNames[1])}
+	compareWithModel(t, &postgresKind, dbs, 400, 5_000)
+}
+
+func compareWithModel(t *testing.T, k *kind, dbs [2]database, few, many int) {
+	if os.Getenv(longVariable) != "" {
+		few = many
+	}
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		ok(t, checks.Value.Set(strconv.Itoa(few)))
+		defer func() { ok(t, checks.Value.Set(checks.DefValue)) }()
+	}
+	programs := newGenerator(k).programs()
+	rapid.Check(t, func(t *rapid.T) {
+		p := programs.Draw(t, "program")
+		m := &model{kind: k}
+		want := m.program(p)
+		for _, db := range dbs {
+			db.begin()
+		}
+		got := (&reality{dbs}).program(t.Context(), p)
+		fail := func(wrong string) {
+			t.Fatalf("%s\n%v\nin the model:\n%v\nin reality:\n%v", wrong, p, want, got)
+		}
+		if wrong := compare(got, want); wrong != "" {
+			fail(wrong)
+		}
+		for i, db := range dbs {
+			stored := db.stored(t)
+			slices.Sort(stored)
+			slices.Sort(m.dbs[i].stored)
+			if !slices.Equal(stored, m.dbs[i].stored) {
+				fail(fmt.Sprintf("%s stores %v, want %v", dbNames[i], stored, m.dbs[i].stored))
+			}
+			if !isIdle(t, db) {
+				fail(dbNames[i] + " has connections in use")
+			}
+		}
+	})
+}
+
+// isIdle reports whether all connections are back. pgxpool closes lost ones in
+// the background.
+func isIdle(t failer, db database) bool {
+	for range 1000 {
+		if db.inUse(t) == 0 {
+			return true
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return false
+}

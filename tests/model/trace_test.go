@@ -1,0 +1,190 @@
+package model_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+)
+
+// trace is what happened, in order. Model and reality each write one.
+type trace struct{ events []*event }
+
+type event struct {
+	step    *step
+	what    string
+	reports []int // how many errors each call of OnHookError was told of, sorted
+	members []*trace
+
+	err  error    // in reality
+	asIs bool     // in reality it was the function's own error, unchanged
+	want expected // in the model
+}
+
+func (t *trace) add(s *step, what string) *event {
+	e := &event{step: s, what: what}
+	t.events = append(t.events, e)
+	return e
+}
+
+// expected is what an error must be. The zero value is success.
+type expected struct {
+	all      []error // it is each of these
+	anyOf    []error // and one of these
+	failed   bool    // or just any error
+	asIs     bool    // it is the function's own, unchanged
+	outcomes []string
+	anyOrder bool // of the outcomes
+}
+
+func is(targets ...error) expected { return expected{all: targets} }
+
+// refused is by any of several rules at once; nothing says which one answers.
+func refused(reasons []error) expected { return expected{anyOf: reasons} }
+
+func (x expected) isNil() bool { return len(x.all) == 0 && len(x.anyOf) == 0 && !x.failed }
+
+// and is both errors, joined.
+func (x expected) and(y expected) expected {
+	if x.isNil() {
+		return y
+	}
+	if y.isNil() {
+		return x
+	}
+	j := expected{all: slices.Concat(x.all, y.all), anyOf: x.anyOf, failed: x.failed || y.failed}
+	if len(x.anyOf) == 0 {
+		j.anyOf = y.anyOf
+	}
+	if j.outcomes, j.anyOrder = x.outcomes, x.anyOrder; x.outcomes == nil {
+		j.outcomes, j.anyOrder = y.outcomes, y.anyOrder
+	}
+	return j
+}
+
+func (x expected) String() string {
+	if x.isNil() {
+		return "no error"
+	}
+	var parts []string
+	for _, err := range x.all {
+		parts = append(parts, fmt.Sprintf("%q", err))
+	}
+	if len(x.anyOf) > 0 {
+		parts = append(parts, fmt.Sprintf("one of %q", x.anyOf))
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "some error")
+	}
+	if x.outcomes != nil {
+		parts = append(parts, fmt.Sprintf("a CommitError of %q", x.outcomes))
+	}
+	return strings.Join(parts, " and ")
+}
+
+// accepts says what is wrong with an error, or nothing.
+func (x expected) accepts(err error) string {
+	target := func(target error) bool { return errors.Is(err, target) }
+	switch {
+	case x.isNil() != (err == nil), len(x.anyOf) > 0 && !slices.ContainsFunc(x.anyOf, target):
+		return fmt.Sprintf("got %v, want %v", err, x)
+	case errors.Is(err, dbscope.ErrCommitUnknown) && !slices.Contains(x.all, dbscope.ErrCommitUnknown) &&
+		!x.failed && !errors.Is(err, context.Canceled): // else it may be a part, or the cause
+		return fmt.Sprintf("got %v, but no commit was to be unknown", err)
+	}
+	for _, one := range x.all {
+		if !target(one) {
+			return fmt.Sprintf("got %v, want %v", err, x)
+		}
+	}
+	if x.outcomes != nil {
+		var failed *dbscope.CommitError
+		var got []string
+		if errors.As(err, &failed) {
+			for _, o := range failed.Outcomes {
+				got = append(got, o.DB+" "+o.State.String())
+			}
+		}
+		want := x.outcomes
+		if x.anyOrder {
+			slices.Sort(got)
+			want = slices.Sorted(slices.Values(want))
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Sprintf("got the outcomes %q of %v, want %v", got, err, x)
+		}
+	}
+	return ""
+}
+
+// told is an outcome as a CommitError has it.
+func told(db int, o outcome) string {
+	state := [...]driver.Outcome{committed: driver.Committed, rolledBack: driver.RolledBack, unknown: driver.Unknown}
+	return dbNames[db] + " " + state[o].String()
+}
+
+// compare says where reality parts from the model, or nothing.
+func compare(real, model *trace) string {
+	for i, want := range model.events {
+		if i == len(real.events) {
+			return fmt.Sprintf("step %s did not happen", want)
+		}
+		if wrong := compareEvent(real.events[i], want); wrong != "" {
+			return fmt.Sprintf("step %s: %s", want, wrong)
+		}
+	}
+	if more := len(model.events); more < len(real.events) {
+		return fmt.Sprintf("step %s should not happen", real.events[more])
+	}
+	return ""
+}
+
+func compareEvent(got, want *event) string {
+	switch {
+	case got.step != want.step || got.what != want.what:
+		return fmt.Sprintf("step %s happened instead", got)
+	case !slices.Equal(got.reports, want.reports):
+		return fmt.Sprintf("OnHookError was told of %v errors, want %v", got.reports, want.reports)
+	case want.want.asIs && !got.asIs:
+		return fmt.Sprintf("the function's error came back as %v", got.err)
+	}
+	if wrong := want.want.accepts(got.err); wrong != "" {
+		return wrong
+	}
+	for i := range want.members {
+		if wrong := compare(got.members[i], want.members[i]); wrong != "" {
+			return fmt.Sprintf("member %d: %s", i+1, wrong)
+		}
+	}
+	return ""
+}
+
+func (e *event) String() string {
+	if e.step == nil {
+		return "0 (" + e.what + ")"
+	}
+	return fmt.Sprintf("%d (%s)", e.step.number, e.what)
+}
+
+// String lists the events with their errors.
+func (t *trace) String() string {
+	var b strings.Builder
+	for _, e := range t.events {
+		fmt.Fprintf(&b, "    %s", e)
+		switch {
+		case e.err != nil:
+			fmt.Fprintf(&b, ": %v", strings.ReplaceAll(e.err.Error(), "\n", "; "))
+		case !e.want.isNil():
+			fmt.Fprintf(&b, ": %v", e.want)
+		}
+		b.WriteByte('\n')
+		for i, m := range e.members {
+			fmt.Fprintf(&b, "    member %d:\n%s", i+1, m)
+		}
+	}
+	return b.String()
+}
