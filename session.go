@@ -189,7 +189,7 @@ func (s *session) Exit(ctx context.Context, err error) error {
 		return s.leave(nil)
 	}
 	s.noteError(err)
-	if ctx.Err() != nil && !(errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx))) {
+	if ctx.Err() != nil && (!errors.Is(err, ctx.Err()) || !errors.Is(err, context.Cause(ctx))) {
 		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
 	}
 	before := s.brokenError()
