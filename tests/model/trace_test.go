@@ -101,24 +101,39 @@ func (x expected) accepts(err error) string {
 			return fmt.Sprintf("got %v, want %v", err, x)
 		}
 	}
-	if x.outcomes != nil {
-		var failed *dbscope.CommitError
-		var got []string
-		if errors.As(err, &failed) {
-			for _, o := range failed.Outcomes {
-				got = append(got, o.DB+" "+o.State.String())
-			}
-		}
-		want := x.outcomes
-		if x.anyOrder {
-			slices.Sort(got)
-			want = slices.Sorted(slices.Values(want))
-		}
-		if !slices.Equal(got, want) {
-			return fmt.Sprintf("got the outcomes %q of %v, want %v", got, err, x)
-		}
+	if x.outcomes != nil && !slices.ContainsFunc(outcomesIn(err), x.isOutcomes) {
+		return fmt.Sprintf("got the outcomes %q of %v, want %v", outcomesIn(err), err, x)
 	}
 	return ""
+}
+
+func (x expected) isOutcomes(got []string) bool {
+	want := x.outcomes
+	if x.anyOrder {
+		got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
+	}
+	return slices.Equal(got, want)
+}
+
+// outcomesIn lists those of each CommitError in an error. There may be several:
+// one is what cancelled a function of a Group, say.
+func outcomesIn(err error) (all [][]string) {
+	if failed, is := err.(*dbscope.CommitError); is { //nolint:errorlint // this one
+		var one []string
+		for _, o := range failed.Outcomes {
+			one = append(one, o.DB+" "+o.State.String())
+		}
+		all = append(all, one)
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
+	case interface{ Unwrap() error }:
+		return append(all, outcomesIn(wrapper.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, e := range wrapper.Unwrap() {
+			all = append(all, outcomesIn(e)...)
+		}
+	}
+	return all
 }
 
 // told is an outcome as a CommitError has it.
