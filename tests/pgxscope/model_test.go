@@ -462,8 +462,22 @@ func (a *attempt) steps(ctx context.Context) (wrong, err error) {
 	return nil, nil
 }
 
+// nests reports whether the statement is alone in a savepoint.
+func (s step) nests() bool { return s.kind == "nested Begin" || s.kind == sqlNested }
+
 func (a *attempt) step(ctx context.Context, s step, id int) (wrong, err error) {
 	m := a.model
+	idle := m.levels == nil
+	// A transaction nested where nothing was done is none to the server. Those
+	// are the business of the model in tests/model.
+	if idle || !m.levels[0].sent {
+		switch {
+		case s.act == beginNested:
+			return nil, nil
+		case s.act == runStatement && s.nests():
+			s.kind = "Exec"
+		}
+	}
 	handle, err := a.db.Session(ctx)
 	if err != nil {
 		return complaint("no handle"), err
@@ -510,19 +524,25 @@ func (a *attempt) step(ctx context.Context, s step, id int) (wrong, err error) {
 		}
 		return wrong, err
 	case commitDB:
-		err = a.db.Commit(ctx)
+		if err = a.db.Commit(ctx); idle {
+			return wantNothing(err), err
+		}
 		wrong = m.commit(err, false)
 	case commitHandle:
 		err = handle.Commit(ctx)
 		wrong = m.commit(err, false)
 	case rollBackDB:
-		err = a.db.Rollback(ctx)
+		if err = a.db.Rollback(ctx); idle {
+			return wantNothing(err), err
+		}
 		wrong = m.rollBack(err, false)
 	case rollBackHandle:
 		err = handle.Rollback(ctx)
 		wrong = m.rollBack(err, false)
 	case releaseDB:
-		err = a.db.Release(ctx)
+		if err = a.db.Release(ctx); idle {
+			return wantNothing(err), err
+		}
 		wrong = m.rollBack(err, false)
 	case markRollback:
 		m.marked = true
@@ -710,7 +730,7 @@ func (m *model) statement(s step, id int, err error) error {
 	if errors.Is(err, dbscope.ErrCommitUnknown) {
 		return complaint("this is no commit")
 	}
-	nested := s.kind == "nested Begin" || s.kind == sqlNested
+	nested := s.nests()
 	if m.over() {
 		if err == nil {
 			return complaint("the statement succeeded in a transaction that can only be undone")
@@ -925,6 +945,14 @@ func (m *model) terminateSelf(err error) error {
 	}
 	m.severed = m.severed || m.mayBeDead
 	m.dead = true
+	return nil
+}
+
+// wantNothing is of an early end where nothing is open.
+func wantNothing(err error) error {
+	if err != nil {
+		return complaint("there was nothing to end")
+	}
 	return nil
 }
 
