@@ -137,8 +137,12 @@ func (d *database) find(ctx context.Context) (*session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if d.allowUnscoped && scopeOf(ctx) == nil {
-		return newUnscoped(d), nil
+	if scopeOf(ctx) == nil {
+		if b := sandboxOf(ctx); b != nil || d.allowUnscoped {
+			ss := newUnscoped(d)
+			ss.sandbox = b
+			return ss, nil
+		}
 	}
 	ss, err := d.find(ctx)
 	if err != nil {

@@ -14,8 +14,10 @@ import (
 // session for each DB. It is safe for concurrent use; it must end with
 // Release, which [Run] and the middlewares do.
 type Scope struct {
-	parent       *Scope // the caller's scope, which may hold connections meanwhile
-	group        *Group // whose other functions may hold connections until this one ends
+	parent       *Scope   // the caller's scope, which may hold connections meanwhile
+	sandbox      *Sandbox // that keeps its transactions, in a test
+	outside      bool     // only carries the sandbox: it is no scope
+	group        *Group   // whose other functions may hold connections until this one ends
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
@@ -71,7 +73,11 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
-	s.parent, _ = FromContext(ctx)
+	s.parent = scopeOf(ctx)
+	for s.parent != nil && s.parent.ended.Load() {
+		s.parent = s.parent.parent
+	}
+	s.sandbox = sandboxOf(ctx)
 	return c, s
 }
 
@@ -88,13 +94,28 @@ func FromContext(ctx context.Context) (*Scope, bool) {
 // scopeOf returns the context's scope, also when it has ended.
 func scopeOf(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	if s != nil && s.outside {
+		return nil
+	}
 	return s
+}
+
+// sandboxOf returns what keeps the transactions of the context's scopes, or nil.
+func sandboxOf(ctx context.Context) *Sandbox {
+	if s, _ := ctx.Value(scopeKey{}).(*Scope); s != nil {
+		return s.sandbox
+	}
+	return nil
 }
 
 // Detach returns a context with the same values, deadline and cancellation but
 // without a scope, for work that must not join the caller's.
 func Detach(ctx context.Context) context.Context {
-	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
+	var none *Scope
+	if b := sandboxOf(ctx); b != nil {
+		none = &Scope{sandbox: b, outside: true}
+	}
+	return context.WithValue(ctx, scopeKey{}, none)
 }
 
 // MarkRollback decides that the context's scope will roll back: commits of it
@@ -298,7 +319,7 @@ func (s *Scope) session(db *database) (*session, error) {
 		if sl.db == db {
 			ss := sl.current.Load()
 			if ss == nil {
-				ss = &session{db: db, slot: sl, opts: s.opts, fate: driver.Intact, conn: sl.spare}
+				ss = &session{db: db, slot: sl, opts: s.opts, sandbox: s.sandbox, fate: driver.Intact, conn: sl.spare}
 				sl.spare = nil
 				sl.current.Store(ss)
 			}

@@ -29,9 +29,10 @@ type session struct {
 	slot *slot // nil: no scope, each statement on a connection of its own
 	opts scopeOptions
 
-	engine driver.Engine       // that conn is of
-	handle atomic.Pointer[any] // the native handle, once asked for
-	ending sync.Mutex          // held by who has seized the session
+	engine  driver.Engine       // that conn is of
+	sandbox *Sandbox            // instead of a pool
+	handle  atomic.Pointer[any] // the native handle, once asked for
+	ending  sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
 	phase      phase
@@ -93,10 +94,15 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	if err := s.take(ctx, b); err != nil {
 		return nil, err
 	}
-	if s.begun {
-		return s.conn, nil
+	switch f, sandboxed := s.conn.(*frame); {
+	case !s.begun:
+		return s.open(ctx)
+	case sandboxed:
+		if err := f.enter(ctx, false); err != nil {
+			return nil, s.leave(err)
+		}
 	}
-	return s.open(ctx)
+	return inner(s.conn), nil
 }
 
 // take admits a caller who then has the session to itself, not open perhaps,
@@ -250,6 +256,9 @@ func (s *session) leave(err error) error {
 		s.mu.Lock()
 	}
 	abandoned := s.abandoned
+	if f, ok := s.conn.(*frame); ok {
+		f.exit()
+	}
 	if !abandoned {
 		s.phase = idle
 	}
