@@ -45,8 +45,13 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	}
 }
 
+// Database is any DB, whatever its handle.
+type Database interface{ database() *database }
+
+func (db *DB[H]) database() *database { return db.core }
+
 // Gate returns the adapter's way into a DB. It is for writers of adapters.
-func Gate[H any](db *DB[H]) driver.Gate { return db.core }
+func Gate(db Database) driver.Gate { return db.database() }
 
 // Session returns the native handle of the scope's session, the same one to
 // every caller until the transaction ends. It does no I/O: the first

@@ -12,11 +12,6 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// Database is any DB, whatever its handle.
-type Database interface{ database() *database }
-
-func (db *DB[H]) database() *database { return db.core }
-
 // Sandbox keeps what scopes commit from being stored: on each of its databases
 // there is one connection with one transaction, every scope's transaction is a
 // savepoint of it, and in the end it is rolled back. Package scopetest makes
@@ -27,19 +22,22 @@ type Sandbox struct {
 	ended bool
 }
 
-// BeginSandbox returns a context all of whose scopes run in a new sandbox: on
-// the databases given, and on no other. It opens nothing. Statements with the
-// context itself, outside scopes, are units of their own. The sandbox must end
+// NewSandbox makes a sandbox of the databases. It opens nothing, and must end
 // with End.
-func BeginSandbox(ctx context.Context, dbs ...Database) (context.Context, *Sandbox) {
+func NewSandbox(dbs ...Database) *Sandbox {
 	b := &Sandbox{lanes: map[*hosts]*lane{}}
 	for _, db := range dbs {
 		d := db.database()
 		b.lanes[d.hosts] = &lane{box: b, name: d.hosts.name, changed: make(chan struct{})}
 	}
-	c := &scopeContext{Context: ctx}
-	c.scope.sandbox, c.scope.outside = b, true
-	return c, b
+	return b
+}
+
+// Context returns a context all of whose scopes run in the sandbox, and on no
+// database outside it. Statements with the context itself, outside scopes, are
+// units of their own.
+func (b *Sandbox) Context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, scopeKey{}, &Scope{sandbox: b, outside: true})
 }
 
 // End rolls everything back and gives the connections back. It returns an

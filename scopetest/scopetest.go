@@ -33,6 +33,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"github.com/dbscope/dbscope"
@@ -43,20 +44,78 @@ import (
 // It opens nothing by itself. Each call has connections of its own, so that
 // parallel tests do not meet.
 //
-// The context ends with the test's. At the test's end everything is rolled back, and the test fails where a scope
-// or rows are still open, or somebody has ended the transaction.
+// The context ends with the test's. Then everything is rolled back, and the
+// test fails where a scope or rows are still open, or somebody has ended the
+// transaction.
 func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
 	t.Helper()
 	if len(dbs) == 0 {
 		t.Fatal("scopetest: name the databases that the test uses")
 	}
-	ctx, sandbox := dbscope.BeginSandbox(t.Context(), dbs...)
+	box := dbscope.NewSandbox(dbs...)
 	t.Cleanup(func() {
-		if err := sandbox.End(ctx); err != nil {
+		if err := box.End(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("scopetest: %v", err)
 		}
 	})
-	return ctx
+	return box.Context(context.WithValue(t.Context(), testKey{}, test{t, box}))
+}
+
+type testKey struct{}
+
+type test struct {
+	testing.TB
+	box *dbscope.Sandbox
+}
+
+// of returns the test of a context of Rollback.
+func of(ctx context.Context) test {
+	t, ok := ctx.Value(testKey{}).(test)
+	if !ok {
+		panic("scopetest: the context is not one of scopetest.Rollback, or made from it")
+	}
+	return t
+}
+
+// Adopt brings a context that does not come from the test's into its
+// transaction: that of a gRPC call, in an interceptor outside dbscope's, or one
+// that the code makes of context.Background when it starts.
+//
+//	grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+//		return next(scopetest.Adopt(ctx, testCtx), req)
+//	})
+func Adopt(ctx, testCtx context.Context) context.Context {
+	t := of(testCtx)
+	return t.box.Context(context.WithValue(ctx, testKey{}, t))
+}
+
+// Count returns how many rows the table has, as the test sees it. The table's
+// name is put into the statement as it is. It fails the test where the
+// statement fails.
+func Count(ctx context.Context, db dbscope.Database, table string) int {
+	t := of(ctx)
+	t.Helper()
+	n, err := count(ctx, db, table)
+	if err != nil {
+		t.Fatalf("scopetest: counting the rows of %s: %v", table, err)
+	}
+	return n
+}
+
+func count(ctx context.Context, db dbscope.Database, table string) (int, error) {
+	s, err := dbscope.Gate(db).Session(ctx)
+	if err != nil {
+		return 0, err
+	}
+	conn, err := s.Enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	row, err := conn.Row(ctx, "SELECT count(*) FROM "+table)
+	if err := s.Exit(ctx, err); err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(row[0])
 }
 
 // Server is an [httptest.Server] whose requests run under Context, which is
