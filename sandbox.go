@@ -472,11 +472,11 @@ func (l *lane) end(ctx context.Context) error {
 	l.box.mu.Lock()
 	errs := l.errs
 	for _, f := range l.stack {
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a unit of work is still open. Its last statement:\n%s", l.name, f.at))
-	}
-	busy := l.user
-	if busy != nil && len(l.stack) == 0 {
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test rows are still open, or a statement runs:\n%s", l.name, busy.at))
+		what := "a unit of work is still open, its last statement being"
+		if f.scope == nil {
+			what = "rows are still open, or a statement runs,"
+		}
+		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.name, what, f.at))
 	}
 	l.box.mu.Unlock()
 	ending := endContext(ctx, defaultEndTimeout)

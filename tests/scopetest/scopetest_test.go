@@ -33,6 +33,7 @@ type database interface {
 	afterCommit(ctx context.Context, fn func(context.Context) error) error
 	detached(ctx context.Context, query string) error
 	sibling(ctx context.Context, query string) error
+	open(ctx context.Context, query string) (done func())
 	Commit(ctx context.Context) error
 	Close() error
 }
@@ -66,6 +67,17 @@ func (d overSQL) sibling(ctx context.Context, query string) error {
 	return err
 }
 
+func (d overSQL) open(ctx context.Context, query string) func() {
+	rows, err := d.QueryContext(ctx, query)
+	if err != nil {
+		panic(err)
+	}
+	if !rows.Next() || rows.Err() != nil {
+		panic(rows.Err())
+	}
+	return func() { _ = rows.Close() }
+}
+
 type overPgx struct{ *pgxscope.DB }
 
 func (d overPgx) exec(ctx context.Context, query string) error {
@@ -93,6 +105,15 @@ func (d overPgx) detached(ctx context.Context, query string) error {
 func (d overPgx) sibling(ctx context.Context, query string) error {
 	_, err := d.Sibling("other").Exec(ctx, query)
 	return err
+}
+
+func (d overPgx) open(ctx context.Context, query string) func() {
+	rows, err := d.Query(ctx, query)
+	if err != nil {
+		panic(err)
+	}
+	rows.Next()
+	return rows.Close
 }
 
 // opened is a database over a table t(id, parent), and its real content.
