@@ -80,6 +80,7 @@ type lane struct {
 type frame struct {
 	driver.Conn // the lane's
 	lane        *lane
+	session     *session
 	scope       *Scope // nil for a statement on its own
 	mark        string
 	readOnly    bool
@@ -136,7 +137,7 @@ func (b *Sandbox) acquire(ctx context.Context, s *session, engine driver.Engine)
 	if err := l.open(ctx, engine); err != nil {
 		return nil, err
 	}
-	f := &frame{Conn: l.conn, lane: l, readOnly: s.opts.tx.ReadOnly}
+	f := &frame{Conn: l.conn, lane: l, session: s, readOnly: s.opts.tx.ReadOnly}
 	if s.slot != nil {
 		f.scope = s.slot.scope
 	}
@@ -470,7 +471,7 @@ func (l *lane) end(ctx context.Context) error {
 		return nil
 	}
 	l.box.mu.Lock()
-	errs := l.errs
+	errs, open := l.errs, slices.Clone(l.stack)
 	for _, f := range l.stack {
 		what := "a unit of work is still open, its last statement being"
 		if f.scope == nil {
@@ -479,8 +480,17 @@ func (l *lane) end(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.name, what, f.at))
 	}
 	l.box.mu.Unlock()
+	for _, f := range slices.Backward(open) {
+		f.session.seize(ctx, true)
+		errs = append(errs, f.session.settle(ctx, false, false).Err)
+		f.session.ending.Unlock()
+	}
 	ending := endContext(ctx, defaultEndTimeout)
 	defer ending.cancel()
+	last := &frame{lane: l}
+	if err := last.enter(ending, true); err != nil {
+		return errors.Join(append(errs, err)...) // somebody else still uses the connection
+	}
 	if err := l.conn.RollbackTo(ending, outerMark); err != nil {
 		errs = append(errs, fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w", l.name, err))
 	}
