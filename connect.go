@@ -51,7 +51,11 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 				return nil, err
 			}
 		}
-		if _, sandboxed := conn.(*frame); s.slot == nil && !sandboxed {
+		f, sandboxed := conn.(*frame)
+		switch {
+		case sandboxed:
+			f.session = s
+		case s.slot == nil:
 			return conn, nil
 		}
 		err := conn.Begin(ctx, s.opts.tx)
