@@ -106,6 +106,12 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done, held = append(g.done, s), true
+	s.held.Store(true)
+	if b := s.sandbox; b != nil { // where the others wait for this
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.wake()
+	}
 	return nil
 }
 

@@ -14,10 +14,11 @@ import (
 // session for each DB. It is safe for concurrent use; it must end with
 // Release, which [Run] and the middlewares do.
 type Scope struct {
-	parent       *Scope   // the caller's scope, which may hold connections meanwhile
-	sandbox      *Sandbox // that keeps its transactions, in a test
-	outside      bool     // only carries the sandbox: it is no scope
-	group        *Group   // whose other functions may hold connections until this one ends
+	parent       *Scope      // the caller's scope, which may hold connections meanwhile
+	sandbox      *Sandbox    // that keeps its transactions, in a test
+	outside      bool        // only carries the sandbox: it is no scope
+	group        *Group      // whose other functions may hold connections until this one ends
+	held         atomic.Bool // only waits to be committed with them
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu

@@ -269,7 +269,7 @@ func (s *session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return joined(err, s.end(context.Background(), false).Err)
+	return joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
 }
 
 // Hold implements [driver.Session].
@@ -450,7 +450,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 // itself, and gives the connection on.
 func (s *session) end(ctx context.Context, commit bool) Outcome {
 	s.mu.Lock()
-	conn, begun, fate := s.conn, s.begun && s.slot != nil, s.fate
+	conn, begun, fate := s.conn, s.begun && (s.slot != nil || s.sandbox != nil), s.fate
 	if s.phase == over {
 		s.mu.Unlock()
 		return Outcome{}
@@ -518,7 +518,10 @@ func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outc
 }
 
 func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {
-	if fate <= driver.Undone {
+	if f, sandboxed := conn.(*frame); fate <= driver.Undone {
+		if sandboxed { // its transaction may be there still
+			_ = f.Rollback(ctx)
+		}
 		return nil // there is nothing left to undo
 	}
 	if err := conn.Rollback(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/dbscope/dbscope"
@@ -54,10 +55,8 @@ func TestAScopeThatIsStillOpenFailsTheTest(t *testing.T) {
 }
 
 func TestATransactionThatSomebodyEndedFailsTheTest(t *testing.T) {
-	onEach(t, func(t *testing.T, d opened) {
-		if !d.postgres {
-			return // sqlscope does not see a COMMIT behind a semicolon, nor does SQLite's driver tell
-		}
+	// sqlscope does not see a COMMIT behind a semicolon, nor does SQLite's driver tell.
+	onPostgreSQL(t, func(t *testing.T, d opened) {
 		failsWith(t, d, func(ctx context.Context) {
 			_ = dbscope.Run(ctx, func(ctx context.Context) error { return d.exec(ctx, "SELECT 1; ROLLBACK") })
 		}, "ended behind its back")
@@ -72,6 +71,24 @@ func TestRowsThatAreStillOpenFailTheTest(t *testing.T) {
 			"rows are still open", "TestRowsThatAreStillOpenFailTheTest")
 		done()
 		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, "DELETE FROM t") }))
+	})
+}
+
+// SQLite ends the whole transaction on some errors.
+func TestATransactionThatTheDatabaseEndedFailsTheTest(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		if d.postgres {
+			return
+		}
+		failsWith(t, d, func(ctx context.Context) {
+			ok(t, insert(ctx, d, 1))
+			if err := dbscope.Run(ctx, func(ctx context.Context) error {
+				return d.exec(ctx, "INSERT OR ROLLBACK INTO t (id) VALUES (1)")
+			}); err == nil {
+				t.Error("a duplicate was stored")
+			}
+			is(t, dbscope.Run(ctx, store(d, 2, nil)), dbscope.ErrRolledBack)
+		}, "ended behind its back")
 	})
 }
 
@@ -104,6 +121,37 @@ func TestADeadlockIsToldWithTheStacksOfBoth(t *testing.T) {
 				})
 			}))
 			want(ctx, t, d, 2)
+		})
+	})
+}
+
+// Each of two units holds a database and waits, in a unit inside it, for the
+// other's.
+func TestADeadlockOverTwoDatabasesIsTold(t *testing.T) {
+	onEach(t, func(t *testing.T, a opened) {
+		onEach(t, func(t *testing.T, b opened) {
+			t.Run("in a test", func(t *testing.T) {
+				ctx := scopetest.Rollback(t, a, b)
+				var both sync.WaitGroup
+				both.Add(2)
+				errs := make(chan error, 2)
+				unit := func(first, second opened) {
+					errs <- dbscope.Run(ctx, func(ctx context.Context) error {
+						ok(t, insert(ctx, first, 1))
+						both.Done()
+						both.Wait()
+						return dbscope.Run(ctx, func(ctx context.Context) error { return waits(ctx, second) })
+					})
+				}
+				go unit(a, b)
+				go unit(b, a)
+				first, second := <-errs, <-errs
+				is(t, first, dbscope.ErrSessionBusy)
+				ok(t, second) // now that the first is undone
+				if n := strings.Count(first.Error(), "scopetest_test.waits"); n != 2 {
+					t.Errorf("the error has %d of the two stacks: %v", n, first)
+				}
+			})
 		})
 	})
 }

@@ -3,12 +3,15 @@ package scopetest_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
@@ -32,9 +35,12 @@ type database interface {
 	atomic(ctx context.Context, fn func(context.Context) error) error
 	afterCommit(ctx context.Context, fn func(context.Context) error) error
 	detached(ctx context.Context, query string) error
-	sibling(ctx context.Context, query string) error
 	open(ctx context.Context, query string) (done func())
+	other() database // a sibling
+	SQL(opts ...sqlscope.SQLOption) *sql.DB
 	Commit(ctx context.Context) error
+	Rollback(ctx context.Context) error
+	PurgeLedger(ctx context.Context, age time.Duration) error
 	Close() error
 }
 
@@ -62,10 +68,7 @@ func (d overSQL) detached(ctx context.Context, query string) error {
 	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
 }
 
-func (d overSQL) sibling(ctx context.Context, query string) error {
-	_, err := d.Sibling("other").ExecContext(ctx, query)
-	return err
-}
+func (d overSQL) other() database { return overSQL{d.Sibling("other")} }
 
 func (d overSQL) open(ctx context.Context, query string) func() {
 	rows, err := d.QueryContext(ctx, query)
@@ -102,10 +105,7 @@ func (d overPgx) detached(ctx context.Context, query string) error {
 	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
 }
 
-func (d overPgx) sibling(ctx context.Context, query string) error {
-	_, err := d.Sibling("other").Exec(ctx, query)
-	return err
-}
+func (d overPgx) other() database { return overPgx{d.Sibling("other")} }
 
 func (d overPgx) open(ctx context.Context, query string) func() {
 	rows, err := d.Query(ctx, query)
@@ -116,46 +116,99 @@ func (d overPgx) open(ctx context.Context, query string) func() {
 	return rows.Close
 }
 
-// opened is a database over a table t(id, parent), and its real content.
+// opened is a database over a table t(id, parent).
 type opened struct {
 	database
 	postgres bool
-	stored   func(t *testing.T) string
+	dsn      string
+	with     func(opts ...dbscope.DBOption) database // another DB on the same
+}
+
+const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
+
+// adapters open databases of the test's own.
+var adapters = map[string]struct {
+	dsn  func(t *testing.T) string
+	open func(dsn string, opts ...dbscope.DBOption) database
+}{
+	"SQLite": {sqliteFile, func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("sqlite", dsn, opts...)}
+	}},
+	"PostgreSQL by sqlscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("pgx", dsn, opts...)}
+	}},
+	"PostgreSQL by pgxscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
+		return overPgx{pgxscope.Open(dsn, opts...)}
+	}},
+}
+
+func sqliteFile(t *testing.T) string {
+	return "file:" + filepath.Join(t.TempDir(), "test.db") + "?_pragma=journal_mode(WAL)"
+}
+
+var schemas atomic.Int64
+
+// postgresSchema returns the URL of an empty schema, which takes less time than
+// a database.
+func postgresSchema(t *testing.T) string {
+	server := pgtest.Shared(t)
+	name := fmt.Sprintf("test%d", schemas.Add(1))
+	db := sqlscope.Open("pgx", server.DSN("postgres"))
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		_, err := db.ExecContext(ctx, "CREATE SCHEMA "+name)
+		return err
+	}))
+	ok(t, db.Close())
+	return server.DSN("postgres") + "&search_path=" + name
 }
 
 func onEach(t *testing.T, test func(t *testing.T, d opened)) {
-	const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
-	real := func(d database) func(t *testing.T) string {
-		return func(t *testing.T) string {
-			var n int
-			err := dbscope.Run(t.Context(), func(ctx context.Context) (err error) {
-				n, err = d.count(ctx)
-				return err
-			})
-			return fmt.Sprint(n, err)
-		}
-	}
-	for name, open := range map[string]func(t *testing.T) database{
-		"SQLite": func(t *testing.T) database {
-			return overSQL{sqlscope.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "test.db")+"?_pragma=journal_mode(WAL)")}
-		},
-		"PostgreSQL by sqlscope": func(t *testing.T) database {
-			return overSQL{sqlscope.Open("pgx", pgtest.Shared(t).CreateDatabase(t))}
-		},
-		"PostgreSQL by pgxscope": func(t *testing.T) database {
-			return overPgx{pgxscope.Open(pgtest.Shared(t).CreateDatabase(t))}
-		},
-	} {
+	for name, adapter := range adapters {
 		t.Run(name, func(t *testing.T) {
-			d := open(t)
-			t.Cleanup(func() { ok(t, d.Close()) })
-			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
-			test(t, opened{d, strings.HasPrefix(name, "PostgreSQL"), real(d)})
-			if got := real(d)(t); got != "0 <nil>" {
+			dsn := adapter.dsn(t)
+			d := opened{
+				postgres: strings.HasPrefix(name, "PostgreSQL"), dsn: dsn, database: adapter.open(dsn),
+				with: func(opts ...dbscope.DBOption) database { return adapter.open(dsn, opts...) },
+			}
+			d.prepare(t)
+			test(t, d)
+			if got := d.stored(t); got != "0 <nil>" {
 				t.Errorf("after the test there are %s rows", got)
 			}
 		})
 	}
+}
+
+func onPostgreSQL(t *testing.T, test func(t *testing.T, d opened)) {
+	onEach(t, func(t *testing.T, d opened) {
+		if d.postgres {
+			test(t, d)
+		}
+	})
+}
+
+func (d opened) prepare(t *testing.T) {
+	t.Cleanup(func() { ok(t, d.Close()) })
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+}
+
+// stored is the real content.
+func (d opened) stored(t *testing.T) string {
+	var n int
+	err := dbscope.Run(t.Context(), func(ctx context.Context) (err error) {
+		n, err = d.count(ctx)
+		return err
+	}, dbscope.ReadOnly())
+	return fmt.Sprint(n, err)
+}
+
+// opening is onEach with options for the DB.
+func opening(t *testing.T, test func(t *testing.T, d opened), opts ...dbscope.DBOption) {
+	onEach(t, func(t *testing.T, d opened) {
+		d.database = d.with(opts...)
+		test(t, d)
+		ok(t, d.Close())
+	})
 }
 
 var errStop = errors.New("stop")
@@ -241,7 +294,7 @@ func TestScopesNestAndSpoilOnlyThemselves(t *testing.T) {
 				ok(t, d.atomic(ctx, store(d, 7, nil)))
 				ok(t, d.detached(ctx, "SELECT 1"))
 				ok(t, d.Commit(ctx))
-				ok(t, d.sibling(ctx, "INSERT INTO t (id) VALUES (8)"))
+				ok(t, d.other().exec(ctx, "INSERT INTO t (id) VALUES (8)"))
 				return insert(ctx, d, 9)
 			}))
 			want(ctx, t, d, 7) // 1, 2, 4, 5, 7, 8, 9
@@ -281,10 +334,7 @@ func TestScopesSideBySideTakeTurns(t *testing.T) {
 }
 
 func TestACommitChecksWhatCOMMITWould(t *testing.T) {
-	onEach(t, func(t *testing.T, d opened) {
-		if !d.postgres {
-			return
-		}
+	onPostgreSQL(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {
 			orphan := func(ctx context.Context) error { return d.exec(ctx, "INSERT INTO t (id, parent) VALUES (1, 99)") }
 			is(t, dbscope.Run(ctx, orphan), dbscope.ErrRolledBack)
