@@ -67,7 +67,7 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	if err := f.enter(ctx, false); err != nil {
 		return err
 	}
-	f.mark = fmt.Sprintf("%s%d", frameMark, f.used)
+	f.mark = markOf(f.used)
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
 	err := f.Conn.Savepoint(beginning, f.mark)
@@ -82,8 +82,14 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	}
 	f.begun = f.used
 	l.stack = append(l.stack, f)
+	if l.anchor == 0 {
+		l.anchor = f.begun
+	}
 	return nil
 }
+
+// markOf names the savepoint that was made when the lane's clock said n.
+func markOf(n uint64) string { return fmt.Sprintf("dbscope_unit_%d", n) }
 
 // Commit implements [driver.Conn]. What a COMMIT would check is checked.
 func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
@@ -97,18 +103,44 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 		_, err = f.Conn.Row(ctx, deferred)
 	}
 	undone := err != nil || f.readOnly && f.lane.isPG
-	innermost := f.remove(undone)
-	switch {
-	case undone:
+	f.remove(undone)
+	if undone {
 		err = errors.Join(err, f.undo(ctx))
-	case innermost:
-		err = f.noteLost(f.Conn.ReleaseSavepoint(ctx, f.mark))
+	}
+	if err == nil {
+		err = f.tidy(ctx)
 	}
 	if err != nil {
 		return driver.RolledBack, err
 	}
 	return driver.Committed, nil
 }
+
+// tidy releases the savepoints of units that have ended, once there are many:
+// one statement for all of them, instead of one for each.
+func (f *frame) tidy(ctx context.Context) error {
+	l := f.lane
+	l.box.mu.Lock()
+	below := l.anchor // which stays
+	if n := len(l.stack); n > 0 {
+		below = max(below, l.stack[n-1].begun)
+	}
+	first := len(l.marks)
+	for first > 0 && l.marks[first-1] > below {
+		first--
+	}
+	many := l.marks[first:]
+	if len(many) < untidy {
+		l.box.mu.Unlock()
+		return nil
+	}
+	l.marks = l.marks[:first]
+	l.box.mu.Unlock()
+	return f.noteLost(f.Conn.ReleaseSavepoint(ctx, markOf(many[0])))
+}
+
+// untidy is how many savepoints may be left behind.
+const untidy = 16
 
 func (f *frame) tornError() error {
 	f.lane.box.mu.Lock()
@@ -133,7 +165,7 @@ func (f *frame) Rollback(ctx context.Context) error {
 
 // undo goes back. That it can shows that the transaction is still the test's.
 func (f *frame) undo(ctx context.Context) error {
-	return f.noteLost(errors.Join(f.Conn.RollbackTo(ctx, f.mark), f.Conn.ReleaseSavepoint(ctx, f.mark)))
+	return f.noteLost(f.Conn.RollbackTo(ctx, f.mark))
 }
 
 func (f *frame) noteLost(err error) error {
@@ -145,49 +177,42 @@ func (f *frame) noteLost(err error) error {
 	return err
 }
 
-// remove takes the frame off the stack, and reports whether it was the
-// innermost. Where it is undone, those inside are with it, and what others did
-// since it began.
-func (f *frame) remove(undone bool) (innermost bool) {
+// remove takes the frame off the stack; its savepoint stays. Where it is
+// undone, those inside are with it, and what others did since it began.
+func (f *frame) remove(undone bool) {
 	l := f.lane
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
 	i := slices.Index(l.stack, f)
-	if i < 0 {
-		return false
-	}
-	inside := l.stack[i+1:]
-	innermost = len(inside) == 0
-	if !undone {
+	if undone {
+		for _, other := range l.stack[i+1:] {
+			other.undone = true
+		}
+		for _, other := range l.stack[:i] {
+			other.torn = other.torn || other.used > f.begun
+		}
+		l.stack = l.stack[:i]
+		l.marks = slices.DeleteFunc(l.marks, func(n uint64) bool { return n > f.begun })
+	} else {
 		l.stack = slices.Delete(l.stack, i, i+1)
-		return innermost
 	}
-	for _, other := range inside {
-		other.undone = true
-	}
-	for _, other := range l.stack[:i] {
-		other.torn = other.torn || other.used > f.begun
-	}
-	l.stack = l.stack[:i]
-	return innermost
+	at, _ := slices.BinarySearch(l.marks, f.begun)
+	l.marks = slices.Insert(l.marks, at, f.begun)
 }
 
-// drop makes whoever uses the connection next undo the frame. A debt from
-// before was inside the frame: outer ones end later.
+// drop makes whoever uses the connection next undo the frame, if that is not
+// done. A debt from before was inside the frame: outer ones end later.
 func (f *frame) drop() {
 	l := f.lane
 	l.box.mu.Lock()
-	defer l.box.mu.Unlock()
-	i := slices.Index(l.stack, f)
-	if i < 0 {
-		return
+	due := slices.Contains(l.stack, f)
+	if due {
+		l.debt = f.mark
 	}
-	for _, other := range l.stack[i+1:] {
-		other.undone = true
+	l.box.mu.Unlock()
+	if due {
+		f.remove(true)
 	}
-	l.stack = l.stack[:i]
-	l.debt = f.mark
-	l.box.wake()
 }
 
 // Savepoint implements [driver.Conn].

@@ -99,6 +99,8 @@ type lane struct {
 	// The sandbox's mu guards the rest.
 	clock   uint64   // counts what is sent
 	stack   []*frame // transactions that are open, innermost last
+	marks   []uint64 // the savepoints of those that have ended, oldest first
+	anchor  uint64   // the first savepoint, which stays to the end
 	waiting []*frame
 	user    *frame        // whose statement is running, or its rows open
 	changed chan struct{} // closed and replaced at each change
@@ -109,8 +111,6 @@ type lane struct {
 }
 
 const (
-	outerMark   = "dbscope_sandbox"
-	frameMark   = "dbscope_unit_"
 	setReadOnly = "SET LOCAL transaction_read_only = on"
 
 	// deferred runs what is deferred to COMMIT, and defers again what is by its
@@ -166,7 +166,7 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 		return err
 	}
 	l.isPG = len(version) > 0 && strings.HasPrefix(version[0], "PostgreSQL ")
-	return conn.Savepoint(beginning, outerMark)
+	return nil
 }
 
 // end rolls the outer transaction back.
@@ -224,7 +224,10 @@ func (l *lane) close(ctx context.Context) error {
 
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
-	err := l.conn.RollbackTo(ctx, outerMark)
+	var err error
+	if l.anchor > 0 {
+		err = l.conn.RollbackTo(ctx, markOf(l.anchor))
+	}
 	if err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",

@@ -66,15 +66,53 @@ func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T)
 func TestATestThatCannotBeginSaysWhy(t *testing.T) {
 	f, db := newFake(t)
 	box := dbscope.NewSandbox(db)
-	f.Inject("savepoint", drivertest.Fault{Err: errStop})
 	run := func() error {
 		return dbscope.Run(box.Context(t.Context()), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") })
 	}
+	f.Inject("row", drivertest.Fault{Err: errStop})
 	is(t, run(), errStop)
 	ok(t, run()) // on another connection
 	f.Inject("savepoint", drivertest.Fault{Err: errStop})
 	is(t, run(), errStop)
 	is(t, run(), dbscope.ErrRolledBack)
 	is(t, box.End(t.Context()), errStop)
+	equal(t, "rows", f.Rows())
+}
+
+func TestManyUnitsOfATestLeaveFewSavepoints(t *testing.T) {
+	f, db := newFake(t)
+	box := dbscope.NewSandbox(db)
+	ctx := box.Context(t.Context())
+	one := func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") }
+	many := func(ctx context.Context) error {
+		for i := range 100 {
+			if err := dbscope.Run(ctx, one); err != nil {
+				return err
+			}
+			is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, one(ctx))
+				return dbscope.Run(ctx, func(ctx context.Context) error { ok(t, one(ctx)); return errStop })
+			}), errStop)
+			if i%10 == 0 {
+				ok(t, dbscope.Run(ctx, func(ctx context.Context) error { ok(t, one(ctx)); return dbscope.Run(ctx, one) }))
+			}
+		}
+		return nil
+	}
+	ok(t, many(ctx))
+	ok(t, dbscope.Run(ctx, func(ctx context.Context) error { ok(t, one(ctx)); return many(ctx) }))
+	made, released := 0, 0
+	for _, call := range f.Log() {
+		switch {
+		case strings.HasPrefix(call, "savepoint "):
+			made++
+		case strings.HasPrefix(call, "release savepoint "):
+			released++
+		}
+	}
+	if made < 500 || released < 10 || released > made/10 {
+		t.Errorf("%d savepoints, %d released", made, released)
+	}
+	ok(t, box.End(t.Context()))
 	equal(t, "rows", f.Rows())
 }

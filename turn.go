@@ -202,7 +202,7 @@ func (l *lane) payDebt(ctx context.Context) error {
 	l.debt = ""
 	l.box.mu.Unlock()
 	ending := endContext(ctx, defaultEndTimeout)
-	err := errors.Join(l.conn.RollbackTo(ending, mark), l.conn.ReleaseSavepoint(ending, mark))
+	err := l.conn.RollbackTo(ending, mark)
 	ending.cancel()
 	l.box.mu.Lock()
 	if err != nil {

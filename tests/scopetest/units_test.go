@@ -273,6 +273,26 @@ type panics struct{}
 
 func (panics) Value() (driver.Value, error) { panic("on purpose") }
 
+// fails stands for an argument that cannot be sent.
+type fails struct{}
+
+func (fails) Value() (driver.Value, error) { return nil, errStop }
+
+func TestAUnitThatSendsNothingIsUndone(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			for range 2 {
+				is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+					_, err := d.SQL().ExecContext(ctx, "INSERT INTO t (id) VALUES ($1)", fails{})
+					return err
+				}), errStop)
+			}
+			ok(t, dbscope.Run(ctx, store(d, 1, nil)))
+			want(ctx, t, d, 1)
+		})
+	})
+}
+
 func TestAHandlerThatPanicsUndoesItsUnitAlone(t *testing.T) {
 	onEach(t, func(t *testing.T, d opened) {
 		_, native := d.database.(overPgx)
