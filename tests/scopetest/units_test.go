@@ -17,9 +17,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/scopetest"
@@ -361,21 +363,36 @@ func TestAStatementThatIsCancelled(t *testing.T) {
 		})
 	})
 	t.Run("leaves the connection where pgx is told to ask the server", func(t *testing.T) {
-		config, err := pgx.ParseConfig(postgresSchema(t))
+		config, err := pgxpool.ParseConfig(postgresSchema(t))
 		ok(t, err)
-		config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		config.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
 		}
-		d := opened{database: overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
-			return stdlib.OpenDB(*config), nil
-		})}}
-		d.prepare(t)
-		inTest(t, d, func(ctx context.Context, t *testing.T) {
-			ok(t, insert(ctx, d, 1))
-			is(t, cancelled(ctx, d), context.DeadlineExceeded)
-			ok(t, dbscope.Run(ctx, store(d, 2, nil)))
-			want(ctx, t, d, 2)
-		})
+		pgxscope.Configure(config)
+		for i, d := range []opened{
+			{database: overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+				return stdlib.OpenDB(*config.ConnConfig), nil
+			})}},
+			{database: overPgx{pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+				return pgxpool.NewWithConfig(ctx, config)
+			})}},
+		} {
+			t.Cleanup(func() { ok(t, d.Close()) })
+			if i == 0 {
+				ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+			}
+			inTest(t, d, func(ctx context.Context, t *testing.T) {
+				ok(t, insert(ctx, d, 1))
+				is(t, cancelled(ctx, d), context.DeadlineExceeded)
+				ok(t, dbscope.Run(ctx, store(d, 2, nil)))
+				want(ctx, t, d, 2)
+				g := dbscope.NewGroup(ctx) // one fails, and so cancels the other's
+				g.Go(func(ctx context.Context) error { return d.exec(ctx, "SELECT pg_sleep(10)") })
+				g.Go(func(context.Context) error { time.Sleep(50 * time.Millisecond); return errStop })
+				is(t, g.Wait(), errStop)
+				want(ctx, t, d, 2)
+			})
+		}
 	})
 }
 
