@@ -23,7 +23,7 @@ type frame struct {
 	readOnly    bool
 
 	// The sandbox's mu guards the rest.
-	begun  uint64 // the lane's clock then
+	begun  uint64 // the lane's clock when it began
 	used   uint64 // and at the last statement
 	undone bool   // with a transaction around it
 	torn   bool   // in part, with one that was begun after it
@@ -160,7 +160,10 @@ func (f *frame) Rollback(ctx context.Context) error {
 	}
 	defer f.exit()
 	f.remove(true)
-	return f.undo(ctx)
+	if err := f.undo(ctx); err != nil {
+		return err
+	}
+	return f.tidy(ctx)
 }
 
 // undo goes back. That it can shows that the transaction is still the test's.
@@ -184,7 +187,10 @@ func (f *frame) remove(undone bool) {
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
 	i := slices.Index(l.stack, f)
-	if undone {
+	switch {
+	case i < 0:
+		return
+	case undone:
 		for _, other := range l.stack[i+1:] {
 			other.undone = true
 		}
@@ -193,7 +199,7 @@ func (f *frame) remove(undone bool) {
 		}
 		l.stack = l.stack[:i]
 		l.marks = slices.DeleteFunc(l.marks, func(n uint64) bool { return n > f.begun })
-	} else {
+	default:
 		l.stack = slices.Delete(l.stack, i, i+1)
 	}
 	at, _ := slices.BinarySearch(l.marks, f.begun)
@@ -205,14 +211,14 @@ func (f *frame) remove(undone bool) {
 func (f *frame) drop() {
 	l := f.lane
 	l.box.mu.Lock()
-	due := slices.Contains(l.stack, f)
-	if due {
+	if slices.Contains(l.stack, f) {
 		l.debt = f.mark
 	}
 	l.box.mu.Unlock()
-	if due {
-		f.remove(true)
-	}
+	f.remove(true)
+	l.box.mu.Lock()
+	defer l.box.mu.Unlock()
+	l.box.wake()
 }
 
 // Savepoint implements [driver.Conn].

@@ -89,7 +89,7 @@ func TestManyUnitsOfATestLeaveFewSavepoints(t *testing.T) {
 			if err := dbscope.Run(ctx, one); err != nil {
 				return err
 			}
-			is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+			is(t, dbscope.Run(ctx, func(ctx context.Context) error { // on PostgreSQL they would slow down all else
 				ok(t, one(ctx))
 				return dbscope.Run(ctx, func(ctx context.Context) error { ok(t, one(ctx)); return errStop })
 			}), errStop)

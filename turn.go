@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -54,12 +55,12 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 }
 
 func (f *frame) deadlock(what string, others ...*frame) error {
-	var stacks string
+	var stacks strings.Builder
 	for _, o := range others {
-		stacks += fmt.Sprintf("\nthe other one:\n%s", o.at)
+		fmt.Fprintf(&stacks, "\nthe other one:\n%s", o.at)
 	}
 	return fmt.Errorf("dbscope: %s: deadlock: in a test all units share one connection, and this one %s: %w\n\nthis one:\n%s%s\n%w",
-		f.lane.name, what, ErrSessionBusy, f.at, stacks, driver.ErrNotSent)
+		f.lane.name, what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
 }
 
 // exit lets others use the connection.

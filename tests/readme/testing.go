@@ -16,6 +16,7 @@ import (
 	"github.com/dbscope/dbscope/scopetest"
 )
 
+// TestPlaceOrder is of docs/testing.md.
 func TestPlaceOrder(t *testing.T) {
 	t.Parallel()
 	ctx := scopetest.Rollback(t, shop)
@@ -28,6 +29,7 @@ func TestPlaceOrder(t *testing.T) {
 	}
 }
 
+// TestHandleOrder is of docs/testing.md.
 func TestHandleOrder(t *testing.T) {
 	t.Parallel()
 	s := scopetest.Serve(t, httpscope.Middleware()(http.HandlerFunc(handleOrder)), shop)
@@ -46,7 +48,7 @@ func TestHandleOrder(t *testing.T) {
 	}
 }
 
-// A worker that runs until its context ends gets the test's.
+// TestWorker gives a worker, which runs until its context ends, the test's.
 func TestWorker(t *testing.T) {
 	ctx, stop := context.WithCancel(scopetest.Rollback(t, shop))
 	done := make(chan error)
