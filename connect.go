@@ -39,7 +39,7 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	case abandoned:
 		err = s.abandonedError()
 	}
-	return conn, err
+	return inner(conn), err
 }
 
 func (s *session) connect(ctx context.Context) (driver.Conn, error) {
@@ -51,7 +51,11 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 				return nil, err
 			}
 		}
-		if s.slot == nil {
+		f, sandboxed := conn.(*frame)
+		switch {
+		case sandboxed:
+			f.session = s
+		case s.slot == nil:
 			return conn, nil
 		}
 		err := conn.Begin(ctx, s.opts.tx)
@@ -74,6 +78,9 @@ func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
 	engine, err := s.db.hosts.current(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s.sandbox != nil {
+		return s.sandbox.acquire(ctx, s, engine)
 	}
 	wait, bounded := ctx, false
 	if s.slot != nil && s.slot.scope.holds(s.db.hosts, s.slot) {

@@ -45,8 +45,13 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	}
 }
 
+// Database is any DB, whatever its handle.
+type Database interface{ database() *database }
+
+func (db *DB[H]) database() *database { return db.core }
+
 // Gate returns the adapter's way into a DB. It is for writers of adapters.
-func Gate[H any](db *DB[H]) driver.Gate { return db.core }
+func Gate(db Database) driver.Gate { return db.database() }
 
 // Session returns the native handle of the scope's session, the same one to
 // every caller until the transaction ends. It does no I/O: the first
@@ -140,8 +145,12 @@ func (d *database) find(ctx context.Context) (*session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if d.allowUnscoped && scopeOf(ctx) == nil {
-		return newUnscoped(d), nil
+	if scopeOf(ctx) == nil {
+		if b := sandboxOf(ctx); b != nil || d.allowUnscoped {
+			ss := newUnscoped(d)
+			ss.sandbox = b
+			return ss, nil
+		}
 	}
 	ss, err := d.find(ctx)
 	if err != nil {

@@ -95,7 +95,7 @@ func (g *Group) note(place int, err error) {
 // hold runs fn and leaves its scope open.
 func (g *Group) hold(fn func(context.Context) error) (err error) {
 	ctx, s := Begin(g.ctx, g.opts...)
-	s.together = true
+	s.group = g
 	held := false
 	defer func() {
 		if !held {
@@ -108,6 +108,12 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done, held = append(g.done, s), true
+	s.held.Store(true)
+	if b := s.sandbox; b != nil { // where the others wait for this
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.wake()
+	}
 	return nil
 }
 

@@ -16,7 +16,10 @@ import (
 type Scope struct {
 	ctx          context.Context // that carries it
 	parent       *Scope          // the caller's scope, which may hold connections meanwhile
-	together     bool            // others may hold connections until it ends
+	sandbox      *Sandbox        // that keeps its transactions, in a test
+	outside      bool            // only carries the sandbox: it is no scope
+	group        *Group          // with CommitTogether, whose others may hold connections until it ends
+	held         atomic.Bool     // only waits to be committed with them
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
@@ -73,7 +76,11 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
-	s.parent, _ = FromContext(ctx)
+	s.parent = scopeOf(ctx)
+	for s.parent != nil && s.parent.ended.Load() {
+		s.parent = s.parent.parent
+	}
+	s.sandbox = sandboxOf(ctx)
 	return c, s
 }
 
@@ -90,13 +97,28 @@ func FromContext(ctx context.Context) (*Scope, bool) {
 // scopeOf returns the context's scope, also when it has ended.
 func scopeOf(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	if s != nil && s.outside {
+		return nil
+	}
 	return s
+}
+
+// sandboxOf returns what keeps the transactions of the context's scopes, or nil.
+func sandboxOf(ctx context.Context) *Sandbox {
+	if s, _ := ctx.Value(scopeKey{}).(*Scope); s != nil {
+		return s.sandbox
+	}
+	return nil
 }
 
 // Detach returns a context with the same values, deadline and cancellation but
 // without a scope, for work that must not join the caller's.
 func Detach(ctx context.Context) context.Context {
-	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
+	var none *Scope
+	if b := sandboxOf(ctx); b != nil {
+		none = &Scope{sandbox: b, outside: true}
+	}
+	return context.WithValue(ctx, scopeKey{}, none)
 }
 
 // MarkRollback decides that the context's scope will roll back: commits of it
@@ -299,7 +321,10 @@ func (s *Scope) session(db *database) (*session, error) {
 		if sl.db == db {
 			ss := sl.current.Load()
 			if ss == nil {
-				ss = &session{db: db, slot: sl, opts: s.opts, fate: driver.Intact, conn: sl.spare, engine: sl.engine}
+				ss = &session{
+					db: db, slot: sl, opts: s.opts, sandbox: s.sandbox,
+					fate: driver.Intact, conn: sl.spare, engine: sl.engine,
+				}
 				sl.spare = nil
 				sl.current.Store(ss)
 			}
@@ -319,7 +344,7 @@ func (s *Scope) dropSpares() {
 // of the pool taken, or may do so, other than the slot that asks.
 func (s *Scope) holds(pool *hosts, except *slot) bool {
 	for ; s != nil; s = s.parent {
-		if s.together || s.holdsItself(pool, except) {
+		if s.group != nil || s.holdsItself(pool, except) {
 			return true
 		}
 	}

@@ -29,9 +29,10 @@ type session struct {
 	slot *slot // nil: no scope, each statement on a connection of its own
 	opts scopeOptions
 
-	engine driver.Engine       // that conn is of
-	handle atomic.Pointer[any] // the native handle, once asked for
-	ending sync.Mutex          // held by who has seized the session
+	engine  driver.Engine       // that conn is of
+	sandbox *Sandbox            // instead of a pool
+	handle  atomic.Pointer[any] // the native handle, once asked for
+	ending  sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
 	phase      phase
@@ -95,10 +96,15 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	if err := s.take(ctx, b); err != nil {
 		return nil, err
 	}
-	if s.begun {
-		return s.conn, nil
+	switch f, sandboxed := s.conn.(*frame); {
+	case !s.begun:
+		return s.open(ctx)
+	case sandboxed:
+		if err := f.enter(ctx, false); err != nil {
+			return nil, s.leave(err)
+		}
 	}
-	return s.open(ctx)
+	return inner(s.conn), nil
 }
 
 // take admits a caller who then has the session to itself, not open perhaps,
@@ -252,6 +258,9 @@ func (s *session) leave(err error) error {
 		s.mu.Lock()
 	}
 	abandoned := s.abandoned
+	if f, ok := s.conn.(*frame); ok {
+		f.exit()
+	}
 	if !abandoned {
 		s.phase, s.seized = idle, false
 	}
@@ -262,7 +271,7 @@ func (s *session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return joined(err, s.end(context.Background(), false).Err)
+	return joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
 }
 
 // Hold implements [driver.Session].
@@ -471,7 +480,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 // itself, and gives the connection on.
 func (s *session) end(ctx context.Context, commit bool) Outcome {
 	s.mu.Lock()
-	conn, begun, fate := s.conn, s.begun && s.slot != nil, s.fate
+	conn, begun, fate := s.conn, s.begun && (s.slot != nil || s.sandbox != nil), s.fate
 	if s.phase == over {
 		s.mu.Unlock()
 		return Outcome{}
@@ -542,7 +551,10 @@ func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outc
 }
 
 func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {
-	if fate <= driver.Undone {
+	if f, sandboxed := conn.(*frame); fate <= driver.Undone {
+		if sandboxed { // its transaction may be there still
+			_ = f.Rollback(ctx)
+		}
 		return nil // there is nothing left to undo
 	}
 	if err := conn.Rollback(ctx); err != nil {

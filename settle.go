@@ -50,6 +50,7 @@ func SettleByLedger() DBOption {
 func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
 	before := strconv.FormatInt(time.Now().Add(-age).Unix(), 10)
 	ss := newUnscoped(db.core)
+	ss.sandbox = sandboxOf(ctx)
 	conn, err := ss.Enter(ctx)
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ type settler interface {
 
 // witness asks for what a lost COMMIT can be settled with.
 func (s *session) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
-	if s.db.settler == nil || s.opts.tx.ReadOnly {
+	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly {
 		return nil, nil
 	}
 	witness, err := s.db.settler.witness(ctx, conn)

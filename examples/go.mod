@@ -6,6 +6,7 @@ require (
 	github.com/dbscope/dbscope v0.0.0
 	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/peterldowns/pgtestdb v0.1.1
 	modernc.org/sqlite v1.61.1
 )
 

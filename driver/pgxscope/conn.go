@@ -195,7 +195,8 @@ func (c *conn) Savepoint(_ context.Context, name string) error {
 // RollbackTo implements [driver.Conn].
 func (c *conn) RollbackTo(ctx context.Context, name string) error {
 	if c.wire.drop(savepoint(name)) {
-		return nil // it was never sent
+		c.wire.add(savepoint(name)) // it was never sent, and stays in place
+		return nil
 	}
 	_, err := c.end(ctx, "rollback to savepoint "+name)
 	return err

@@ -48,9 +48,11 @@ func open(databaseURL, file string) *sqlscope.DB {
 		"?_txlock=immediate&_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)")
 }
 
+const schema = `create table if not exists example (text text)`
+
 func createSchema(ctx context.Context, db *sqlscope.DB) error {
 	return dbscope.Run(ctx, func(ctx context.Context) error {
-		_, err := db.ExecContext(ctx, `create table if not exists example (text text)`)
+		_, err := db.ExecContext(ctx, schema)
 		return err
 	})
 }

@@ -1,0 +1,247 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// Sandbox keeps what scopes commit from being stored: on each of its databases
+// there is one connection with one transaction, every scope's transaction is a
+// savepoint of it, and in the end it is rolled back. Package scopetest makes
+// one for a test.
+type Sandbox struct {
+	mu    sync.Mutex // guards the lanes too
+	lanes map[*hosts]*lane
+	ended bool
+}
+
+// NewSandbox makes a sandbox of the databases. It opens nothing, and must end
+// with End.
+func NewSandbox(dbs ...Database) *Sandbox {
+	b := &Sandbox{lanes: map[*hosts]*lane{}}
+	for _, db := range dbs {
+		d := db.database()
+		b.lanes[d.hosts] = &lane{box: b, name: d.hosts.name, changed: make(chan struct{})}
+	}
+	return b
+}
+
+// Context returns a context all of whose scopes run in the sandbox, and on no
+// database outside it. Statements with the context itself, outside scopes, are
+// units of their own.
+func (b *Sandbox) Context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, scopeKey{}, &Scope{sandbox: b, outside: true})
+}
+
+// End rolls everything back and gives the connections back. It returns an
+// error for each thing that is not as it should be: a unit that is still open,
+// with the stack of its last statement, or a transaction that somebody ended.
+// It blocks as [Scope.Release] does. Units of the sandbox that go on are
+// refused.
+func (b *Sandbox) End(ctx context.Context) error {
+	b.mu.Lock()
+	b.ended = true
+	b.mu.Unlock()
+	var errs []error
+	for _, l := range b.lanes {
+		errs = append(errs, l.end(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *Sandbox) over() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// acquire is what a session does instead of taking a connection of the pool.
+func (b *Sandbox) acquire(ctx context.Context, s *session, engine driver.Engine) (driver.Conn, error) {
+	l := b.lanes[s.db.hosts]
+	if l == nil {
+		return nil, errors.New("the test has not named this database: pass it to scopetest.Rollback or scopetest.Serve")
+	}
+	if err := l.open(ctx, engine); err != nil {
+		return nil, err
+	}
+	f := &frame{Conn: l.conn, lane: l, session: s, readOnly: s.opts.tx.ReadOnly}
+	if s.slot != nil {
+		f.scope = s.slot.scope
+	}
+	return f, nil
+}
+
+// wake makes all who wait look again: a cycle may go through several lanes.
+// The caller holds mu.
+func (b *Sandbox) wake() {
+	for _, l := range b.lanes {
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+// lane is the one connection of a database in a sandbox. Scopes side by side
+// take turns on it, nested ones nest.
+type lane struct {
+	box  *Sandbox
+	name string
+
+	opening sync.Mutex  // held while conn is made, and at the end
+	conn    driver.Conn // the rest does not change once it is there
+	isPG    bool
+
+	// The sandbox's mu guards the rest.
+	clock   uint64   // counts what is sent
+	stack   []*frame // transactions that are open, innermost last
+	marks   []uint64 // the savepoints of those that have ended, oldest first
+	anchor  uint64   // the first savepoint, which stays to the end
+	waiting []*frame
+	user    *frame        // whose statement is running, or its rows open
+	changed chan struct{} // closed and replaced at each change
+	debt    string        // the savepoint to go back to before anything else
+	lost    error         // why the transaction is no more
+	missed  bool          // somebody wanted it after that
+	closed  bool
+}
+
+const (
+	setReadOnly = "SET LOCAL transaction_read_only = on"
+
+	// deferred runs what is deferred to COMMIT, and defers again what is by its
+	// definition. In one statement, which takes one round trip in any protocol.
+	deferred = `DO $dbscope$
+DECLARE others text;
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable) THEN
+		SET CONSTRAINTS ALL IMMEDIATE;
+		SET CONSTRAINTS ALL DEFERRED;
+		SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO others
+			FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+			WHERE c.condeferrable AND NOT c.condeferred;
+		IF others IS NOT NULL THEN
+			EXECUTE 'SET CONSTRAINTS ' || others || ' IMMEDIATE';
+		END IF;
+	END IF;
+END $dbscope$`
+)
+
+// open takes the connection and begins the outer transaction, once.
+func (l *lane) open(ctx context.Context, engine driver.Engine) error {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	switch {
+	case l.box.over():
+		return errors.New("the test is over")
+	case l.conn != nil:
+		return nil
+	}
+	conn, err := engine.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.begin(ctx, conn); err != nil {
+		conn.Release(false)
+		return err
+	}
+	l.conn = conn
+	return nil
+}
+
+// begin begins the outer transaction. What a cancelled ctx cancels on the
+// connection the whole test would miss.
+func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
+	if err := conn.Begin(ctx, driver.TxOptions{}); err != nil {
+		return err
+	}
+	beginning := endContext(ctx, defaultEndTimeout)
+	defer beginning.cancel()
+	version, err := conn.Row(beginning, "SELECT version()")
+	if err != nil && conn.Check(beginning, err) != driver.Intact { // SQLite has no such function, and says so without harm
+		return err
+	}
+	l.isPG = len(version) > 0 && strings.HasPrefix(version[0], "PostgreSQL ")
+	return nil
+}
+
+// end rolls the outer transaction back.
+func (l *lane) end(ctx context.Context) error {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if l.conn == nil {
+		return nil
+	}
+	l.box.mu.Lock()
+	open := slices.Clone(l.stack)
+	var errs []error
+	for _, f := range open {
+		what := "a unit of work is still open, its last statement being"
+		if f.scope == nil {
+			what = "rows are still open, or a statement runs,"
+		}
+		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.name, what, f.at))
+	}
+	l.box.mu.Unlock()
+	for _, f := range slices.Backward(open) {
+		f.session.seize(ctx, true)
+		errs = append(errs, f.session.settle(ctx, false, false).Err)
+		f.session.ending.Unlock()
+	}
+	ending := endContext(ctx, defaultEndTimeout)
+	defer ending.cancel()
+	if err := l.close(ending); err != nil {
+		// Whoever uses the connection is waited for elsewhere.
+		go func() {
+			ctx := context.WithoutCancel(ctx)
+			_ = l.close(ctx)
+			_ = l.rollBack(ctx)
+		}()
+		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.name, err))
+	} else {
+		errs = append(errs, l.rollBack(ending))
+	}
+	return errors.Join(errs...)
+}
+
+// close lets nobody use the connection any more, and waits until nobody does.
+func (l *lane) close(ctx context.Context) error {
+	l.box.mu.Lock()
+	defer l.box.mu.Unlock()
+	l.closed = true
+	l.box.wake()
+	for l.user != nil {
+		if err := l.pause(ctx, &frame{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollBack gives the connection back as it came. Nobody else uses it.
+func (l *lane) rollBack(ctx context.Context) error {
+	var err error
+	if l.anchor > 0 {
+		err = l.conn.RollbackTo(ctx, markOf(l.anchor))
+	}
+	if err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
+		l.conn.Release(false)
+		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
+			l.name, errors.Join(l.lost, err))
+	}
+	if err == nil {
+		err = l.conn.Rollback(ctx)
+	}
+	l.conn.Release(err == nil && l.lost == nil)
+	switch {
+	case l.missed:
+		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.name, l.lost)
+	case l.lost != nil:
+		return nil
+	}
+	return err
+}

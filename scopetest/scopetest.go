@@ -1,0 +1,138 @@
+// Package scopetest makes tests of code that uses dbscope fast: all that the
+// code commits is undone when the test ends, because it runs on one connection
+// for each database, in one transaction that is rolled back.
+//
+//	func TestOrder(t *testing.T) {
+//		ctx := scopetest.Rollback(t, shop)
+//		err := dbscope.Run(ctx, func(ctx context.Context) error { return placeOrder(ctx, "tea") })
+//		...
+//	}
+//
+// Every scope begun under the test's context is a savepoint of that
+// transaction. Its commit keeps the work until the test's end and runs its
+// hooks, its rollback undoes just its own, a failed statement spoils only its
+// own scope. On PostgreSQL a commit checks deferred constraints, as COMMIT
+// would, and a read-only scope cannot write. Scopes side by side take turns;
+// one begun inside another nests in it, and so sees what that has not
+// committed, and is undone with it. Two that wait for each other get an error
+// with the stacks of both.
+//
+// What differs from production: nothing is seen from other connections, the
+// isolation level is that of the outer transaction, there are no conflicts
+// between scopes, and now() stands still on PostgreSQL. Test what depends on
+// these with a database for each test.
+//
+// Code gets the test's context where it gets its own in production: the
+// argument of a function, the base context of a server, the context that a
+// worker is started with. Statements with the test's context itself are units
+// of their own, for fixtures and checks.
+package scopetest
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Rollback returns a context under which nothing that is committed on the
+// databases outlives the test; databases that are not named are refused there.
+// It opens nothing by itself. Each call has connections of its own, so that
+// parallel tests do not meet.
+//
+// The context ends with the test's. Then everything is rolled back, and the
+// test fails where a scope or rows are still open, or somebody has ended the
+// transaction.
+func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
+	t.Helper()
+	if len(dbs) == 0 {
+		t.Fatal("scopetest: name the databases that the test uses")
+	}
+	box := dbscope.NewSandbox(dbs...)
+	t.Cleanup(func() {
+		if err := box.End(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("scopetest: %v", err)
+		}
+	})
+	return box.Context(context.WithValue(t.Context(), testKey{}, test{t, box}))
+}
+
+type testKey struct{}
+
+type test struct {
+	testing.TB
+	box *dbscope.Sandbox
+}
+
+// of returns the test of a context of Rollback.
+func of(ctx context.Context) test {
+	t, ok := ctx.Value(testKey{}).(test)
+	if !ok {
+		panic("scopetest: the context is not one of scopetest.Rollback, or made from it")
+	}
+	return t
+}
+
+// Adopt brings a context that does not come from the test's into its
+// transaction: that of a gRPC call, in an interceptor outside dbscope's, or one
+// that the code makes of context.Background when it starts.
+//
+//	grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+//		return next(scopetest.Adopt(ctx, testCtx), req)
+//	})
+func Adopt(ctx, testCtx context.Context) context.Context {
+	t := of(testCtx)
+	return t.box.Context(context.WithValue(ctx, testKey{}, t))
+}
+
+// Count returns how many rows the table has, as the test sees it. The table's
+// name is put into the statement as it is. It fails the test where the
+// statement fails.
+func Count(ctx context.Context, db dbscope.Database, table string) int {
+	t := of(ctx)
+	t.Helper()
+	n, err := count(ctx, db, table)
+	if err != nil {
+		t.Fatalf("scopetest: counting the rows of %s: %v", table, err)
+	}
+	return n
+}
+
+func count(ctx context.Context, db dbscope.Database, table string) (int, error) {
+	s, err := dbscope.Gate(db).Session(ctx)
+	if err != nil {
+		return 0, err
+	}
+	conn, err := s.Enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	row, err := conn.Row(ctx, "SELECT count(*) FROM "+table)
+	if err := s.Exit(ctx, err); err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(row[0])
+}
+
+// Server is an [httptest.Server] whose requests run under Context, which is
+// that of [Rollback].
+type Server struct {
+	*httptest.Server
+	Context context.Context
+}
+
+// Serve starts a server for the handler. It is closed when the test ends, which
+// waits for requests.
+func Serve(t testing.TB, handler http.Handler, dbs ...dbscope.Database) *Server {
+	t.Helper()
+	ctx := Rollback(t, dbs...)
+	s := httptest.NewUnstartedServer(handler)
+	s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.Start()
+	t.Cleanup(s.Close) // before the rollback
+	return &Server{s, ctx}
+}

@@ -1,0 +1,350 @@
+// Package scopetest_test runs scopetest on real databases.
+package scopetest_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"go.uber.org/goleak"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/scopetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+
+// database is what the tests use of a DB, whichever adapter's it is.
+type database interface {
+	dbscope.Database
+	exec(ctx context.Context, query string) error
+	count(ctx context.Context) (int, error)
+	atomic(ctx context.Context, fn func(context.Context) error) error
+	afterCommit(ctx context.Context, fn func(context.Context) error) error
+	detached(ctx context.Context, query string) error
+	open(ctx context.Context, query string) (done func())
+	other() database // a sibling
+	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	Commit(ctx context.Context) error
+	Rollback(ctx context.Context) error
+	PurgeLedger(ctx context.Context, age time.Duration) error
+	Close() error
+}
+
+type overSQL struct{ *sqlscope.DB }
+
+func (d overSQL) exec(ctx context.Context, query string) error {
+	_, err := d.ExecContext(ctx, query)
+	return err
+}
+
+func (d overSQL) count(ctx context.Context) (n int, err error) {
+	err = d.QueryRowContext(ctx, "SELECT count(*) FROM t").Scan(&n)
+	return n, err
+}
+
+func (d overSQL) atomic(ctx context.Context, fn func(context.Context) error) error {
+	return d.Atomic(ctx, fn)
+}
+
+func (d overSQL) afterCommit(ctx context.Context, fn func(context.Context) error) error {
+	return d.AfterCommit(ctx, fn)
+}
+
+func (d overSQL) detached(ctx context.Context, query string) error {
+	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
+}
+
+func (d overSQL) other() database { return overSQL{d.Sibling("other")} }
+
+func (d overSQL) open(ctx context.Context, query string) func() {
+	rows, err := d.QueryContext(ctx, query)
+	if err != nil {
+		panic(err)
+	}
+	if !rows.Next() || rows.Err() != nil {
+		panic(rows.Err())
+	}
+	return func() { _ = rows.Close() }
+}
+
+type overPgx struct{ *pgxscope.DB }
+
+func (d overPgx) exec(ctx context.Context, query string) error {
+	_, err := d.Exec(ctx, query)
+	return err
+}
+
+func (d overPgx) count(ctx context.Context) (n int, err error) {
+	err = d.QueryRow(ctx, "SELECT count(*) FROM t").Scan(&n)
+	return n, err
+}
+
+func (d overPgx) atomic(ctx context.Context, fn func(context.Context) error) error {
+	return d.Atomic(ctx, fn)
+}
+
+func (d overPgx) afterCommit(ctx context.Context, fn func(context.Context) error) error {
+	return d.AfterCommit(ctx, fn)
+}
+
+func (d overPgx) detached(ctx context.Context, query string) error {
+	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
+}
+
+func (d overPgx) other() database { return overPgx{d.Sibling("other")} }
+
+func (d overPgx) open(ctx context.Context, query string) func() {
+	rows, err := d.Query(ctx, query)
+	if err != nil {
+		panic(err)
+	}
+	rows.Next()
+	return rows.Close
+}
+
+// opened is a database over a table t(id, parent).
+type opened struct {
+	database
+	postgres bool
+	dsn      string
+	with     func(opts ...dbscope.DBOption) database // another DB on the same
+}
+
+const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
+
+// adapters open databases of the test's own.
+var adapters = map[string]struct {
+	dsn  func(t *testing.T) string
+	open func(dsn string, opts ...dbscope.DBOption) database
+}{
+	"SQLite": {sqliteFile, func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("sqlite", dsn, opts...)}
+	}},
+	"PostgreSQL by sqlscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("pgx", dsn, opts...)}
+	}},
+	"PostgreSQL by pgxscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
+		return overPgx{pgxscope.Open(dsn, opts...)}
+	}},
+}
+
+func sqliteFile(t *testing.T) string {
+	return "file:" + filepath.Join(t.TempDir(), "test.db") + "?_pragma=journal_mode(WAL)"
+}
+
+var schemas atomic.Int64
+
+// postgresSchema returns the URL of an empty schema, which takes less time than
+// a database.
+func postgresSchema(t *testing.T) string {
+	server := pgtest.Shared(t)
+	name := fmt.Sprintf("test%d", schemas.Add(1))
+	db := sqlscope.Open("pgx", server.DSN("postgres"))
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		_, err := db.ExecContext(ctx, "CREATE SCHEMA "+name)
+		return err
+	}))
+	ok(t, db.Close())
+	return server.DSN("postgres") + "&search_path=" + name
+}
+
+func onEach(t *testing.T, test func(t *testing.T, d opened)) {
+	for name, adapter := range adapters {
+		t.Run(name, func(t *testing.T) {
+			dsn := adapter.dsn(t)
+			d := opened{
+				postgres: strings.HasPrefix(name, "PostgreSQL"), dsn: dsn, database: adapter.open(dsn),
+				with: func(opts ...dbscope.DBOption) database { return adapter.open(dsn, opts...) },
+			}
+			d.prepare(t)
+			test(t, d)
+			if got := d.stored(t); got != "0 <nil>" {
+				t.Errorf("after the test there are %s rows", got)
+			}
+		})
+	}
+}
+
+func onPostgreSQL(t *testing.T, test func(t *testing.T, d opened)) {
+	onEach(t, func(t *testing.T, d opened) {
+		if d.postgres {
+			test(t, d)
+		}
+	})
+}
+
+func (d opened) prepare(t *testing.T) {
+	t.Cleanup(func() { ok(t, d.Close()) })
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+}
+
+// stored is the real content.
+func (d opened) stored(t *testing.T) string {
+	var n int
+	err := dbscope.Run(t.Context(), func(ctx context.Context) (err error) {
+		n, err = d.count(ctx)
+		return err
+	}, dbscope.ReadOnly())
+	return fmt.Sprint(n, err)
+}
+
+// opening is onEach with options for the DB.
+func opening(t *testing.T, test func(t *testing.T, d opened), opts ...dbscope.DBOption) {
+	onEach(t, func(t *testing.T, d opened) {
+		d.database = d.with(opts...)
+		test(t, d)
+		ok(t, d.Close())
+	})
+}
+
+var errStop = errors.New("stop")
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("unexpected error: %v", err)
+	}
+}
+
+func is(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want one that is %q", err, target)
+	}
+}
+
+func want(ctx context.Context, t *testing.T, d opened, rows int) {
+	t.Helper()
+	n, err := d.count(ctx)
+	ok(t, err)
+	if n != rows {
+		t.Fatalf("%d rows, want %d", n, rows)
+	}
+}
+
+func insert(ctx context.Context, d opened, id int) error {
+	return d.exec(ctx, fmt.Sprintf("INSERT INTO t (id) VALUES (%d)", id))
+}
+
+func store(d opened, id int, end error) func(context.Context) error {
+	return func(ctx context.Context) error { return errors.Join(insert(ctx, d, id), end) }
+}
+
+// inTest runs a test of its own that ends before the outer one.
+func inTest(t *testing.T, d opened, test func(ctx context.Context, t *testing.T)) {
+	t.Run("in a test", func(t *testing.T) { test(scopetest.Rollback(t, d), t) })
+	if got := d.stored(t); got != "0 <nil>" {
+		t.Errorf("after the test there are %s rows", got)
+	}
+}
+
+// R16.
+func TestWhatScopesCommitIsSeenUntilTheTestEnds(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			ok(t, dbscope.Run(ctx, store(d, 1, nil)))
+			is(t, dbscope.Run(ctx, store(d, 2, errStop)), errStop)
+			want(ctx, t, d, 1)
+			ok(t, insert(ctx, d, 3)) // a fixture
+			if err := insert(ctx, d, 3); err == nil {
+				t.Error("a duplicate was stored")
+			}
+			want(ctx, t, d, 2)
+			if err := dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 4))
+				_ = insert(ctx, d, 4) // spoils this scope alone
+				return insert(ctx, d, 5)
+			}); err == nil && d.postgres {
+				t.Error("a spoiled scope was committed")
+			}
+			if d.postgres {
+				want(ctx, t, d, 2)
+			}
+		})
+	})
+}
+
+func TestScopesNestAndSpoilOnlyThemselves(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			hooks := 0
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				ok(t, d.afterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 2) }))
+				is(t, dbscope.Run(ctx, store(d, 3, errStop)), errStop)
+				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+					ok(t, d.afterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 5) }))
+					return insert(ctx, d, 4)
+				}))
+				is(t, d.atomic(ctx, store(d, 6, errStop)), errStop)
+				ok(t, d.atomic(ctx, store(d, 7, nil)))
+				ok(t, d.detached(ctx, "SELECT 1"))
+				ok(t, d.Commit(ctx))
+				ok(t, d.other().exec(ctx, "INSERT INTO t (id) VALUES (8)"))
+				return insert(ctx, d, 9)
+			}))
+			want(ctx, t, d, 7) // 1, 2, 4, 5, 7, 8, 9
+			if hooks != 2 {
+				t.Errorf("%d hooks ran", hooks)
+			}
+		})
+	})
+}
+
+func TestScopesSideBySideTakeTurns(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			var units sync.WaitGroup
+			for i := range 8 {
+				units.Go(func() {
+					if err := dbscope.Run(ctx, func(ctx context.Context) error {
+						return errors.Join(insert(ctx, d, 2*i), insert(ctx, d, 2*i+1))
+					}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			units.Wait()
+			want(ctx, t, d, 16)
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 100))
+				g := dbscope.NewGroup(ctx)
+				for i := range 8 {
+					g.Go(store(d, 101+i, nil))
+				}
+				return g.Wait()
+			}))
+			want(ctx, t, d, 25)
+		})
+	})
+}
+
+func TestACommitChecksWhatCOMMITWould(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			orphan := func(ctx context.Context) error { return d.exec(ctx, "INSERT INTO t (id, parent) VALUES (1, 99)") }
+			is(t, dbscope.Run(ctx, orphan), dbscope.ErrRolledBack)
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				return errors.Join(d.exec(ctx, "INSERT INTO t (id, parent) VALUES (1, 2)"), insert(ctx, d, 2))
+			}))
+			if err := dbscope.Run(ctx, store(d, 3, nil), dbscope.ReadOnly()); err == nil {
+				t.Error("a read-only scope wrote")
+			}
+			ok(t, dbscope.Run(ctx, store(d, 3, nil)))
+			want(ctx, t, d, 3)
+		})
+	})
+}

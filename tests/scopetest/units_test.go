@@ -1,0 +1,419 @@
+package scopetest_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/scopetest"
+)
+
+func TestAGroupThatCommitsTogetherDoes(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			for _, end := range []error{nil, errStop} {
+				var all sync.WaitGroup
+				all.Add(4)
+				g := dbscope.NewGroup(ctx)
+				g.CommitTogether()
+				for i := range 4 {
+					g.Go(func(ctx context.Context) error {
+						defer all.Done()
+						ok(t, dbscope.BeforeCommit(ctx, func(ctx context.Context) error { return insert(ctx, d, 10+i) }))
+						return insert(ctx, d, i)
+					})
+				}
+				g.Go(func(context.Context) error { all.Wait(); return end })
+				is(t, g.Wait(), end)
+				want(ctx, t, d, 8)
+				ok(t, d.exec(ctx, "DELETE FROM t WHERE id >= 100"))
+				if end == nil {
+					ok(t, d.exec(ctx, "UPDATE t SET id = id + 20"))
+				}
+			}
+		})
+	})
+}
+
+func TestASiblingThatIsUndoneTakesNothingAlongInSilence(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			other := opened{database: d.other()}
+			is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				ok(t, insert(ctx, other, 2))
+				ok(t, insert(ctx, d, 3))
+				return other.Rollback(ctx) // and 3 with it, because the connection is one
+			}), dbscope.ErrRolledBack)
+			want(ctx, t, d, 0)
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				ok(t, insert(ctx, other, 2))
+				ok(t, other.Rollback(ctx))
+				return insert(ctx, d, 3)
+			}))
+			want(ctx, t, d, 2)
+		})
+	})
+}
+
+func TestAUnitThatEndsWhileRowsAreOpenInsideIsUndone(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			ok(t, insert(ctx, d, 1))
+			var done func()
+			is(t, dbscope.Run(ctx, func(context.Context) error { // its context is not used below
+				return dbscope.Run(ctx, func(inner context.Context) error {
+					ok(t, insert(inner, d, 2))
+					done = d.open(ctx, "SELECT id FROM t")
+					return nil
+				})
+			}), dbscope.ErrRolledBack)
+			done()
+			want(ctx, t, d, 1)
+		})
+	})
+}
+
+func TestUnitsThatGoOnAfterTheTestAreRefused(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		begun := make(chan context.Context, 1)
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			unit, _ := dbscope.Begin(context.WithoutCancel(ctx))
+			ok(t, insert(unit, d, 1))
+			ok(t, d.Commit(unit)) // nothing is open, but the unit keeps the connection
+			begun <- unit
+		})
+		unit := <-begun
+		if err := insert(unit, d, 2); err == nil || !strings.Contains(err.Error(), "the test is over") {
+			t.Errorf("error is %v", err)
+		}
+		if err := dbscope.Run(unit, store(d, 3, nil)); err == nil || !strings.Contains(err.Error(), "the test is over") {
+			t.Errorf("error is %v", err)
+		}
+		scope, _ := dbscope.FromContext(unit)
+		ok(t, scope.Release(unit))
+	})
+}
+
+func TestAStatementThatRunsAtTheEndIsWaitedFor(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		var statement sync.WaitGroup
+		failsWith(t, d, func(ctx context.Context) {
+			started := make(chan struct{})
+			statement.Go(func() {
+				err := dbscope.Run(context.WithoutCancel(ctx), func(ctx context.Context) error {
+					ok(t, insert(ctx, d, 1))
+					close(started)
+					return d.exec(ctx, "SELECT pg_sleep(0.3)")
+				})
+				if err == nil {
+					t.Error("a unit that the test did not wait for was committed")
+				}
+			})
+			<-started
+			time.Sleep(50 * time.Millisecond)
+		}, "a unit of work is still open")
+		statement.Wait()
+	})
+}
+
+// What would be deferred to COMMIT is done when a unit ends, and stays done.
+func TestDeferredTriggersRunAtTheEndOfAUnit(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			ok(t, d.exec(ctx, `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+				BEGIN INSERT INTO t (id) VALUES (NEW.id + 1000); RETURN NULL; END $$`))
+			ok(t, d.exec(ctx, `CREATE CONSTRAINT TRIGGER note AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+				FOR EACH ROW WHEN (NEW.id < 1000) EXECUTE FUNCTION note()`))
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				want(ctx, t, d, 1)
+				return nil
+			}))
+			want(ctx, t, d, 2)
+			ok(t, dbscope.Run(ctx, store(d, 2, nil)))
+			want(ctx, t, d, 4)
+			// And what is not deferred at first stays so.
+			ok(t, d.exec(ctx, "CREATE TABLE u (id INTEGER UNIQUE DEFERRABLE INITIALLY IMMEDIATE)"))
+			ok(t, d.exec(ctx, "INSERT INTO u VALUES (1)"))
+			is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				if err := d.exec(ctx, "INSERT INTO u VALUES (1)"); err == nil {
+					t.Error("a duplicate was deferred")
+				}
+				return errStop
+			}), errStop)
+		})
+	})
+}
+
+func TestAStatementOnItsOwnIsCheckedToo(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			is(t, d.exec(ctx, "INSERT INTO t (id, parent) VALUES (1, 99)"), dbscope.ErrRolledBack)
+			want(ctx, t, d, 0)
+		})
+	})
+}
+
+func TestTheLedgerIsTheTestsToo(t *testing.T) {
+	opening(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			is(t, dbscope.Run(ctx, store(d, 1, nil)), dbscope.ErrRolledBack) // there is no ledger yet
+			ok(t, d.exec(ctx, dbscope.LedgerTable))
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, dbscope.Run(ctx, store(d, 1, nil)))
+				return insert(ctx, d, 2)
+			}))
+			if n := scopetest.Count(ctx, d, "dbscope_ledger"); n != 2 {
+				t.Errorf("the ledger has %d rows", n)
+			}
+			ok(t, d.PurgeLedger(ctx, -time.Hour))
+			if n := scopetest.Count(ctx, d, "dbscope_ledger"); n != 0 {
+				t.Errorf("the ledger has %d rows", n)
+			}
+		})
+	}, dbscope.SettleByLedger())
+}
+
+func TestAUnitIsRunAgainInATest(t *testing.T) {
+	opening(t, func(t *testing.T, d opened) {
+		if !d.postgres {
+			return
+		}
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			attempts := 0
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				if attempts++; attempts < 3 {
+					return d.exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
+				}
+				return nil
+			}, dbscope.Retry(dbscope.RetryPolicy{MinDelay: time.Millisecond})))
+			if attempts != 3 {
+				t.Errorf("%d attempts", attempts)
+			}
+			want(ctx, t, d, 1)
+		})
+	}, dbscope.SettleByStatus())
+}
+
+func TestTransactionsOfLibrariesAreUnitsToo(t *testing.T) {
+	opening(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			for i, commit := range []bool{true, false} {
+				tx, err := d.SQL().BeginTx(ctx, nil) // under the test's own context
+				ok(t, err)
+				_, err = tx.Exec(fmt.Sprintf("INSERT INTO t (id) VALUES (%d)", i))
+				ok(t, err)
+				if commit {
+					ok(t, tx.Commit())
+				} else {
+					ok(t, tx.Rollback())
+				}
+				want(ctx, t, d, 1)
+			}
+		})
+	}, dbscope.AllowUnscoped())
+}
+
+func TestNestedTransactionsOfPgx(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		db, native := d.database.(overPgx)
+		if !native {
+			return
+		}
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				tx, err := db.Session(ctx)
+				ok(t, err)
+				is(t, pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+					_, err := tx.Exec(ctx, "INSERT INTO t (id) VALUES (1)")
+					return errors.Join(err, errStop)
+				}), errStop)
+				return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+					batch := &pgx.Batch{}
+					batch.Queue("INSERT INTO t (id) VALUES (2)")
+					batch.Queue("INSERT INTO t (id) VALUES (3)")
+					ok(t, tx.SendBatch(ctx, batch).Close())
+					_, err := tx.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id"}, pgx.CopyFromRows([][]any{{4}}))
+					return err
+				})
+			}))
+			want(ctx, t, d, 3)
+			// A first statement that fails while it is prepared spoils only its scope.
+			if err := dbscope.Run(ctx, func(ctx context.Context) error { return d.exec(ctx, "SELECT nothing($1)") }); err == nil {
+				t.Error("no error")
+			}
+			ok(t, dbscope.Run(ctx, store(d, 5, nil)))
+			want(ctx, t, d, 4)
+		})
+	})
+}
+
+// panics stands for a handler's argument that panics while it is sent.
+type panics struct{}
+
+func (panics) Value() (driver.Value, error) { panic("on purpose") }
+
+// fails stands for an argument that cannot be sent.
+type fails struct{}
+
+func (fails) Value() (driver.Value, error) { return nil, errStop }
+
+func TestAUnitThatSendsNothingIsUndone(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			for range 2 {
+				is(t, dbscope.Run(ctx, func(ctx context.Context) error {
+					_, err := d.SQL().ExecContext(ctx, "INSERT INTO t (id) VALUES ($1)", fails{})
+					return err
+				}), errStop)
+			}
+			ok(t, dbscope.Run(ctx, store(d, 1, nil)))
+			want(ctx, t, d, 1)
+		})
+	})
+}
+
+func TestAHandlerThatPanicsUndoesItsUnitAlone(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		_, native := d.database.(overPgx)
+		served(t, d, func(_ http.ResponseWriter, r *http.Request) {
+			ok(t, insert(r.Context(), d, 2))
+			switch {
+			case r.URL.Path == "/argument" && !native: // pgx closes the connection then
+				_, _ = d.SQL().ExecContext(r.Context(), "INSERT INTO t (id) VALUES ($1)", panics{})
+			case r.URL.Path != "/ok":
+				panic("on purpose")
+			}
+		}, func(ctx context.Context, t *testing.T, url string) {
+			ok(t, insert(ctx, d, 1))
+			for _, path := range []string{"/panic", "/argument", "/panic"} {
+				if resp, err := http.Post(url+path, "", nil); err == nil {
+					t.Errorf("%s: the answer is %s", path, resp.Status)
+				}
+				want(ctx, t, d, 1)
+			}
+			get(t.Context(), t, url+"/ok", http.StatusOK)
+			want(ctx, t, d, 2)
+		})
+	})
+}
+
+func TestAClientThatGoesAwayBetweenStatements(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		gone, ended := make(chan struct{}), make(chan error)
+		served(t, d, func(_ http.ResponseWriter, r *http.Request) {
+			ok(t, insert(r.Context(), d, 1))
+			close(gone)
+			<-r.Context().Done()
+			ended <- insert(r.Context(), d, 2)
+			panic(http.ErrAbortHandler)
+		}, func(ctx context.Context, t *testing.T, url string) {
+			client, leave := context.WithCancel(ctx)
+			go func() { <-gone; leave() }()
+			request, err := http.NewRequestWithContext(client, http.MethodPost, url, nil)
+			ok(t, err)
+			_, err = http.DefaultClient.Do(request)
+			is(t, err, context.Canceled)
+			is(t, <-ended, context.Canceled)
+			want(ctx, t, d, 0)
+		})
+	})
+}
+
+// pgx closes the connection of a statement that is cancelled while it runs; in
+// a test that is everybody's.
+func TestAStatementThatIsCancelled(t *testing.T) {
+	cancelled := func(ctx context.Context, d opened) error {
+		return dbscope.Run(ctx, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			return d.exec(ctx, "SELECT pg_sleep(10)")
+		})
+	}
+	t.Run("takes the connection along", func(t *testing.T) {
+		onPostgreSQL(t, func(t *testing.T, d opened) {
+			failsWith(t, d, func(ctx context.Context) {
+				ok(t, insert(ctx, d, 1))
+				is(t, cancelled(ctx, d), context.DeadlineExceeded)
+				is(t, dbscope.Run(ctx, store(d, 2, nil)), dbscope.ErrRolledBack)
+			}, "statements were refused, since the test's transaction was lost")
+			ok(t, dbscope.Run(scopetest.Rollback(t, d), store(d, 1, nil)))
+		})
+	})
+	t.Run("leaves the connection where pgx is told to ask the server", func(t *testing.T) {
+		config, err := pgxpool.ParseConfig(postgresSchema(t))
+		ok(t, err)
+		config.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
+		}
+		pgxscope.Configure(config)
+		for i, d := range []opened{
+			{database: overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+				return stdlib.OpenDB(*config.ConnConfig), nil
+			})}},
+			{database: overPgx{pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+				return pgxpool.NewWithConfig(ctx, config)
+			})}},
+		} {
+			t.Cleanup(func() { ok(t, d.Close()) })
+			if i == 0 {
+				ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+			}
+			inTest(t, d, func(ctx context.Context, t *testing.T) {
+				ok(t, insert(ctx, d, 1))
+				is(t, cancelled(ctx, d), context.DeadlineExceeded)
+				ok(t, dbscope.Run(ctx, store(d, 2, nil)))
+				want(ctx, t, d, 2)
+				g := dbscope.NewGroup(ctx) // one fails, and so cancels the other's
+				g.Go(func(ctx context.Context) error { return d.exec(ctx, "SELECT pg_sleep(10)") })
+				g.Go(func(context.Context) error { time.Sleep(50 * time.Millisecond); return errStop })
+				is(t, g.Wait(), errStop)
+				want(ctx, t, d, 2)
+			})
+		}
+	})
+}
+
+// served runs a test with a server that ends before the outer one.
+func served(t *testing.T, d opened, handler http.HandlerFunc, test func(ctx context.Context, t *testing.T, url string)) {
+	t.Run("in a test", func(t *testing.T) {
+		s := scopetest.Serve(t, httpscope.Middleware()(handler), d)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		test(s.Context, t, s.URL)
+	})
+}
+
+func get(ctx context.Context, t *testing.T, url string, status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	ok(t, err)
+	resp, err := http.DefaultClient.Do(request)
+	ok(t, err)
+	body, err := io.ReadAll(resp.Body)
+	ok(t, errors.Join(err, resp.Body.Close()))
+	if resp.StatusCode != status {
+		t.Errorf("%s: the answer is %s %s", url, resp.Status, body)
+	}
+}
