@@ -14,7 +14,7 @@ check: $(BIN)/golangci-lint
 		test -z "$$foreign" || { echo "the root module imports more than the standard library:"; echo "$$foreign"; exit 1; }
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
-		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run; done
+		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
 
 test:
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
