@@ -99,6 +99,9 @@ func (s *site) do(method, path string, header ...string) (*http.Response, string
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		s.t.Error(err)
 	}
+	if s.ended != nil {
+		<-s.ended
+	}
 	return resp, string(body)
 }
 
