@@ -37,13 +37,16 @@ func (w *writer) begin(why string) error {
 	return h.send(w.outer, w.status)
 }
 
-// finish is the end of a handler that returned. It reports whether the handler
-// is to be called again, as again says, with another writer.
-func (w *writer) finish(again func(error) bool) bool {
+// finish is the end of a handler that returned, with an error of its own or
+// not. It reports whether the handler is to be called again, as again says,
+// with another writer.
+func (w *writer) finish(erred bool, again func(error) bool) bool {
 	p := w.now()
 	var err error
 	if p == failed {
 		err = w.closed()
+	}
+	if p == failed || erred {
 		w.report(w.scope.Rollback(ending{w}))
 	} else {
 		err = w.decide()
@@ -53,6 +56,10 @@ func (w *writer) finish(again func(error) bool) bool {
 	if p == holding && again(err) {
 		w.drop()
 		return true
+	}
+	if p == holding && erred && w.status != 0 && w.opts.policy.Commit(w.request, w.status) {
+		w.drop()
+		return false
 	}
 	if p != failed {
 		w.report(err)

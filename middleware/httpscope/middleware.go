@@ -46,50 +46,73 @@ import (
 // Place middlewares that recover from panics, compress or log outside it, and
 // those that should see what is still in doubt inside.
 func Middleware(opts ...Option) func(http.Handler) http.Handler {
-	o := newOptions(opts)
-	return func(next http.Handler) http.Handler { return &handler{next, o} }
-}
-
-type handler struct {
-	next http.Handler
-	opts *options
-}
-
-// ServeHTTP begins the scope, calls the handler and ends the scope.
-func (h *handler) ServeHTTP(outer http.ResponseWriter, r *http.Request) {
-	if !h.opts.policy.Scoped(r.Context(), r) {
-		h.next.ServeHTTP(outer, r)
-		return
+	a := NewAdapter(opts...)
+	return func(next http.Handler) http.Handler {
+		rest := func(w http.ResponseWriter, r *http.Request) error {
+			next.ServeHTTP(w, r)
+			return nil
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = a.Serve(w, r, rest) })
 	}
-	body, repeatable := h.keepBody(r)
-	for attempt := 1; h.attempt(outer, r, repeatable, attempt); attempt++ {
+}
+
+// Adapter is for writers of middlewares for frameworks on net/http: it does
+// what [Middleware] does around what is not an [http.Handler].
+type Adapter struct{ opts *options }
+
+// NewAdapter returns an Adapter, which is safe for concurrent use.
+func NewAdapter(opts ...Option) *Adapter { return &Adapter{newOptions(opts)} }
+
+// Retries reports whether Serve may call next again for the same request, as
+// with [Retry].
+func (a *Adapter) Retries() bool { return a.opts.retry != nil }
+
+// Serve calls next, the rest of the framework's chain, with a writer and a
+// request in its place, and blocks until the scope is over and the response
+// passed on to outer. Where the request has no scope of the middleware, next
+// gets outer and r themselves.
+//
+// An error of next rolls the scope back, whatever [CommitWhen] says, and Serve
+// returns it for the framework to answer: a held response that would have been
+// committed is dropped with its headers. One that tells of the failure itself
+// is sent, and so the framework finds a response that has begun.
+func (a *Adapter) Serve(outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error) error {
+	if !a.opts.policy.Scoped(r.Context(), r) {
+		return next(outer, r)
+	}
+	body, repeatable := a.keepBody(r)
+	for number := 1; ; number++ {
+		err, again := a.attempt(outer, r, next, repeatable, number)
+		if !again {
+			return err
+		}
 		r.Body = body.again()
 	}
 }
 
-// attempt serves the request in a scope, and reports whether it is to be served
-// again.
-func (h *handler) attempt(outer http.ResponseWriter, r *http.Request, repeatable bool, number int) bool {
+// attempt serves the request in a scope. It returns the error of next, and
+// whether the request is to be served again.
+func (a *Adapter) attempt(outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error, repeatable bool, number int) (err error, again bool) {
 	var more []dbscope.Option
 	if repeatable {
-		more = append(more, h.opts.retry)
+		more = append(more, a.opts.retry)
 	}
-	ctx, scope := h.opts.policy.Begin(r.Context(), r, more...)
+	ctx, scope := a.opts.policy.Begin(r.Context(), r, more...)
 	inner := r.WithContext(ctx)
 	if repeatable {
 		inner = r.Clone(ctx) // the next attempt finds the headers as they were
 	}
-	w := newWriter(outer, inner, scope, h.opts)
+	w := newWriter(outer, inner, scope, a.opts)
 	defer w.abandon() // does something only when the handler does not return
-	h.next.ServeHTTP(w, inner)
-	again := w.finish(func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
+	err = next(w, inner)
+	again = w.finish(err != nil, func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
 	if again && inner.MultipartForm != nil {
 		w.report(inner.MultipartForm.RemoveAll())
 	}
 	// The server and the middlewares outside look at the request they passed
 	// in: the one removes the files of a form, the others log the pattern.
 	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
-	return again
+	return err, again
 }
 
 // body is that of a request that may be served again.
@@ -98,14 +121,14 @@ type body []byte
 func (b body) again() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 
 // keepBody reads the request's body where the options allow another attempt.
-func (h *handler) keepBody(r *http.Request) (b body, whole bool) {
-	if h.opts.retry == nil {
+func (a *Adapter) keepBody(r *http.Request) (b body, whole bool) {
+	if a.opts.retry == nil {
 		return nil, false
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, true
 	}
-	limit := int64(h.opts.bodyLimit)
+	limit := int64(a.opts.bodyLimit)
 	if r.ContentLength > limit {
 		return nil, false
 	}

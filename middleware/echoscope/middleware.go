@@ -1,0 +1,66 @@
+// Package echoscope gives every request of an echo v5 server its own unit of
+// work: everything that the handler, and what it calls with the request's
+// context, does with a [dbscope.DB] is one transaction, committed before the
+// client sees the answer.
+//
+//	e := echo.New()
+//	e.Use(middleware.RequestLogger(), middleware.Recover(), echoscope.Middleware())
+//
+// It is [httpscope] around the rest of echo's chain, whose documentation tells
+// how the response is held and what decides. What echo adds:
+//
+//   - An error that the handler returns rolls back, whatever
+//     [httpscope.CommitWhen] says, and goes on to echo's HTTPErrorHandler.
+//     Nothing of a success that the handler had written before it is sent; a
+//     failure that it had written stands, as it does in echo.
+//   - Within, Status, Size and Committed of the [echo.Response] are those of
+//     what the handler has written, held or sent; middlewares outside see what
+//     was sent. Functions given to Before and After within are called when the
+//     handler writes.
+//   - With [httpscope.Retry], each attempt has a response of its own, and finds
+//     what the one before it stored in the [echo.Context].
+package echoscope
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v5"
+
+	"github.com/dbscope/dbscope/middleware/httpscope"
+)
+
+// Middleware returns a middleware that runs each request in a scope of its own.
+// It is safe for concurrent use, for all of a server (Use) as for some of its
+// routes. Around the rest of the chain it blocks for the commit and until the
+// response is passed on.
+//
+// Place middlewares that recover from panics, compress or log before it, and
+// those that should see what is still in doubt after it.
+func Middleware(opts ...httpscope.Option) echo.MiddlewareFunc {
+	adapter := httpscope.NewAdapter(opts...)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			return adapter.Serve(c.Response(), c.Request(), func(w http.ResponseWriter, r *http.Request) error {
+				if r != c.Request() { // it has a scope
+					defer swap(c, w, r)()
+				}
+				return next(c)
+			})
+		}
+	}
+}
+
+// swap gives the context a response over w and the request, until it is undone.
+func swap(c *echo.Context, w http.ResponseWriter, r *http.Request) (undo func()) {
+	response, request := c.Response(), c.Request()
+	held := echo.NewResponse(w, c.Logger())
+	if outer, err := echo.UnwrapResponse(response); err == nil {
+		held.Status, held.Size, held.Committed = outer.Status, outer.Size, outer.Committed
+	}
+	c.SetResponse(held)
+	c.SetRequest(r)
+	return func() {
+		c.SetResponse(response)
+		c.SetRequest(request)
+	}
+}

@@ -1,0 +1,75 @@
+package ginscope_test
+
+import (
+	"context"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/goleak"
+
+	"github.com/dbscope/dbscope/middleware/ginscope"
+	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/middleware/middlewaretest"
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode)
+	goleak.VerifyTestMain(m)
+}
+
+func TestTheMiddlewareConforms(t *testing.T) {
+	middlewaretest.Run(t, middlewaretest.Framework{Serve: serve})
+}
+
+// serve leaves errors to gin, which answers nothing itself.
+func serve(t middlewaretest.T, site middlewaretest.Site) string {
+	e := gin.New()
+	e.Use(withContext(site.Context), gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, v any) {
+		site.Recovered(v)
+		c.AbortWithStatus(http.StatusInternalServerError)
+	}), ginscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) })))
+	e.Any("/", func(c *gin.Context) {
+		if err := site.Handler(exchange{c}); err != nil {
+			_ = c.Error(err)
+		}
+	})
+	return start(t, e).URL
+}
+
+func start(t middlewaretest.T, h http.Handler) *httptest.Server {
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // panics are meant
+	server.Start()
+	t.Cleanup(server.Close)
+	return server
+}
+
+func withContext(change func(context.Context) context.Context) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if change != nil {
+			c.Request = c.Request.WithContext(change(c.Request.Context()))
+		}
+	}
+}
+
+type exchange struct{ c *gin.Context }
+
+func (x exchange) Context() context.Context    { return x.c.Request.Context() }
+func (x exchange) SetHeader(key, value string) { x.c.Header(key, value) }
+func (x exchange) Status(code int)             { x.c.Status(code) }
+
+func (x exchange) Write(body string) error {
+	_, err := x.c.Writer.WriteString(body)
+	return err
+}
+
+// Flush is gin's, which has no error to return; the next Write has it.
+func (x exchange) Flush() error {
+	x.c.Writer.Flush()
+	_, err := x.c.Writer.Write(nil)
+	return err
+}

@@ -1,0 +1,99 @@
+// Package ginscope gives every request of a gin server its own unit of work:
+// everything that the handler, and what it calls with the request's context,
+// does with a [dbscope.DB] is one transaction, committed before the client sees
+// the answer.
+//
+//	r := gin.New()
+//	r.Use(gin.Logger(), gin.Recovery(), ginscope.Middleware())
+//
+// It is [httpscope] around the rest of gin's chain, whose documentation tells
+// how the response is held and what decides. Handlers hand c.Request.Context()
+// on; a [gin.Context] itself leads to the scope only where the engine has
+// ContextWithFallback. What gin adds:
+//
+//   - An error that was added with c.Error rolls back, whatever
+//     [httpscope.CommitWhen] says. Nothing of a success that the handler had
+//     written is sent; the status is then 500, unless a middleware outside
+//     answers c.Errors in its own way. A failure that the handler had written
+//     stands.
+//   - Within, Status, Size and Written of c.Writer are those of what the handler
+//     has written, held or sent; middlewares outside see what was sent.
+//   - With [httpscope.Retry], each attempt finds the [gin.Context] as the first
+//     one did: its keys, errors and place in the chain. No goroutine may use
+//     the Context between the attempts; one that has a copy may.
+//
+// A handler that calls HandleContext of the engine takes the response out of
+// the middleware's hands, since gin goes back to its own writer: it is sent at
+// once, and its status decides when the handler returns.
+package ginscope
+
+import (
+	"maps"
+	"net/http"
+	"reflect"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/dbscope/dbscope/middleware/httpscope"
+)
+
+// Middleware returns a middleware that runs each request in a scope of its own.
+// It is safe for concurrent use, for a whole engine as for some of its routes.
+// Around the rest of the chain it blocks for the commit and until the response
+// is passed on.
+//
+// Place middlewares that recover from panics, answer c.Errors, compress or log
+// before it, and those that should see what is still in doubt after it.
+func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
+	adapter := httpscope.NewAdapter(opts...)
+	return func(c *gin.Context) {
+		out := &outer{ResponseWriter: c.Writer}
+		restore := func() {}
+		if adapter.Retries() {
+			restore = snapshot(c)
+		}
+		status := http.StatusOK
+		err := adapter.Serve(out, c.Request, func(w http.ResponseWriter, r *http.Request) error {
+			if r == c.Request { // it has no scope
+				c.Next()
+				return nil
+			}
+			restore()
+			out.later = false
+			errs := len(c.Errors)
+			defer swap(c, &writer{w, out, out.Status(), out.Size()}, r)()
+			c.Next()
+			if status = c.Writer.Status(); len(c.Errors) > errs {
+				return c.Errors.Last()
+			}
+			out.later = !c.Writer.Written()
+			w.WriteHeader(status)
+			return nil
+		})
+		if err != nil && !out.Written() {
+			if status < http.StatusBadRequest {
+				status = http.StatusInternalServerError
+			}
+			c.Status(status)
+		}
+	}
+}
+
+// swap gives the context the writer and the request, until it is undone.
+func swap(c *gin.Context, w gin.ResponseWriter, r *http.Request) (undo func()) {
+	writer, request := c.Writer, c.Request
+	c.Writer, c.Request = w, r
+	return func() { c.Writer, c.Request = writer, request }
+}
+
+// snapshot keeps the context as it is now. It takes reflection to set a Context
+// back: its place in the chain is not exported, and only moves on.
+func snapshot(c *gin.Context) (restore func()) {
+	now := reflect.ValueOf(c).Elem()
+	then, keys := reflect.New(now.Type()).Elem(), maps.Clone(c.Keys)
+	then.Set(now)
+	return func() {
+		now.Set(then)
+		c.Keys = maps.Clone(keys)
+	}
+}
