@@ -1,0 +1,107 @@
+// Package fiberscope gives every request of a fiber application its own unit of
+// work: everything that the handler, and what it calls with c.Context(), does
+// with a [dbscope.DB] is one transaction, committed before the client sees the
+// answer.
+//
+//	app := fiber.New()
+//	app.Use(recover.New(), fiberscope.Middleware())
+//
+// fiber sends a response when the handlers have returned, so there is nothing
+// to hold back. An error that they return rolls the scope back and goes on to
+// fiber's ErrorHandler. Without one the status decides: under 400 the scope is
+// committed, else rolled back; see [CommitWhen]. When the commit fails, the
+// response is taken back and the client gets a 500; see [FailurePage]. A panic,
+// or [runtime.Goexit], undoes the work; fiber's recover middleware outside sees
+// the panic with its stack whole. After [dbscope.MarkRollback] the scope is
+// rolled back and the response sent as it is.
+//
+// Use c.Context(), not c: fiber's contexts are used again for other requests,
+// and so have no scope. fasthttp does not tell that a client is gone, so nothing
+// cancels it unless the application does.
+//
+// # Streams
+//
+// A body stream is sent when the scope is over, so that it begins after the
+// commit; what it does with a database is not part of the unit. Use
+// [dbscope.Run] in it, with a context that the handler took from c before,
+// and [dbscope.ReadOnly] to stream rows. The reader that SendStream got is first
+// read after the commit. The function that SendStreamWriter got is started at
+// once, beside the handler, and may run before the commit: it may not see what
+// the handler stores. Rows of the request's scope do not survive its end; so if
+// some are open when there is a body stream, the client gets the failure page,
+// and the error hook an error that says what to do.
+//
+// What a connection does that RequestCtx().Hijack or a WebSocket took over
+// comes after the commit too. c.End sends the response at once, whatever
+// becomes of the commit: do not use it in a handler that stores something.
+package fiberscope
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/valyala/fasthttp"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Middleware returns a middleware that runs each request in a scope of its own.
+// It is safe for concurrent use. A request whose context has a scope already is
+// passed on untouched: that scope stays in charge.
+//
+// Place middlewares that recover from panics, compress or log outside it, that
+// is before it. One that limits the time is best outside too; where it gives up
+// on a handler inside, the request is rolled back.
+func Middleware(opts ...Option) fiber.Handler {
+	o := newOptions(opts)
+	return func(c fiber.Ctx) error {
+		if !o.policy.Scoped(c.Context(), c) {
+			return c.Next()
+		}
+		return o.serve(c)
+	}
+}
+
+type ctxKey struct{}
+
+// serve calls the handlers in a scope. The deferred part undoes what Decide has
+// not committed, also when they do not return.
+func (o *options) serve(c fiber.Ctx) error {
+	outer := c.Context()
+	before := fasthttp.AcquireResponse()
+	c.Response().Header.CopyTo(&before.Header)
+	ctx, scope := o.policy.Begin(context.WithValue(outer, ctxKey{}, c), c)
+	c.SetContext(ctx)
+	defer func() {
+		o.policy.Report(c, scope.Release(ctx))
+		fasthttp.ReleaseResponse(before)
+		if !c.IsAbandoned() { // else a handler still uses it
+			c.SetContext(outer)
+		}
+	}()
+	if err := c.Next(); err != nil {
+		return err
+	}
+	if c.IsAbandoned() { // what still runs has not succeeded
+		return nil
+	}
+	err := o.decide(ctx, scope, c)
+	if err == nil {
+		return nil
+	}
+	o.policy.Report(c, err)
+	c.Response().Reset()
+	before.Header.CopyTo(&c.Response().Header)
+	return o.failure(c, err)
+}
+
+var errStream = errors.New("fiberscope: the response is a stream, and rows are open in the request's scope, " +
+	"which ends before it is sent: close the rows first, or use dbscope.Run in the stream")
+
+func (o *options) decide(ctx context.Context, scope *dbscope.Scope, c fiber.Ctx) error {
+	if c.Response().IsBodyStream() && scope.Busy() {
+		return errStream
+	}
+	return o.policy.Decide(ctx, scope, c, c.Response().StatusCode())
+}
