@@ -51,8 +51,8 @@ import (
 // passed on untouched: that scope stays in charge.
 //
 // Place middlewares that recover from panics, compress or log outside it, that
-// is before it. One that limits the time is best outside too; where it gives up
-// on a handler inside, the request is rolled back.
+// is before it. One that limits the time goes inside: what it gave up on is
+// rolled back.
 func Middleware(opts ...Option) fiber.Handler {
 	o := newOptions(opts)
 	return func(c fiber.Ctx) error {

@@ -34,6 +34,7 @@ package httpscope
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 
@@ -97,7 +98,7 @@ func (a *Adapter) attempt(outer http.ResponseWriter, r *http.Request, next func(
 	if repeatable {
 		more = append(more, a.opts.retry)
 	}
-	ctx, scope := a.opts.policy.Begin(r.Context(), r, more...)
+	ctx, scope := a.opts.policy.Begin(context.WithValue(r.Context(), requestKey{}, r), r, more...)
 	inner := r.WithContext(ctx)
 	if repeatable {
 		inner = r.Clone(ctx) // the next attempt finds the headers as they were

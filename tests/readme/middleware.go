@@ -1,0 +1,89 @@
+package readme
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/middleware/logger"
+	"github.com/gofiber/fiber/v3/middleware/recover"
+
+	"github.com/dbscope/dbscope/middleware"
+	"github.com/dbscope/dbscope/middleware/fiberscope"
+	"github.com/dbscope/dbscope/middleware/httpscope"
+)
+
+func serveMux() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /orders", handleOrder)
+	return httpscope.Middleware()(mux)
+}
+
+func chiRouter() http.Handler {
+	r := chi.NewRouter()
+	r.Use(chimiddleware.Logger, chimiddleware.Recoverer, chimiddleware.Compress(5))
+	r.Get("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	r.Group(func(r chi.Router) {
+		r.Use(httpscope.Middleware(httpscope.ReadOnlySafeMethods()))
+		r.Post("/orders", handleOrder)
+	})
+	return r
+}
+
+func fiberApp() *fiber.App {
+	app := fiber.New()
+	app.Use(logger.New(), recover.New(), fiberscope.Middleware())
+	app.Post("/orders", func(c fiber.Ctx) error {
+		if err := placeOrder(c.Context(), c.FormValue("item")); err != nil { // c.Context(), not c
+			return fiber.NewError(fiber.StatusConflict, "cannot order") // an error: rolled back
+		}
+		return c.SendStatus(fiber.StatusCreated) // sent after the commit
+	})
+	return app
+}
+
+// Answer is what a handler of your framework returns, which then sends it.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Handler is your framework's.
+type Handler func(r *http.Request) (Answer, error)
+
+// Scoped runs each request in a scope of its own.
+func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
+	policy := &middleware.Policy[*http.Request]{
+		Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
+		OnError: onError,
+	}
+	return func(r *http.Request) (Answer, error) {
+		if !policy.Scoped(r.Context(), r) { // a scope that is there already stays in charge
+			return next(r)
+		}
+		ctx, scope := policy.Begin(r.Context(), r)
+		r = r.WithContext(ctx)
+		// Undoes what is not committed, also when next panics. No recover: the stack stays whole.
+		defer func() { policy.Report(r, scope.Release(ctx)) }()
+		answer, err := next(r)
+		if err != nil {
+			return Answer{}, err
+		}
+		if err := policy.Decide(ctx, scope, r, answer.Status); err != nil {
+			policy.Report(r, err)
+			return Answer{}, errors.New("internal server error") // nothing of the answer, nor of the driver's words
+		}
+		return answer, nil // sent after the commit
+	}
+}
+
+// logFailure is an onError that does for a start.
+func logFailure(r *http.Request, err error) {
+	slog.ErrorContext(r.Context(), "a unit of work did not end as it should", "error", err)
+}
+
+var _, _, _, _ = serveMux, chiRouter, fiberApp, logFailure
