@@ -407,3 +407,23 @@ func TestAHandlerMayTakeTheConnectionOver(t *testing.T) {
 	_ = s.wantHandled(0)
 	s.wantRows("before", "after")
 }
+
+func TestAResponseGoesOnFromTheOneOutside(t *testing.T) {
+	s := newSite(t, func(s *site, c *echo.Context) error {
+		resp, err := echo.UnwrapResponse(c.Response())
+		s.want(err, nil, "unwrapping the response")
+		s.want(resp.Status, 202, "the status that a middleware outside suggests")
+		_, err = resp.Write([]byte("four"))
+		return err
+	}, func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			resp, err := echo.UnwrapResponse(c.Response())
+			resp.Status = http.StatusAccepted
+			return errors.Join(err, next(c))
+		}
+	}, echoscope.Middleware())
+	resp, body := s.do(http.MethodPost, "/")
+	s.want(resp.StatusCode, 202, "the status")
+	s.want(body, "four", "the body")
+	s.wantSent("status 202, size 4, committed true")
+}
