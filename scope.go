@@ -37,10 +37,11 @@ type slot struct {
 	scope   *Scope
 	current atomic.Pointer[session] // nil between transactions
 	next    atomic.Pointer[slot]
-	spare   driver.Conn  // the connection between two transactions
-	holding atomic.Int32 // connections taken, spare or in use
-	atomic  atomic.Bool  // there has been an Atomic block
-	uses    atomic.Int64 // statements admitted so far
+	spare   driver.Conn   // the connection between two transactions
+	engine  driver.Engine // that the spare is of
+	holding atomic.Int32  // connections taken, spare or in use
+	atomic  atomic.Bool   // there has been an Atomic block
+	uses    atomic.Int64  // statements admitted so far
 }
 
 // scopeContext is the context and its scope in one allocation.
@@ -319,7 +320,7 @@ func (s *Scope) session(db *database) (*session, error) {
 		if sl.db == db {
 			ss := sl.current.Load()
 			if ss == nil {
-				ss = &session{db: db, slot: sl, opts: s.opts, sandbox: s.sandbox, fate: driver.Intact, conn: sl.spare}
+				ss = &session{db: db, slot: sl, opts: s.opts, sandbox: s.sandbox, fate: driver.Intact, conn: sl.spare, engine: sl.engine}
 				sl.spare = nil
 				sl.current.Store(ss)
 			}
@@ -363,7 +364,7 @@ func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	if sl.scope.ended.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
-	sl.spare = conn
+	sl.spare, sl.engine = conn, ss.engine
 	return true
 }
 

@@ -96,3 +96,15 @@ func TestOnlyTransactionsThatMayWriteAreInTheLedger(t *testing.T) {
 	ok(t, db.PurgeLedger(t.Context(), time.Hour))
 	equal(t, "stored", f.Rows(), "read", "written")
 }
+
+func TestALaterTransactionOfAScopeIsSettledToo(t *testing.T) {
+	f, db := newFake(t, dbscope.SettleByLedger())
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		exec(ctx, t, db, "first")
+		ok(t, db.Commit(ctx))
+		exec(ctx, t, db, "second") // on the same connection
+		f.Inject("commit", drivertest.Fault{Err: errBroken, Outcome: driver.Unknown, Done: true})
+		return nil
+	}))
+	equal(t, "stored", withoutLedger(f), "first", "second")
+}
