@@ -345,6 +345,7 @@ func (s *session) restart(ctx context.Context) error {
 		err = s.rollbackConn(ctx, conn, fate)
 	}
 	lost := begun && (err != nil || fate == driver.Lost)
+	s.leaveHost()
 	s.mu.Lock()
 	s.begun, s.broken, s.fate = false, nil, driver.Intact
 	if lost {

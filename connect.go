@@ -43,11 +43,36 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 }
 
 func (s *session) connect(ctx context.Context) (driver.Conn, error) {
+	used, err := s.db.hosts.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.host = used
+	conn, err := s.connectTo(ctx, used.engine)
+	if err != nil {
+		s.leaveHost()
+	}
+	return conn, err
+}
+
+// leaveHost tells that the session needs its host no more.
+func (s *session) leaveHost() {
+	if s.host != nil {
+		s.db.hosts.unuse(s.host)
+		s.host = nil
+	}
+}
+
+func (s *session) connectTo(ctx context.Context, engine driver.Engine) (driver.Conn, error) {
 	conn := s.conn // of the slot's previous transaction
+	if conn != nil && s.engine != engine {
+		s.release(conn, true) // to a host that was left
+		conn = nil
+	}
 	for attempt := 1; ; attempt++ {
 		if conn == nil {
 			var err error
-			if conn, err = s.acquire(ctx); err != nil {
+			if conn, err = s.acquire(ctx, engine); err != nil {
 				return nil, err
 			}
 		}
@@ -74,11 +99,7 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 	}
 }
 
-func (s *session) acquire(ctx context.Context) (driver.Conn, error) {
-	engine, err := s.db.hosts.current(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) acquire(ctx context.Context, engine driver.Engine) (driver.Conn, error) {
 	if s.sandbox != nil {
 		return s.sandbox.acquire(ctx, s, engine)
 	}

@@ -39,7 +39,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, o.host, adapter.Open), isTransient: adapter.Transient, settler: o.settler,
+			hosts: newHosts(o.name, &o, adapter.Open), isTransient: adapter.Transient, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
@@ -129,10 +129,6 @@ func (db *DB[H]) Sibling(name string) *DB[H] {
 	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
 	return s.(*DB[H])
 }
-
-// Close closes the pool, for siblings too. Statements after it are an error.
-// It may block until connections in use are back.
-func (db *DB[H]) Close() error { return db.core.hosts.close() }
 
 // find returns the session of the context's scope.
 func (d *database) find(ctx context.Context) (*session, error) {

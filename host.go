@@ -2,61 +2,236 @@ package dbscope
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
 )
 
+// drainTimeout is how long [DB.Close] waits for connections that are in use.
+const drainTimeout = 30 * time.Second
+
+// Host returns the host of new sessions: that of the last [DB.SwitchHost], or
+// of the option [Host]; empty where the connection string names the host.
+func (db *DB[H]) Host() string { return db.core.hosts.host.Load().name }
+
+// SwitchHost makes new sessions, also those of scopes that are under way, run on
+// another host; siblings follow. It opens the host's pool and takes a
+// connection from it; where that fails, the error says so and all stays as it
+// was. Sessions that are open finish where they began, and the old pool is
+// closed in the background once they have. It blocks while it connects, until
+// ctx is done, and while another switch does; of several at once the last to
+// come wins. It may be called by [BeforeSession].
+func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
+	return db.core.hosts.switchTo(ctx, host)
+}
+
+// Close closes the pools, for siblings too. Statements after it are an error.
+// It blocks until connections in use are back, for 30 seconds at most.
+func (db *DB[H]) Close() error { return db.core.hosts.close() }
+
 // hosts owns a DB's engine; siblings share it.
 type hosts struct {
 	name   string
-	host   string
 	open   func(ctx context.Context, host string) (driver.Engine, error)
-	turn   chan struct{} // held while opening or closing
-	engine atomic.Pointer[driver.Engine]
-	closed atomic.Bool
+	before func(context.Context) error // of BeforeSession, or nil
+	turn   chan struct{}               // held while opening, switching or closing
+	host   atomic.Pointer[host]
+	drains sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	errs   []error // of pools that were closed in the background
 }
 
-func newHosts(name, host string, open func(context.Context, string) (driver.Engine, error)) *hosts {
-	return &hosts{name: name, host: host, open: open, turn: make(chan struct{}, 1)}
+// host is one host and its pool.
+type host struct {
+	name   string
+	engine driver.Engine // nil before the first use
+	users  int           // sessions, guarded by the hosts' mu
+	unused chan struct{} // closed once it was left and has no users; made when it is left
 }
+
+func newHosts(name string, o *dbOptions, open func(context.Context, string) (driver.Engine, error)) *hosts {
+	h := &hosts{name: name, open: open, before: o.beforeSession, turn: make(chan struct{}, 1)}
+	h.host.Store(&host{name: o.host})
+	return h
+}
+
+// use returns the host of a session that is about to be opened. It stays open
+// until as many calls of unuse.
+func (h *hosts) use(ctx context.Context) (*host, error) {
+	if h.before != nil && ctx.Value(beforeKey{h}) == nil {
+		if err := h.before(context.WithValue(ctx, beforeKey{h}, true)); err != nil {
+			return nil, fmt.Errorf("before the session: %w", err)
+		}
+	}
+	for {
+		if _, err := h.current(ctx); err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		now := h.host.Load()
+		if now.engine != nil { // else it was closed meanwhile
+			now.users++
+			h.mu.Unlock()
+			return now, nil
+		}
+		h.mu.Unlock()
+	}
+}
+
+func (h *hosts) unuse(used *host) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if used.users--; used.users == 0 && used.unused != nil {
+		close(used.unused)
+	}
+}
+
+// beforeKey marks the context of a BeforeSession function, whose own sessions
+// do not call it again.
+type beforeKey struct{ *hosts }
 
 // current returns the engine and opens it on first use, one caller at a time.
 func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
-	if e := h.engine.Load(); e != nil {
-		return *e, nil
+	if e := h.host.Load().engine; e != nil {
+		return e, nil
 	}
+	if err := h.take(ctx); err != nil {
+		return nil, err
+	}
+	defer h.leave()
+	now := h.host.Load()
+	if now.engine != nil {
+		return now.engine, nil
+	}
+	e, err := h.openHost(ctx, now.name)
+	if err != nil {
+		return nil, err
+	}
+	h.host.Store(&host{name: now.name, engine: e})
+	return e, nil
+}
+
+// take waits for the turn.
+func (h *hosts) take(ctx context.Context) error {
 	select {
 	case h.turn <- struct{}{}:
-		defer func() { <-h.turn }()
+		return nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("dbscope: %s: waiting for the pool to open: %w", h.name, interrupted(ctx))
+		return fmt.Errorf("dbscope: %s: waiting for the pool to open: %w", h.name, interrupted(ctx))
 	}
-	if e := h.engine.Load(); e != nil {
-		return *e, nil
-	}
-	if h.closed.Load() {
+}
+
+func (h *hosts) leave() { <-h.turn }
+
+// openHost opens a pool. The caller has the turn.
+func (h *hosts) openHost(ctx context.Context, name string) (driver.Engine, error) {
+	h.mu.Lock()
+	closed := h.closed
+	h.mu.Unlock()
+	if closed {
 		return nil, fmt.Errorf("dbscope: %s: the DB is closed", h.name)
 	}
-	e, err := h.open(ctx, h.host)
+	e, err := h.open(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: opening the pool: %w", h.name, err)
+		return nil, fmt.Errorf("dbscope: %s: opening the pool%s: %w", h.name, at(name), err)
 	}
-	h.engine.Store(&e)
 	return e, nil
+}
+
+func at(host string) string {
+	if host == "" {
+		return ""
+	}
+	return " of host " + host
+}
+
+func (h *hosts) switchTo(ctx context.Context, name string) error {
+	if name == "" {
+		return fmt.Errorf("dbscope: %s: SwitchHost needs the name of a host", h.name)
+	}
+	if err := h.take(ctx); err != nil {
+		return err
+	}
+	defer h.leave()
+	old := h.host.Load()
+	if old.name == name && old.engine != nil {
+		return nil
+	}
+	e, err := h.openHost(ctx, name)
+	if err != nil {
+		return err
+	}
+	conn, err := e.Acquire(ctx)
+	if err != nil {
+		h.drain(&host{name: name, engine: e})
+		return fmt.Errorf("dbscope: %s: switching to host %s, which does not answer, so that %q stays: %w", h.name, name, old.name, err)
+	}
+	conn.Release(true)
+	h.replace(&host{name: name, engine: e})
+	return nil
+}
+
+// replace makes another host the current one, and leaves the old. The caller
+// has the turn.
+func (h *hosts) replace(next *host) {
+	h.mu.Lock()
+	old := h.host.Swap(next)
+	h.mu.Unlock()
+	if old.engine != nil {
+		h.drain(old)
+	}
+}
+
+// drain closes a pool that was left once its sessions are over, or have taken
+// too long. Nobody waits for it but Close.
+func (h *hosts) drain(left *host) {
+	h.mu.Lock()
+	left.unused = make(chan struct{})
+	if left.users == 0 {
+		close(left.unused)
+	}
+	h.mu.Unlock()
+	h.drains.Go(func() {
+		timer := time.NewTimer(drainTimeout)
+		defer timer.Stop()
+		select {
+		case <-left.unused:
+		case <-timer.C:
+		}
+		if err := left.engine.Close(); err != nil {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.errs = append(h.errs, fmt.Errorf("dbscope: %s: closing the pool%s: %w", h.name, at(left.name), err))
+		}
+	})
 }
 
 func (h *hosts) close() error {
 	h.turn <- struct{}{}
-	defer func() { <-h.turn }()
-	h.closed.Store(true)
-	e := h.engine.Swap(nil)
-	if e == nil {
-		return nil
+	defer h.leave()
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.replace(&host{name: h.host.Load().name})
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		h.drains.Wait()
+	}()
+	select {
+	case <-drained:
+	case <-time.After(drainTimeout):
+		return fmt.Errorf("dbscope: %s: closing: after %v connections are still in use", h.name, drainTimeout)
 	}
-	if err := (*e).Close(); err != nil {
-		return fmt.Errorf("dbscope: %s: closing the pool: %w", h.name, err)
-	}
-	return nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	errs := h.errs
+	h.errs = nil
+	return errors.Join(errs...)
 }

@@ -82,6 +82,7 @@ type dbOptions struct {
 	host          string
 	allowUnscoped bool
 	settler       settler
+	beforeSession func(context.Context) error
 }
 
 // Host sets the host that stands for {host} in the connection string, and
@@ -89,6 +90,14 @@ type dbOptions struct {
 // that holds {host} without one is an error on first use.
 func Host(host string) DBOption {
 	return func(o *dbOptions) { o.host = host }
+}
+
+// BeforeSession calls fn each time before a session is opened, in the context
+// of the statement that opens it. It may call [DB.SwitchHost], for this session
+// and those after it; its error is the statement's. Sessions of the same DB that
+// it opens itself do not call it again.
+func BeforeSession(fn func(context.Context) error) DBOption {
+	return func(o *dbOptions) { o.beforeSession = fn }
 }
 
 // Name sets the name of the DB in errors. The default is the database's name

@@ -30,6 +30,7 @@ type session struct {
 	opts scopeOptions
 
 	engine  driver.Engine       // that conn is of
+	host    *host               // whose engine it is, while the session is open
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
 	ending  sync.Mutex          // held by who has seized the session
@@ -526,6 +527,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		s.outcome = o.State
 		s.mu.Unlock()
 	}
+	s.leaveHost()
 	if handleOver != nil {
 		handleOver()
 	}

@@ -43,8 +43,11 @@ type DB struct {
 // the string come with the first use.
 func Open(connString string, opts ...dbscope.DBOption) *DB {
 	open := func(ctx context.Context, host string) (*pgxpool.Pool, error) {
-		if strings.Contains(connString, "{host}") && host == "" {
-			return nil, errors.New("the connection string holds {host}, but no host is set: pass dbscope.Host to Open")
+		switch holds := strings.Contains(connString, "{host}"); {
+		case holds && host == "":
+			return nil, errors.New("the connection string holds {host}, but no host is set: pass dbscope.Host to Open, or call SwitchHost")
+		case !holds && host != "":
+			return nil, fmt.Errorf("the connection string has no {host} to stand for host %s", host)
 		}
 		config, err := pgxpool.ParseConfig(strings.ReplaceAll(connString, "{host}", host))
 		if err != nil {

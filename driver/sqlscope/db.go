@@ -40,8 +40,11 @@ type DB struct {
 // pool that [DB.Engine] returns.
 func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	open := func(_ context.Context, host string) (*sql.DB, error) {
-		if strings.Contains(dataSourceName, "{host}") && host == "" {
-			return nil, errors.New("the data source name holds {host}, but no host is set: pass dbscope.Host to Open")
+		switch holds := strings.Contains(dataSourceName, "{host}"); {
+		case holds && host == "":
+			return nil, errors.New("the data source name holds {host}, but no host is set: pass dbscope.Host to Open, or call SwitchHost")
+		case !holds && host != "":
+			return nil, fmt.Errorf("the data source name has no {host} to stand for host %s", host)
 		}
 		return sql.Open(driverName, strings.ReplaceAll(dataSourceName, "{host}", host))
 	}
