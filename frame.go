@@ -71,6 +71,9 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
 	err := f.Conn.Savepoint(beginning, f.mark)
+	if rides, ok := f.Conn.(interface{ Flush(context.Context) error }); err == nil && ok {
+		err = rides.Flush(beginning)
+	}
 	if err == nil && f.readOnly && l.isPG {
 		_, err = f.Conn.Row(beginning, setReadOnly)
 	}

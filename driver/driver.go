@@ -57,7 +57,10 @@ type Conn interface {
 	// Rollback undoes the transaction.
 	Rollback(ctx context.Context) error
 	// Savepoint, RollbackTo and ReleaseSavepoint send the statements of these
-	// names. RollbackTo leaves the savepoint in place.
+	// names. RollbackTo leaves the savepoint in place. Where Savepoint arranges
+	// that it travels with the next statement, the connection has a method
+	// Flush(ctx) error that sends it now: a test's savepoints must not be
+	// cancelled with a statement.
 	Savepoint(ctx context.Context, name string) error
 	RollbackTo(ctx context.Context, name string) error
 	ReleaseSavepoint(ctx context.Context, name string) error
