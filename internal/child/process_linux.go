@@ -1,4 +1,4 @@
-package pgtest
+package child
 
 import (
 	"os"
@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// processAttributes makes the kernel stop the server at once when the test
+// attributes makes the kernel stop the server at once when the test
 // binary dies, whatever the reason.
-func processAttributes(owner *owner) *syscall.SysProcAttr {
+func attributes(owner *Owner) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if owner != nil {
 		attr.Credential = &syscall.Credential{Uid: uint32(owner.uid), Gid: uint32(owner.gid)}
@@ -17,9 +17,9 @@ func processAttributes(owner *owner) *syscall.SysProcAttr {
 	return attr
 }
 
-// within lists the processes that run in a directory. All processes of a server
+// Within lists the processes that run in a directory. All processes of a server
 // run in its data directory, and nothing else does.
-func within(dir string) []int {
+func Within(dir string) []int {
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is valid
 	for _, link := range links {
@@ -33,7 +33,7 @@ func within(dir string) []int {
 }
 
 func killWithin(dir string) {
-	for _, pid := range within(dir) {
+	for _, pid := range Within(dir) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // an error means that it has ended
 	}
 }
