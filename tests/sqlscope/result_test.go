@@ -83,14 +83,19 @@ func TestReadingAResultDoesNotWaitForAUnitThatWaitsForTheReader(t *testing.T) {
 
 // waits returns when a second unit waits for a lock of the first.
 func (d *opened) waits(t *testing.T) {
-	if !d.postgres {
+	query := "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+	switch {
+	case d.mariadb:
+		query = "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist ON trx_mysql_thread_id = id " +
+			"WHERE trx_state = 'LOCK WAIT' AND db = database()"
+	case !d.postgres:
 		drivertest.Eventually(t, "the second unit has a connection", func() bool { return d.inUse(t) == 2 })
 		time.Sleep(20 * time.Millisecond) // the wait itself shows nowhere
 		return
 	}
 	drivertest.Eventually(t, "the second unit waits", func() bool {
 		var n int
-		ok(t, d.other.QueryRow("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&n))
+		ok(t, d.other.QueryRow(query).Scan(&n))
 		return n == 1
 	})
 }
