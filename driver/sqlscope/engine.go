@@ -76,8 +76,8 @@ type conn struct {
 
 // SQL implements [Conn].
 func (c *conn) SQL(context.Context) (*RawConn, error) {
-	if c.ended != nil {
-		return nil, c.refused()
+	if err := c.refuse(); err != nil {
+		return nil, err
 	}
 	return c.RawConn, nil
 }
@@ -118,13 +118,8 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, 
 }
 
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
-	if c.held != "" { // its rows were left open
-		if err := c.afterStatement(ctx, c.held, nil); err != nil && c.ended == nil {
-			return driver.Unknown, err
-		}
-	}
-	if c.ended != nil {
-		return driver.Unknown, c.ended // unknown as a whole: what came before it is stored
+	if err := c.Ended(); err != nil {
+		return driver.Unknown, err // as a whole: what came before it is stored
 	}
 	err := hide(c.endTx(ctx, "COMMIT", sqldriver.Tx.Commit))
 	if err == nil {
@@ -134,8 +129,8 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 }
 
 func (c *conn) Rollback(ctx context.Context) error {
-	if c.ended != nil {
-		return c.ended
+	if err := c.Ended(); err != nil {
+		return err
 	}
 	return hide(c.endTx(ctx, "ROLLBACK", sqldriver.Tx.Rollback))
 }
@@ -156,21 +151,21 @@ func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.T
 }
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
-	if c.ended != nil {
-		return c.refused()
+	if err := c.refuse(); err != nil {
+		return err
 	}
 	return c.run(ctx, "SAVEPOINT "+name)
 }
 
 func (c *conn) RollbackTo(ctx context.Context, name string) error {
-	if c.ended != nil {
+	if _ = c.Ended(); c.ended != nil {
 		return nil // the end of the transaction tells
 	}
 	return c.run(ctx, "ROLLBACK TO SAVEPOINT "+name)
 }
 
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
-	if c.ended != nil {
+	if _ = c.Ended(); c.ended != nil {
 		return nil // as above
 	}
 	return c.run(ctx, "RELEASE SAVEPOINT "+name)
@@ -192,8 +187,8 @@ func (c *conn) run(ctx context.Context, query string) error {
 // Row goes through the pool's own end of the connection, which knows how to
 // turn what the driver returns into text.
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
-	if c.ended != nil {
-		return nil, c.refused()
+	if err := c.refuse(); err != nil {
+		return nil, err
 	}
 	return c.row(ctx, statement)
 }

@@ -64,14 +64,25 @@ func (c *conn) inTransaction(ctx context.Context) (bool, error) {
 
 // Ended returns an error where a statement has committed the transaction.
 func (c *conn) Ended() error {
-	if c.ended == nil {
-		return nil
+	if c.held != "" { // the core has closed its rows
+		if err := c.afterStatement(context.Background(), c.held, nil); err != nil {
+			return err
+		}
 	}
-	return c.ended
+	if c.ended != nil {
+		return c.ended
+	}
+	return nil
 }
 
-// refused is the answer to what would follow in a transaction that is no more.
-func (c *conn) refused() error { return fmt.Errorf("%w: %w", c.ended, driver.ErrNotSent) }
+// refuse is the answer to what would follow in a transaction that is no more.
+func (c *conn) refuse() error {
+	err := c.Ended()
+	if c.ended != nil {
+		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)
+	}
+	return err
+}
 
 // mariaDBFate tells what a failed statement did. Those that could have committed
 // have been looked at already.

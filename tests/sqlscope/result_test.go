@@ -15,7 +15,7 @@ import (
 // unit that waits in the database for the reader's row must not hold that
 // lock: the reader would wait for it, and both for ever.
 func TestReadingAResultDoesNotWaitForAUnitThatWaitsForTheReader(t *testing.T) {
-	const update = "UPDATE t SET parent = NULL WHERE id = 1"
+	const update = "UPDATE t SET parent = 1 WHERE id = 1"
 	for way, exec := range map[string]func(ctx context.Context, d *opened, stmt *sql.Stmt) (sql.Result, error){
 		"ExecContext": func(ctx context.Context, d *opened, _ *sql.Stmt) (sql.Result, error) {
 			return d.ExecContext(ctx, update)
@@ -94,6 +94,9 @@ func (d *opened) waits(t *testing.T) {
 		return
 	}
 	drivertest.Eventually(t, "the second unit waits", func() bool {
+		if d.mariadb {
+			time.Sleep(110 * time.Millisecond) // what is asked for more often it answers from memory
+		}
 		var n int
 		ok(t, d.other.QueryRow(query).Scan(&n))
 		return n == 1
