@@ -13,7 +13,7 @@ import (
 )
 
 // LedgerTable is the statement that creates the table of [SettleByLedger], for
-// PostgreSQL, MySQL and SQLite. dbscope does not run it: it belongs to the
+// PostgreSQL, MariaDB, MySQL and SQLite. dbscope does not run it: it belongs to the
 // application's migrations.
 const LedgerTable = "CREATE TABLE dbscope_ledger (id CHAR(26) PRIMARY KEY, created_at BIGINT NOT NULL)"
 

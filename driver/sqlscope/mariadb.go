@@ -181,9 +181,9 @@ func firstWord(query string) string {
 		case strings.HasPrefix(query, "/*") && !strings.HasPrefix(query, "/*!") && !strings.HasPrefix(query, "/*M!"):
 			_, query, ok = strings.Cut(query[2:], "*/")
 		default:
-			end := strings.IndexFunc(query, func(r rune) bool { return !('a' <= r|0x20 && r|0x20 <= 'z') })
-			if end < 0 {
-				end = len(query)
+			end := 0
+			for end < len(query) && 'a' <= query[end]|0x20 && query[end]|0x20 <= 'z' {
+				end++
 			}
 			return query[:end]
 		}

@@ -124,7 +124,7 @@ func (s *Server) install(data string) error {
 		return err
 	}
 	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--datadir="+data, "--extra-file="+sql,
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-log-bin", "--innodb-flush-method=nosync")
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--force", "--skip-log-bin", "--innodb-flush-method=nosync")
 	cmd.Dir = s.dir
 	cmd.Env = environment()
 	if out, err := owner.Run(cmd); err != nil {
