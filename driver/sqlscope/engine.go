@@ -95,7 +95,7 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 		cancel(nil)
 		return hide(err)
 	}
-	c.tx, c.cancel, c.ended, c.held = tx, cancel, nil, ""
+	c.tx, c.cancel = tx, cancel
 	if opts.Deferrable {
 		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
 			return errors.Join(err, c.Rollback(ctx))

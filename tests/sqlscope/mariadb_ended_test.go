@@ -26,6 +26,8 @@ var committing = []string{
 	"-- who\n# else\nCREATE TABLE new (id INTEGER)",
 	"/*!50000 CREATE TABLE new (id INTEGER) */",
 	"/*M!100000 CREATE TABLE new (id INTEGER) */",
+	"/*! CREATE TABLE new AS */ SELECT 1 AS id",
+	"/*M! CREATE TABLE new AS */ SELECT 1 AS id",
 	"EXECUTE IMMEDIATE 'CREATE TABLE new (id INTEGER)'",
 	"# which hides it\nCOMMIT",
 	"SELECT 1; CREATE TABLE new (id INTEGER)",
@@ -67,6 +69,8 @@ func TestAStatementThatCommitsOnMariaDBIsToldAndNothingFollowsIt(t *testing.T) {
 					ended(t, err)
 					ended(t, insert(ctx, d, 2))
 					ended(t, d.QueryRowContext(ctx, "SELECT id FROM t").Scan(new(int)))
+					_, err = d.SQL().BeginTx(ctx, nil)
+					ended(t, err)
 					ended(t, d.Atomic(ctx, func(ctx context.Context) error { return insert(ctx, d, 3) }))
 					return end
 				})
