@@ -35,7 +35,6 @@ func NewRPC[R any, O ~func(*Policy[R])](log func(R, error), fail func(*Failure) 
 // The codes of gRPC that this package decides.
 const (
 	ok       = 0
-	unknown  = 2
 	aborted  = 10
 	internal = 13
 )
@@ -43,20 +42,13 @@ const (
 // Failure is what the client gets in place of an answer. Its text is for the
 // client's eyes; what it wraps is what went wrong, and is not.
 type Failure struct {
-	Code  int // Aborted, where the same call may succeed; Unknown, where the work may be stored; else Internal
+	Code  int // Aborted, where nothing is stored and the same call may succeed; else Internal
+	text  string
 	cause error
 }
 
 // Error tells nothing of the cause.
-func (f *Failure) Error() string {
-	switch f.Code {
-	case aborted:
-		return "the work was in conflict with other work and was undone: try again"
-	case unknown:
-		return "it is not known whether the work was done"
-	}
-	return "internal error"
-}
+func (f *Failure) Error() string { return f.text }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.cause }
@@ -215,14 +207,14 @@ func (u *Unit[R]) enter(p phase, failure error) phase {
 
 // failed makes the framework's error of what kept the unit from being stored.
 func (u *Unit[R]) failed(err error) error {
-	code := internal
+	f := &Failure{internal, "internal error", err}
 	switch {
 	case errors.Is(err, dbscope.ErrCommitUnknown):
-		code = unknown
+		f.text = "it is not known whether the work was done"
 	case u.scope.Transient(err):
-		code = aborted
+		f.Code, f.text = aborted, "the work was in conflict with other work and was undone: try again"
 	}
-	return u.rpc.fail(&Failure{code, err})
+	return u.rpc.fail(f)
 }
 
 func (u *Unit[R]) report(err error) { u.rpc.Report(u.request, err) }

@@ -17,8 +17,8 @@ import (
 
 const (
 	ok       = 0
-	unknown  = 2
 	notFound = 5
+	aborted  = 10
 	internal = 13
 )
 
@@ -197,6 +197,29 @@ func TestRollbacksThatFailAreReported(t *testing.T) {
 	c.want(nil, errInjected)
 }
 
+// Also where the code is the same.
+func TestTheTextOfAFailureTellsWhatBecameOfTheWork(t *testing.T) {
+	for text, fault := range map[string]drivertest.Fault{
+		"internal error": {Err: errInjected, Outcome: driver.RolledBack},
+		"it is not known whether the work was done":                          {Err: drivertest.ErrTransient, Outcome: driver.Unknown},
+		"the work was in conflict with other work and was undone: try again": {Err: drivertest.ErrTransient, Outcome: driver.RolledBack},
+	} {
+		c := start(t)
+		c.store("row")
+		c.fake.Inject("commit", fault)
+		err := c.Finish(ok)
+		code := internal
+		if strings.HasSuffix(text, "try again") {
+			code = aborted
+		}
+		c.fails(err, code)
+		if err.Error() != text {
+			t.Errorf("the client is told %q, want %q", err, text)
+		}
+		c.want(nil, fault.Err)
+	}
+}
+
 func TestOneOfSeveralDatabasesWithAnUnknownOutcomeMakesTheCallUnknown(t *testing.T) {
 	c := start(t)
 	other := drivertest.NewFake()
@@ -206,7 +229,11 @@ func TestOneOfSeveralDatabasesWithAnUnknownOutcomeMakesTheCallUnknown(t *testing
 		t.Fatal(err)
 	}
 	other.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.Unknown})
-	c.fails(c.Finish(ok), unknown)
+	err := c.Finish(ok)
+	c.fails(err, internal)
+	if !strings.Contains(err.Error(), "not known") {
+		t.Errorf("the client is told %q", err)
+	}
 	c.want([]string{"row"}, errInjected)
 }
 

@@ -19,9 +19,8 @@
 //
 //   - [connect.CodeAborted] where nothing is stored and the same call may
 //     succeed, as after a serialization failure;
-//   - [connect.CodeUnknown] where the commit's answer was lost, so that the work
-//     may be stored ([dbscope.ErrCommitUnknown]) and must not be repeated blindly;
-//   - [connect.CodeInternal] otherwise.
+//   - [connect.CodeInternal] otherwise. Where the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
 //
 // A stream is decided when the handler sends its first message, which for
 // client streaming is its response: the scope is committed, and then the

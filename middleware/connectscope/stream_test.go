@@ -116,7 +116,7 @@ func TestWorkAfterTheFirstMessageIsATransactionOfItsOwn(t *testing.T) {
 		"undone by an error":  {refuse(connect.CodeNotFound, "no"), drivertest.Fault{}, connect.CodeNotFound, []string{"early"}, nil},
 		"whose commit fails":  {nil, failures["that is not worth another call"].fault, connect.CodeInternal, []string{"early"}, []error{errInjected}},
 		"that had a conflict": {nil, failures["for a conflict"].fault, connect.CodeInternal, []string{"early"}, []error{errInjected}},
-		"that may be stored":  {nil, failures["whose outcome is unknown"].fault, connect.CodeUnknown, []string{"early"}, []error{errInjected}},
+		"that may be stored":  {nil, failures["whose outcome is unknown"].fault, connect.CodeInternal, []string{"early"}, []error{errInjected}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

@@ -42,7 +42,7 @@ var failures = map[string]struct {
 		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.RolledBack}, connect.CodeAborted,
 	},
 	"whose outcome is unknown": {
-		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.Unknown}, connect.CodeUnknown,
+		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.Unknown}, connect.CodeInternal,
 	},
 }
 

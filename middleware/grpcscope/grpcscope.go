@@ -20,9 +20,8 @@
 //
 //   - [codes.Aborted] where nothing is stored and the same call may succeed, as
 //     after a serialization failure;
-//   - [codes.Unknown] where the commit's answer was lost, so that the work may be
-//     stored ([dbscope.ErrCommitUnknown]) and must not be repeated blindly;
-//   - [codes.Internal] otherwise.
+//   - [codes.Internal] otherwise. Where the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
 //
 // A stream is decided when the handler sends its first message, which for
 // client streaming is the only one: the scope is committed, and then the

@@ -150,7 +150,7 @@ func TestWorkAfterTheFirstMessageIsATransactionOfItsOwn(t *testing.T) {
 		"undone by an error":        {status.Error(codes.NotFound, "no"), drivertest.Fault{}, codes.NotFound, []string{"early"}, nil},
 		"whose commit fails":        {nil, failures["that is not worth another call"].fault, codes.Internal, []string{"early"}, []error{errInjected}},
 		"that had a conflict":       {nil, failures["for a conflict"].fault, codes.Internal, []string{"early"}, []error{errInjected}},
-		"that may have been stored": {nil, failures["whose outcome is unknown"].fault, codes.Unknown, []string{"early"}, []error{errInjected}},
+		"that may have been stored": {nil, failures["whose outcome is unknown"].fault, codes.Internal, []string{"early"}, []error{errInjected}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

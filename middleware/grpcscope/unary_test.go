@@ -43,7 +43,7 @@ var failures = map[string]struct {
 		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.RolledBack}, codes.Aborted,
 	},
 	"whose outcome is unknown": {
-		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.Unknown}, codes.Unknown,
+		drivertest.Fault{Err: fmt.Errorf("%w: %w", errInjected, drivertest.ErrTransient), Outcome: driver.Unknown}, codes.Internal,
 	},
 }
 
