@@ -14,8 +14,8 @@ import (
 // a call is answered with messages and then a status, whose codes are gRPC's.
 // R is a call as the framework knows it. It is safe for concurrent use.
 type RPC[R any] struct {
-	Policy[R]
-	fail func(*Failure) error
+	policy Policy[R]
+	fail   func(*Failure) error
 }
 
 // NewRPC applies the options to the defaults: code OK commits, and errors go
@@ -24,11 +24,11 @@ type RPC[R any] struct {
 func NewRPC[R any, O ~func(*Policy[R])](log func(R, error), fail func(*Failure) error, opts []O) *RPC[R] {
 	p := &RPC[R]{Policy[R]{Commit: func(_ R, code int) bool { return code == ok }, OnError: log}, fail}
 	for _, set := range opts {
-		set(&p.Policy)
+		set(&p.policy)
 	}
-	p.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
-		ctx.Value(unitKey{}).(*Unit[R]).report(err)
-	})}, p.Options...)
+	p.policy.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
+		ctx.Value(unitKey[R]{}).(*Unit[R]).report(err)
+	})}, p.policy.Options...)
 	return p
 }
 
@@ -56,17 +56,22 @@ func (f *Failure) Unwrap() error { return f.cause }
 // Unit is the scope of one call. Its Context is the handler's. Start begins it;
 // Sending and Finish decide; Abandon must be deferred:
 //
-//	unit := rpc.Start(ctx, call)
+//	unit, scoped := rpc.Start(ctx, call)
+//	if !scoped {
+//		return handler(ctx, request)
+//	}
 //	defer unit.Abandon()
 //	response, err := handler(unit.Context, request)
 //	if failure := unit.Finish(codeOf(err)); failure != nil {
 //		return nil, failure
 //	}
 //	return response, err
+//
+// Sending is safe for concurrent use; the rest is for the goroutine that calls
+// the handler.
 type Unit[R any] struct {
 	Context context.Context
 
-	outer   // of which the unit makes its own, see Value
 	rpc     *RPC[R]
 	request R
 	scope   *dbscope.Scope
@@ -76,8 +81,6 @@ type Unit[R any] struct {
 	phase   phase
 	failure error // why the phase is failed
 }
-
-type outer = context.Context
 
 type phase uint8
 
@@ -89,21 +92,19 @@ const (
 	over
 )
 
-type unitKey struct{}
+// unitKey leads from hooks of the scope that report an error to the call.
+type unitKey[R any] struct{}
 
-// Start begins a unit. It does no I/O.
-func (p *RPC[R]) Start(ctx context.Context, r R) *Unit[R] {
-	u := &Unit[R]{outer: ctx, rpc: p, request: r}
-	u.Context, u.scope = p.Begin(u, r)
-	return u
-}
-
-// Value leads from hooks of the scope that report an error to the call.
-func (u *Unit[R]) Value(key any) any {
-	if key == (unitKey{}) {
-		return u
+// Start begins the unit of a call, and reports whether the call has one: it has
+// not where its context has a scope already, nor where the policy says so. It
+// does no I/O.
+func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], scoped bool) {
+	if !p.policy.Scoped(ctx, r) {
+		return nil, false
 	}
-	return u.outer.Value(key)
+	u = &Unit[R]{rpc: p, request: r}
+	u.Context, u.scope = p.policy.Begin(context.WithValue(ctx, unitKey[R]{}, u), r)
+	return u, true
 }
 
 var (
@@ -140,7 +141,7 @@ func (u *Unit[R]) decide() error {
 	var err error
 	if !u.scope.ReadOnly() {
 		if err = errOpenRows; !u.scope.Busy() {
-			err = u.rpc.Decide(u.Context, u.scope, u.request, ok)
+			err = u.rpc.policy.Decide(u.Context, u.scope, u.request, ok)
 		}
 	}
 	if err == nil {
@@ -171,7 +172,7 @@ func (u *Unit[R]) Finish(code int) error {
 	case failed:
 		u.report(u.scope.Rollback(u.Context))
 	default:
-		err = u.rpc.Decide(u.Context, u.scope, u.request, code)
+		err = u.rpc.policy.Decide(u.Context, u.scope, u.request, code)
 	}
 	u.report(u.scope.Release(u.Context))
 	if err != nil {
@@ -217,4 +218,4 @@ func (u *Unit[R]) failed(err error) error {
 	return u.rpc.fail(f)
 }
 
-func (u *Unit[R]) report(err error) { u.rpc.Report(u.request, err) }
+func (u *Unit[R]) report(err error) { u.rpc.policy.Report(u.request, err) }

@@ -44,7 +44,10 @@ func start(t *testing.T, options ...func(*middleware.Policy[string])) *call {
 			c.errs = append(c.errs, err)
 		},
 		func(f *middleware.Failure) error { return f }, options)
-	c.Unit = rpc.Start(t.Context(), "place")
+	var scoped bool
+	if c.Unit, scoped = rpc.Start(t.Context(), "place"); !scoped {
+		t.Fatal("the call has no unit")
+	}
 	return c
 }
 
@@ -261,6 +264,23 @@ func TestErrorsOfAfterHooksOfAnEarlyCommitAreReported(t *testing.T) {
 		t.Error(err)
 	}
 	if err := c.Finish(notFound); err != nil {
+		t.Error(err)
+	}
+	c.want([]string{"row"}, errInjected)
+}
+
+// The core finds the scope's own then, and so the call.
+func TestErrorsOfAfterHooksAreReportedAlsoWhereTheHandlerEndsTheScopeWithAForeignContext(t *testing.T) {
+	c := start(t)
+	c.store("row")
+	if err := dbscope.AfterCommit(c.Context, func(context.Context) error { return errInjected }); err != nil {
+		t.Fatal(err)
+	}
+	scope, _ := dbscope.FromContext(c.Context)
+	if err := scope.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.Finish(ok); err != nil {
 		t.Error(err)
 	}
 	c.want([]string{"row"}, errInjected)

@@ -11,7 +11,7 @@
 // well, and the panic goes on to the interceptors outside with its stack whole.
 // The handler's error goes on as it is: where it is no [connect.Error], Connect
 // sends its text to the client, as it does without this package. The headers and
-// trailers of an answer stay as the handler set them, and those of a response
+// trailers of an answer stay as the handler set them; those of a unary response
 // that is not sent go with it.
 //
 // When the commit fails, the client gets one of these, without a word of what
@@ -60,11 +60,14 @@ type interceptor struct{ rpc *middleware.RPC[Call] }
 
 func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		call := Call{ctx, req.Spec(), req.Peer(), req.Header()}
-		if call.Spec.IsClient || !i.rpc.Scoped(ctx, call) {
+		if req.Spec().IsClient {
 			return next(ctx, req)
 		}
-		unit := i.rpc.Start(ctx, call)
+		call := Call{ctx, req.Spec(), req.Peer(), req.Header()}
+		unit, scoped := i.rpc.Start(ctx, call)
+		if !scoped {
+			return next(ctx, req)
+		}
 		defer unit.Abandon()
 		resp, err := next(unit.Context, req)
 		if failure := unit.Finish(codeOf(err)); failure != nil {
@@ -81,10 +84,10 @@ func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) conne
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		call := Call{ctx, conn.Spec(), conn.Peer(), conn.RequestHeader()}
-		if !i.rpc.Scoped(ctx, call) {
+		unit, scoped := i.rpc.Start(ctx, call)
+		if !scoped {
 			return next(ctx, conn)
 		}
-		unit := i.rpc.Start(ctx, call)
 		defer unit.Abandon()
 		err := next(unit.Context, &stream{conn, unit})
 		if failure := unit.Finish(codeOf(err)); failure != nil {

@@ -59,10 +59,10 @@ func UnaryServerInterceptor(opts ...Option) grpc.UnaryServerInterceptor {
 	rpc := newRPC(opts)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		call := Call{Context: ctx, FullMethod: info.FullMethod}
-		if !rpc.Scoped(ctx, call) {
+		unit, scoped := rpc.Start(ctx, call)
+		if !scoped {
 			return handler(ctx, req)
 		}
-		unit := rpc.Start(ctx, call)
 		defer unit.Abandon()
 		resp, err := handler(unit.Context, req)
 		if failure := unit.Finish(codeOf(err)); failure != nil {
@@ -77,10 +77,10 @@ func StreamServerInterceptor(opts ...Option) grpc.StreamServerInterceptor {
 	rpc := newRPC(opts)
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		call := Call{ss.Context(), info.FullMethod, info.IsClientStream, info.IsServerStream}
-		if !rpc.Scoped(call.Context, call) {
+		unit, scoped := rpc.Start(call.Context, call)
+		if !scoped {
 			return handler(srv, ss)
 		}
-		unit := rpc.Start(call.Context, call)
 		defer unit.Abandon()
 		err := handler(srv, &stream{ss, unit})
 		if failure := unit.Finish(codeOf(err)); failure != nil {
