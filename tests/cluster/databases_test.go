@@ -53,7 +53,9 @@ func (d overPgx) text(ctx context.Context, query string, args ...any) (text stri
 
 // adapters open a database on a cluster's hosts.
 var adapters = map[string]func(dsn string, opts ...dbscope.DBOption) database{
-	"sqlscope": func(dsn string, opts ...dbscope.DBOption) database { return overSQL{sqlscope.Open("pgx", dsn, opts...)} },
+	"sqlscope": func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("pgx", dsn, opts...)}
+	},
 	"pgxscope": func(dsn string, opts ...dbscope.DBOption) database { return overPgx{pgxscope.Open(dsn, opts...)} },
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/scopetest"
 )
 
 // R12, R14.
@@ -111,6 +112,29 @@ func TestWritesFollowAPromotion(t *testing.T) {
 					t.Fatalf("a unit that writes ran on %s, %v", host, err)
 				}
 			}
+		})
+	}
+}
+
+// R16.
+func TestInATestReplicasAreTheTestsOwnConnection(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.Standby(t)
+	primary.Query(t, primary.DSN("postgres"), "CREATE TABLE shared (n int)")
+	for name, open := range adapters {
+		t.Run(name, func(t *testing.T) {
+			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
+			db := open(dsn, dbscope.Hosts(nodes))
+			t.Cleanup(func() { ok(t, db.Close()) })
+			fresh(t, db, nodes, 1)
+			ctx := scopetest.Rollback(t, db)
+			ok(t, write(ctx, db, "INSERT INTO shared VALUES (1)"))
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+				if n, err := db.text(ctx, "SELECT count(*)::text FROM shared"); err != nil || n != "1" {
+					t.Errorf("a read-only unit sees %s rows, %v", n, err)
+				}
+				return nil
+			}, dbscope.ReadOnly()))
 		})
 	}
 }
