@@ -240,13 +240,20 @@ func (s *session) isAbandoned() bool {
 }
 
 func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outcome, error) {
-	state, err := conn.Commit(ctx)
+	var state driver.Outcome
+	var err error
+	if w := s.writes(); w != nil {
+		state, err = w.commit(ctx, conn, s.db.hosts.router)
+	} else {
+		state, err = conn.Commit(ctx)
+	}
 	switch state {
 	case driver.Committed:
 		return state, nil
 	case driver.RolledBack:
 		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, err)
 	default:
+		s.blame(context.Background(), driver.Lost, err)
 		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrCommitUnknown, err)
 	}
 }

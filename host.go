@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +17,14 @@ import (
 const drainTimeout = 30 * time.Second
 
 // Host returns the host of new sessions: that of the last [DB.SwitchHost], or
-// of the option [Host]; empty where the connection string names the host.
-func (db *DB[H]) Host() string { return db.core.hosts.host.Load().name }
+// of the option [Host]; with [Hosts], the one that writes. It is empty where
+// the connection string names the host, and where none is known.
+func (db *DB[H]) Host() string {
+	if r := db.core.hosts.router; r != nil {
+		return r.Host()
+	}
+	return db.core.hosts.host.Load().name
+}
 
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
@@ -38,11 +46,14 @@ type hosts struct {
 	name   string
 	open   func(ctx context.Context, host string) (driver.Engine, error)
 	before func(context.Context) error // of BeforeSession, or nil
+	router driver.Router               // of Hosts, or nil
+	stop   func() error                // the router's use
 	turn   chan struct{}               // held while opening, switching or closing
-	host   atomic.Pointer[host]
+	host   atomic.Pointer[host]        // the current one, without a router
 	drains sync.WaitGroup
 
 	mu     sync.Mutex
+	routed map[string]*host // those that a router chose
 	closed bool
 	errs   []error // of pools that were closed in the background
 }
@@ -56,19 +67,28 @@ type host struct {
 }
 
 func newHosts(name string, o *dbOptions, open func(context.Context, string) (driver.Engine, error)) *hosts {
-	h := &hosts{name: name, open: open, before: o.beforeSession, turn: make(chan struct{}, 1)}
+	h := &hosts{name: name, open: open, before: o.beforeSession, router: o.router, turn: make(chan struct{}, 1)}
 	h.host.Store(&host{name: o.host})
+	if h.router != nil {
+		h.routed = map[string]*host{}
+		h.stop = h.router.Use(open, h.gone)
+	}
 	return h
 }
 
-// use returns the host of a session that is about to be opened. It stays open
-// until as many calls of unuse.
-func (h *hosts) use(ctx context.Context) (*host, error) {
-	if h.before != nil && ctx.Value(beforeKey{h}) == nil {
-		if err := h.before(context.WithValue(ctx, beforeKey{h}, true)); err != nil {
-			return nil, fmt.Errorf("before the session: %w", err)
-		}
+// beforeSession calls the function of [BeforeSession].
+func (h *hosts) beforeSession(ctx context.Context) error {
+	if h.before == nil || ctx.Value(beforeKey{h}) != nil {
+		return nil
 	}
+	if err := h.before(context.WithValue(ctx, beforeKey{h}, true)); err != nil {
+		return fmt.Errorf("before the session: %w", err)
+	}
+	return nil
+}
+
+// use returns the current host. It stays open until as many calls of unuse.
+func (h *hosts) use(ctx context.Context) (*host, error) {
 	for {
 		if _, err := h.current(ctx); err != nil {
 			return nil, err
@@ -81,6 +101,51 @@ func (h *hosts) use(ctx context.Context) (*host, error) {
 			return now, nil
 		}
 		h.mu.Unlock()
+	}
+}
+
+// useRouted is use for a host that the router has chosen.
+func (h *hosts) useRouted(ctx context.Context, name string) (*host, error) {
+	if now := h.known(name); now != nil {
+		return now, nil
+	}
+	if err := h.take(ctx); err != nil {
+		return nil, err
+	}
+	defer h.leave()
+	if now := h.known(name); now != nil {
+		return now, nil
+	}
+	e, err := h.openHost(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := &host{name: name, engine: e, users: 1}
+	h.routed[name] = now
+	return now, nil
+}
+
+// known counts a user of the host, where its pool is open.
+func (h *hosts) known(name string) *host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.routed[name]
+	if now != nil {
+		now.users++
+	}
+	return now
+}
+
+// gone drains the pool of a host that is a member no more.
+func (h *hosts) gone(name string) {
+	h.mu.Lock()
+	left := h.routed[name]
+	delete(h.routed, name)
+	h.mu.Unlock()
+	if left != nil {
+		h.drain(left)
 	}
 }
 
@@ -98,6 +163,9 @@ type beforeKey struct{ *hosts }
 
 // current returns the engine and opens it on first use, one caller at a time.
 func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
+	if h.router != nil {
+		return h.writing(ctx)
+	}
 	if e := h.host.Load().engine; e != nil {
 		return e, nil
 	}
@@ -115,6 +183,20 @@ func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
 	}
 	h.host.Store(&host{name: now.name, engine: e})
 	return e, nil
+}
+
+// writing returns the engine of the host that the router has for writing.
+func (h *hosts) writing(ctx context.Context) (driver.Engine, error) {
+	r, err := h.router.Route(ctx, driver.Need{})
+	if err != nil {
+		return nil, fmt.Errorf("dbscope: %s: %w", h.name, err)
+	}
+	used, err := h.useRouted(ctx, r.Host)
+	if err != nil {
+		return nil, err
+	}
+	h.unuse(used)
+	return used.engine, nil
 }
 
 // take waits for the turn.
@@ -154,6 +236,9 @@ func at(host string) string {
 func (h *hosts) switchTo(ctx context.Context, name string) error {
 	if name == "" {
 		return fmt.Errorf("dbscope: %s: SwitchHost needs the name of a host", h.name)
+	}
+	if h.router != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: the hosts are chosen by the router that was given to the option Hosts", h.name)
 	}
 	if err := h.take(ctx); err != nil {
 		return err
@@ -217,8 +302,16 @@ func (h *hosts) close() error {
 	defer h.leave()
 	h.mu.Lock()
 	h.closed = true
+	routed := slices.Collect(maps.Keys(h.routed))
 	h.mu.Unlock()
 	h.replace(&host{name: h.host.Load().name})
+	for _, name := range routed {
+		h.gone(name)
+	}
+	var stopped error
+	if h.stop != nil {
+		stopped = h.stop()
+	}
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -231,7 +324,7 @@ func (h *hosts) close() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	errs := h.errs
+	errs := errors.Join(h.errs...)
 	h.errs = nil
-	return errors.Join(errs...)
+	return joined(errs, stopped)
 }

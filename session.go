@@ -200,7 +200,10 @@ func (s *session) Exit(ctx context.Context, err error) error {
 		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
 	}
 	before := s.brokenError()
-	s.failed(s.check(ctx, s.conn, err), err)
+	fate := s.check(ctx, s.conn, err)
+	s.failed(fate, err)
+	s.blame(ctx, fate, err)
+	err = s.explain(err)
 	if before != nil {
 		err = fmt.Errorf("%w; then: %w", before, err)
 	}

@@ -135,6 +135,11 @@ func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, 
 
 func (a adapter) Transient(err error) bool { return errors.Is(err, ErrTransient) }
 
+func (a adapter) WriteRefused(err error) bool { return errors.Is(err, ErrReadOnly) }
+
+// ErrReadOnly is a [Fault.Err] of a statement that would have written.
+var ErrReadOnly = errors.New("the server is read-only")
+
 // ErrTransient is a [Fault.Err] that may not come again: a serialization
 // failure, say.
 var ErrTransient = errors.New("a transient failure")
