@@ -70,6 +70,7 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		defer unit.Abandon()
 		resp, err := next(unit.Context, req)
+		err = coded(err)
 		if failure := unit.Finish(codeOf(err)); failure != nil {
 			return nil, failure
 		}
@@ -89,7 +90,7 @@ func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) con
 			return next(ctx, conn)
 		}
 		defer unit.Abandon()
-		err := next(unit.Context, &stream{conn, unit})
+		err := coded(next(unit.Context, &stream{conn, unit}))
 		if failure := unit.Finish(codeOf(err)); failure != nil {
 			return failure
 		}
@@ -115,14 +116,23 @@ func (s *stream) Send(m any) error {
 // failure makes Connect's error of a failed commit.
 func failure(f *middleware.Failure) error { return connect.NewError(connect.Code(f.Code), f) }
 
+// coded gives an error that has the code 0 another: over gRPC's protocols that
+// would tell the client of a success.
+func coded(err error) error {
+	if e := new(connect.Error); errors.As(err, &e) && e.Code() == 0 {
+		return connect.NewError(connect.CodeUnknown, err)
+	}
+	return err
+}
+
 // codeOf is the code that the server sends for a handler's error; 0 is success.
 func codeOf(err error) int {
-	var coded *connect.Error
+	var e *connect.Error
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &coded) && coded.Code() != 0:
-		return int(coded.Code())
+	case errors.As(err, &e):
+		return int(e.Code())
 	case errors.Is(err, context.Canceled):
 		return int(connect.CodeCanceled)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -388,3 +388,35 @@ func TestAStreamThatIsToHaveNoScopeHasNone(t *testing.T) {
 	wantCode(t, err, 0)
 	wantMessages(t, got, "first")
 }
+
+func TestAnErrorWithoutACodeIsNoSuccessToTheClient(t *testing.T) {
+	s := newSite(t)
+	half := connect.NewError(0, errors.New("half done"))
+	s.place = func(ctx context.Context, _ *connect.Request[text]) (*connect.Response[text], error) {
+		s.store(ctx, "row")
+		return nil, half
+	}
+	s.watch = watches(func(ctx context.Context, _ *connect.ServerStream[text]) error {
+		s.store(ctx, "row")
+		return half
+	})
+	for name, protocol := range map[string]connect.ClientOption{
+		"Connect": connect.WithClientOptions(), "gRPC": connect.WithGRPC(), "gRPC-Web": connect.WithGRPCWeb(),
+	} {
+		_, err := s.send(protocol)
+		if err == nil {
+			t.Errorf("%s: a unary call succeeded", name)
+		}
+		stream, err := s.client(watchMethod, protocol).CallServerStream(t.Context(), request(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for stream.Receive() {
+		}
+		if stream.Err() == nil {
+			t.Errorf("%s: a stream succeeded", name)
+		}
+		_ = stream.Close()
+	}
+	s.wantRows()
+}

@@ -361,3 +361,18 @@ func TestAStreamThatIsToHaveNoScopeHasNone(t *testing.T) {
 	}
 	s.finish(s.open(watchMethod), codes.OK, "first")
 }
+
+func TestAnErrorWhoseStatusIsOKIsNoSuccessToTheClient(t *testing.T) {
+	s := newSite(t)
+	s.stream = func(stream grpc.ServerStream) error {
+		s.store(stream.Context(), "row")
+		return notAnError{errors.New("half done")}
+	}
+	s.finish(s.open(watchMethod), codes.Unknown)
+	s.wantRows()
+	s.place = s.stores(notAnError{errors.New("half done")})
+	if _, err := s.send(); err == nil {
+		t.Error("the client was told of a success")
+	}
+	s.wantRows()
+}
