@@ -2,8 +2,6 @@ package patronitest_test
 
 import (
 	"bufio"
-	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -14,25 +12,6 @@ import (
 	"github.com/dbscope/dbscope/internal/patronitest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
-
-// endVariable makes this test binary start a cluster and wait to be killed.
-const endVariable = "DBSCOPE_PATRONITEST_END"
-
-// endBadly starts a cluster that nothing cleans up after, and stops half of it.
-func endBadly() {
-	c, err := patronitest.New(context.Background())
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	for _, n := range c.Nodes()[:2] {
-		if err := n.Freeze(); err != nil {
-			fmt.Println(err)
-		}
-	}
-	fmt.Println(c.Dir(), c.Keeper())
-	select {}
-}
 
 func TestClusterDoesNotOutliveItsTestBinary(t *testing.T) {
 	for _, alsoKeeper := range []bool{false, true} {

@@ -48,6 +48,7 @@ type keeper struct {
 
 	mu       sync.Mutex
 	requests io.Closer
+	answers  io.Closer
 	out      *json.Encoder
 	in       *json.Decoder
 }
@@ -72,7 +73,8 @@ func startKeeper(dir string) (*keeper, error) {
 	if err := k.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("patronitest: starting the keeper: %w", err)
 	}
-	k.requests, k.out, k.in = requests, json.NewEncoder(requests), json.NewDecoder(answers)
+	k.requests, k.out = requests, json.NewEncoder(requests)
+	k.answers, k.in = answers, json.NewDecoder(answers)
 	go func() {
 		defer close(k.done)
 		_, _ = k.cmd.Process.Wait() // not cmd.Wait, which closes the pipe that start may be reading
@@ -102,6 +104,7 @@ func (k *keeper) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_ = k.requests.Close()
+	defer func() { _ = k.answers.Close() }()
 	select {
 	case <-k.done:
 		return nil

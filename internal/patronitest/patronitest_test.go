@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,25 @@ func TestMain(m *testing.M) {
 		endBadly() // in a child process of TestClusterDoesNotOutliveItsTestBinary
 	}
 	os.Exit(m.Run())
+}
+
+// endVariable makes this test binary start a cluster and wait to be killed.
+const endVariable = "DBSCOPE_PATRONITEST_END"
+
+// endBadly starts a cluster that nothing cleans up after, and stops half of it.
+func endBadly() {
+	c, err := patronitest.New(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for _, n := range c.Nodes()[:2] {
+		if err := n.Freeze(); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(c.Dir(), c.Keeper())
+	select {}
 }
 
 // The cluster is one, since a start takes some seconds; each part leaves it
@@ -123,6 +143,9 @@ func TestCluster(t *testing.T) {
 }
 
 func TestWhatIsMissingIsNamed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("what is missing is Linux")
+	}
 	t.Setenv("PATH", "")
 	_, err := patronitest.New(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "apt-get install") {
