@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,8 @@ func TestCluster(t *testing.T) {
 	order := func(t *testing.T, n *patronitest.Node) {
 		t.Helper()
 		orders++
-		query(t, n.DSN(), fmt.Sprintf("insert into orders values (%d)", orders))
+		// Psql would not wait for the replica.
+		query(t, n.DSN(), fmt.Sprintf("set synchronous_commit = on; insert into orders values (%d)", orders))
 	}
 
 	t.Run("has a primary and two replicas", func(t *testing.T) {
@@ -106,6 +108,7 @@ func TestCluster(t *testing.T) {
 			if err := meet(replica.Host()); !errors.Is(err, f.meets) {
 				t.Errorf("a client meets: %v; want: %v", err, f.meets)
 			}
+			waitUntil(t, func() bool { return !slices.Contains(replicating(t, leader), replica.Name()) })
 			order(t, leader) // at the latest when Patroni has named another synchronous replica
 			if err := c.WaitHealthy(ctx); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), replica.Name()) {
 				t.Errorf("WaitHealthy: %v", err)
@@ -179,6 +182,13 @@ func meet(host string) error {
 		return errSilence
 	}
 	return errors.Join(errRefused, err)
+}
+
+// replicating lists the nodes that a primary sends to.
+func replicating(t *testing.T, primary *patronitest.Node) []string {
+	t.Helper()
+	superuser := strings.ReplaceAll(primary.DSN(), "app:secret@", "postgres@")
+	return strings.Fields(query(t, superuser, "select application_name from pg_stat_replication"))
 }
 
 func query(t *testing.T, dsn, statement string) string {
