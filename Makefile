@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check test test-long bench clean
+.PHONY: check test test-long bench cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -25,6 +25,13 @@ test-long:
 
 bench:
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
+
+# Three nodes with Patroni, to run examples on, and a kill -9 of their primary.
+cluster:
+	@mkdir -p $(BIN) && go build -o $(BIN)/cluster ./examples/cluster && exec $(BIN)/cluster
+
+cluster-kill:
+	@go run ./examples/cluster -kill
 
 # Linters are built once, from the versions in tools/go.mod.
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum

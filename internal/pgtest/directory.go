@@ -52,8 +52,8 @@ var findOwner = sync.OnceValues(func() (*owner, error) {
 })
 
 // makeDirectory creates a directory that the owner may use. Its name holds the
-// process id, by which removeAbandoned knows that nobody needs it any more.
-func makeDirectory() (string, error) {
+// process id, by which abandoned knows that nobody needs it any more.
+func makeDirectory(prefix string) (string, error) {
 	owner, err := findOwner()
 	if err != nil {
 		return "", err
@@ -65,7 +65,7 @@ func makeDirectory() (string, error) {
 	if parent, err = filepath.EvalSymlinks(parent); err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(parent, directoryPrefix+strconv.Itoa(os.Getpid())+"-")
+	dir, err := os.MkdirTemp(parent, prefix+strconv.Itoa(os.Getpid())+"-")
 	if err != nil || owner == nil {
 		return dir, err
 	}
@@ -132,16 +132,24 @@ func (s *Server) configure(defaults string, settings []string) error {
 
 // removeAbandoned deletes the directories of test binaries that had no time to.
 func removeAbandoned() {
+	for _, dir := range abandoned(directoryPrefix) {
+		removeSharedMemory(filepath.Join(dir, "data", "postmaster.pid"))
+		_ = os.RemoveAll(dir) // another user's is not ours to remove
+	}
+}
+
+// abandoned lists the directories of makeDirectory whose process has ended.
+func abandoned(prefix string) (dirs []string) {
 	for _, parent := range []string{os.TempDir(), "/tmp"} {
-		dirs, _ := filepath.Glob(filepath.Join(parent, directoryPrefix+"*")) // nothing found, nothing to do
-		for _, dir := range dirs {
-			id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), directoryPrefix), "-")
+		all, _ := filepath.Glob(filepath.Join(parent, prefix+"*")) // nothing found, nothing to do
+		for _, dir := range all {
+			id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
 			if pid, err := strconv.Atoi(id); err == nil && !alive(pid) {
-				removeSharedMemory(filepath.Join(dir, "data", "postmaster.pid"))
-				_ = os.RemoveAll(dir) // another user's is not ours to remove
+				dirs = append(dirs, dir)
 			}
 		}
 	}
+	return dirs
 }
 
 func alive(pid int) bool {

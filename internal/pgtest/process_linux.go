@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -17,13 +18,13 @@ func processAttributes(owner *owner) *syscall.SysProcAttr {
 	return attr
 }
 
-// within lists the processes that run in a directory. All processes of a server
-// run in its data directory, and nothing else does.
-func within(dir string) []int {
+// Within lists the processes that run in a directory or below it. All processes
+// of a server run in its data directory, and nothing else does.
+func Within(dir string) []int {
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is valid
 	for _, link := range links {
-		if cwd, err := os.Readlink(link); err == nil && cwd == dir {
+		if cwd, err := os.Readlink(link); err == nil && (cwd == dir || strings.HasPrefix(cwd, dir+"/")) {
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
 				pids = append(pids, pid)
 			}
@@ -33,7 +34,7 @@ func within(dir string) []int {
 }
 
 func killWithin(dir string) {
-	for _, pid := range within(dir) {
+	for _, pid := range Within(dir) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // an error means that it has ended
 	}
 }

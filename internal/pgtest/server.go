@@ -70,7 +70,7 @@ func newServer(initialize func(*Server) error) (*Server, error) {
 		return nil, err
 	}
 	removeAbandoned()
-	dir, err := makeDirectory()
+	dir, err := makeDirectory(directoryPrefix)
 	if err != nil {
 		return nil, err
 	}
