@@ -15,8 +15,8 @@ import (
 // one of [WritesToken] or empty: on a DB with the option [Hosts] they get a
 // replica only if it has come that far. A token that is not valid, or not any
 // more, is ignored. Under such a context another one is a part of it, and where
-// it comes with no token of its own keeps the outer one's. Middlewares do it for each request; a job does it with the
-// token that came with it.
+// it comes with no token of its own keeps the outer one's. Middlewares do it for
+// each request; a job does it with the token that came with it.
 func ReadYourWrites(ctx context.Context, token string) context.Context {
 	w := &writes{outer: writesOf(ctx)}
 	if w.outer != nil {
