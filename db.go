@@ -163,5 +163,9 @@ func (d *database) Session(ctx context.Context) (driver.Session, error) {
 
 // Engine implements [driver.Gate].
 func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	return d.hosts.current(ctx)
+	e, err := d.hosts.current(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
+	}
+	return e, nil
 }

@@ -187,22 +187,25 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	}
 	s.mu.Unlock()
 	var o Outcome
-	var witness []string
+	var witness, before []string
 	reuse := fate != driver.Lost
 	if begun {
 		ending := endContext(ctx, s.opts.endTimeout)
 		defer ending.cancel()
 		var prevented error
 		if commit {
-			witness, prevented = s.witness(ending, conn)
+			if witness, prevented = s.witness(ending, conn); prevented == nil {
+				before, prevented = s.askBefore(ending, conn)
+			}
 		}
 		if prevented != nil {
 			commit, fate = false, s.check(ctx, conn, prevented)
+			s.blame(context.WithoutCancel(ctx), fate, prevented)
 			reuse = fate != driver.Lost
 		}
 		o.DB = s.db.name
 		if commit {
-			o.State, o.Err = s.commitConn(ending, conn)
+			o.State, o.Err = s.commitConn(ending, conn, before)
 			reuse = o.State != driver.Unknown
 		} else {
 			err := s.rollbackConn(ending, conn, fate)
@@ -239,11 +242,11 @@ func (s *session) isAbandoned() bool {
 	return s.abandoned
 }
 
-func (s *session) commitConn(ctx context.Context, conn driver.Conn) (driver.Outcome, error) {
+func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []string) (driver.Outcome, error) {
 	var state driver.Outcome
 	var err error
 	if w := s.writes(); w != nil {
-		state, err = w.commit(ctx, conn, s.db.hosts.router)
+		state, err = w.commit(ctx, conn, s.db.hosts.router, before)
 	} else {
 		state, err = conn.Commit(ctx)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +32,10 @@ func (db *DB[H]) Host() string {
 // ctx is done, and while another switch does; of several at once the last to
 // come wins. It may be called by [BeforeSession].
 func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
-	return db.core.hosts.switchTo(ctx, host)
+	if err := db.core.hosts.switchTo(ctx, host); err != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.name, err)
+	}
+	return nil
 }
 
 // Close closes the pools, for siblings too. Statements after it are an error.
@@ -117,8 +118,12 @@ func (h *hosts) useRouted(ctx context.Context, name string) (*host, error) {
 		return now, nil
 	}
 	e, err := h.openHost(ctx, name)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || h.isClosed():
 		return nil, err
+	default:
+		return nil, unreachable{err}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -141,10 +146,9 @@ func (h *hosts) known(name string) *host {
 // gone drains the pool of a host that is a member no more.
 func (h *hosts) gone(name string) {
 	h.mu.Lock()
-	left := h.routed[name]
-	delete(h.routed, name)
-	h.mu.Unlock()
-	if left != nil {
+	defer h.mu.Unlock()
+	if left := h.routed[name]; left != nil {
+		delete(h.routed, name)
 		h.drain(left)
 	}
 }
@@ -189,7 +193,7 @@ func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
 func (h *hosts) writing(ctx context.Context) (driver.Engine, error) {
 	r, err := h.router.Route(ctx, driver.Need{})
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", h.name, err)
+		return nil, err
 	}
 	used, err := h.useRouted(ctx, r.Host)
 	if err != nil {
@@ -205,7 +209,7 @@ func (h *hosts) take(ctx context.Context) error {
 	case h.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("dbscope: %s: waiting for the pool to open: %w", h.name, interrupted(ctx))
+		return fmt.Errorf("waiting for the pool to open: %w", interrupted(ctx))
 	}
 }
 
@@ -213,17 +217,20 @@ func (h *hosts) leave() { <-h.turn }
 
 // openHost opens a pool. The caller has the turn.
 func (h *hosts) openHost(ctx context.Context, name string) (driver.Engine, error) {
-	h.mu.Lock()
-	closed := h.closed
-	h.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("dbscope: %s: the DB is closed", h.name)
+	if h.isClosed() {
+		return nil, errors.New("the DB is closed")
 	}
 	e, err := h.open(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: opening the pool%s: %w", h.name, at(name), err)
+		return nil, fmt.Errorf("opening the pool%s: %w", at(name), err)
 	}
 	return e, nil
+}
+
+func (h *hosts) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
 }
 
 func at(host string) string {
@@ -234,11 +241,11 @@ func at(host string) string {
 }
 
 func (h *hosts) switchTo(ctx context.Context, name string) error {
-	if name == "" {
-		return fmt.Errorf("dbscope: %s: SwitchHost needs the name of a host", h.name)
-	}
-	if h.router != nil {
-		return fmt.Errorf("dbscope: %s: SwitchHost: the hosts are chosen by the router that was given to the option Hosts", h.name)
+	switch {
+	case name == "":
+		return errors.New("it needs the name of a host")
+	case h.router != nil:
+		return errors.New("the hosts are chosen by the router that was given to the option Hosts")
 	}
 	if err := h.take(ctx); err != nil {
 		return err
@@ -254,8 +261,10 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 	}
 	conn, err := e.Acquire(ctx)
 	if err != nil {
+		h.mu.Lock()
 		h.drain(&host{name: name, engine: e})
-		return fmt.Errorf("dbscope: %s: switching to host %s, which does not answer, so that %q stays: %w", h.name, name, old.name, err)
+		h.mu.Unlock()
+		return fmt.Errorf("host %s does not answer, so that %q stays: %w", name, old.name, err)
 	}
 	conn.Release(true)
 	h.replace(&host{name: name, engine: e})
@@ -266,22 +275,19 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 // has the turn.
 func (h *hosts) replace(next *host) {
 	h.mu.Lock()
-	old := h.host.Swap(next)
-	h.mu.Unlock()
-	if old.engine != nil {
+	defer h.mu.Unlock()
+	if old := h.host.Swap(next); old.engine != nil {
 		h.drain(old)
 	}
 }
 
 // drain closes a pool that was left once its sessions are over, or have taken
-// too long. Nobody waits for it but Close.
+// too long. Nobody waits for it but Close. The caller holds mu.
 func (h *hosts) drain(left *host) {
-	h.mu.Lock()
 	left.unused = make(chan struct{})
 	if left.users == 0 {
 		close(left.unused)
 	}
-	h.mu.Unlock()
 	h.drains.Go(func() {
 		timer := time.NewTimer(drainTimeout)
 		defer timer.Stop()
@@ -302,15 +308,16 @@ func (h *hosts) close() error {
 	defer h.leave()
 	h.mu.Lock()
 	h.closed = true
-	routed := slices.Collect(maps.Keys(h.routed))
+	for name, left := range h.routed {
+		delete(h.routed, name)
+		h.drain(left)
+	}
 	h.mu.Unlock()
 	h.replace(&host{name: h.host.Load().name})
-	for _, name := range routed {
-		h.gone(name)
-	}
 	var stopped error
 	if h.stop != nil {
 		stopped = h.stop()
+		h.stop = nil
 	}
 	drained := make(chan struct{})
 	go func() {

@@ -14,11 +14,15 @@ import (
 // scopes under it have committed before, and what the token tells of, which is
 // one of [WritesToken] or empty: on a DB with the option [Hosts] they get a
 // replica only if it has come that far. A token that is not valid, or not any
-// more, is ignored. Middlewares do it for each request; a job does it with the
-// token that came with it.
+// more, is ignored. Under such a context another one is a part of it, and where
+// it comes with no token of its own keeps the outer one's. Middlewares do it for
+// each request; a job does it with the token that came with it.
 func ReadYourWrites(ctx context.Context, token string) context.Context {
-	w := &writes{}
-	if raw, err := base64.RawURLEncoding.DecodeString(token); err == nil && len(raw) <= maxToken {
+	w := &writes{outer: writesOf(ctx)}
+	if w.outer != nil {
+		w.token = w.outer.token
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(token); err == nil && 0 < len(raw) && len(raw) <= maxToken {
 		w.token = raw
 	}
 	return context.WithValue(ctx, writesKey{}, w)
@@ -49,7 +53,8 @@ type writesKey struct{}
 
 // writes is what scopes under a context have committed.
 type writes struct {
-	token []byte // that it came with
+	outer *writes // of the context around it
+	token []byte  // that it came with
 
 	mu    sync.Mutex
 	after map[driver.Router]driver.Position
@@ -61,6 +66,9 @@ func writesOf(ctx context.Context) *writes {
 }
 
 func (w *writes) note(r driver.Router, p driver.Position) {
+	if w.outer != nil {
+		w.outer.note(r, p)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.after == nil {
@@ -72,19 +80,24 @@ func (w *writes) note(r driver.Router, p driver.Position) {
 }
 
 func (w *writes) position(r driver.Router) driver.Position {
+	if w.outer != nil {
+		return w.outer.position(r) // which has all that w has
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.after[r]
 }
 
-// commit commits, and notes how far the server has come then.
-func (w *writes) commit(ctx context.Context, conn driver.Conn, r driver.Router) (driver.Outcome, error) {
+// commit commits, and notes how far the server has come then. was is the answer
+// of [session.askBefore].
+func (w *writes) commit(ctx context.Context, conn driver.Conn, r driver.Router, was []string) (state driver.Outcome, err error) {
+	var is []string
 	before, after := r.Queries()
-	c, ok := conn.(driver.Positioner)
-	if !ok {
-		c = stepwise{conn}
+	if c, ok := conn.(driver.Positioner); ok {
+		state, was, is, err = c.CommitRows(ctx, before, after)
+	} else if state, err = conn.Commit(ctx); state == driver.Committed {
+		is, _ = conn.Row(ctx, after) // the commit stands
 	}
-	state, was, is, err := c.CommitRows(ctx, before, after)
 	switch p, wrote := r.Position(was, is); {
 	case state == driver.RolledBack:
 	case state == driver.Unknown || is == nil:
@@ -95,22 +108,18 @@ func (w *writes) commit(ctx context.Context, conn driver.Conn, r driver.Router) 
 	return state, err
 }
 
-// stepwise makes a [driver.Positioner] of any connection.
-type stepwise struct{ driver.Conn }
-
-func (c stepwise) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
-	if was, err = c.Row(ctx, before); err != nil {
-		err = fmt.Errorf("COMMIT was not sent: %w", err)
-		if undo := c.Rollback(ctx); undo != nil {
-			return driver.Unknown, nil, nil, errors.Join(err, undo) // so that the connection is closed
-		}
-		return driver.RolledBack, nil, nil, err
+// askBefore asks what has to be asked before COMMIT, where that cannot do it
+// itself.
+func (s *session) askBefore(ctx context.Context, conn driver.Conn) ([]string, error) {
+	if _, ok := conn.(driver.Positioner); ok || s.writes() == nil {
+		return nil, nil
 	}
-	o, err = c.Commit(ctx)
-	if o == driver.Committed {
-		is, _ = c.Row(ctx, after) // the commit stands
+	before, _ := s.db.hosts.router.Queries()
+	row, err := conn.Row(ctx, before)
+	if err != nil {
+		return nil, fmt.Errorf("dbscope: %s: %w: COMMIT was not sent: %w", s.db.name, ErrRolledBack, err)
 	}
-	return o, was, is, err
+	return row, nil
 }
 
 // errBehind means that a replica has not come as far as is needed.
@@ -134,12 +143,11 @@ func (s *session) connectRouted(ctx context.Context, hosts *hosts) (driver.Conn,
 		if err != nil {
 			return nil, joined(err, failed)
 		}
-		if s.host, err = hosts.useRouted(ctx, route.Host); err != nil {
-			return nil, err
-		}
-		conn, err := s.connectTo(ctx, route)
-		if err == nil {
-			return conn, nil
+		var conn driver.Conn
+		if s.host, err = hosts.useRouted(ctx, route.Host); err == nil {
+			if conn, err = s.connectTo(ctx, route); err == nil {
+				return conn, nil
+			}
 		}
 		s.leaveHost()
 		switch {

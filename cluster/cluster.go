@@ -78,7 +78,8 @@ func New(find func(ctx context.Context) ([]string, error), opts ...Option) *Clus
 	for _, o := range opts {
 		o(c)
 	}
-	c.view.Store(&view{changed: make(chan struct{})})
+	c.missing = errors.New("it has not answered yet")
+	c.view.Store(&view{problem: ErrNoPrimary, changed: make(chan struct{})})
 	return c
 }
 

@@ -92,6 +92,7 @@ func (mariadb) state(row []string) (state, error) {
 	}
 	s := state{primary: row[0] == "0", cluster: domain}
 	for gtid := range strings.SplitSeq(row[1], ",") {
+		gtid = strings.TrimSpace(gtid)
 		if strings.HasPrefix(gtid, row[2]+"-") {
 			s.at, err = gtidPosition(gtid)
 		}

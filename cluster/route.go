@@ -22,9 +22,6 @@ func (c *Cluster) Route(ctx context.Context, need driver.Need) (driver.Route, er
 			return r, nil
 		}
 	}
-	if err := c.start(); err != nil {
-		return driver.Route{}, err
-	}
 	return c.waitFor(ctx, need)
 }
 
@@ -33,6 +30,9 @@ func (c *Cluster) waitFor(ctx context.Context, need driver.Need) (driver.Route, 
 	late := time.NewTimer(c.wait)
 	defer late.Stop()
 	for {
+		if err := c.start(); err != nil {
+			return driver.Route{}, err
+		}
 		v := c.view.Load()
 		r, ok := c.pick(v, need)
 		switch {
@@ -46,16 +46,16 @@ func (c *Cluster) waitFor(ctx context.Context, need driver.Need) (driver.Route, 
 		select {
 		case <-v.changed:
 		case <-ctx.Done():
-			return driver.Route{}, c.explain(v, fmt.Errorf("%w: %w", v.why(), context.Cause(ctx)))
+			return driver.Route{}, c.explain(v, fmt.Errorf("%w: %w", c.why(v, need), context.Cause(ctx)))
 		case <-late.C:
-			return driver.Route{}, c.explain(v, fmt.Errorf("%w, after %v", v.why(), c.wait))
+			return driver.Route{}, c.explain(v, fmt.Errorf("%w, after %v", c.why(v, need), c.wait))
 		}
 	}
 }
 
 // why tells what a session waits for.
-func (v *view) why() error {
-	if v.problem == nil {
+func (c *Cluster) why(v *view, need driver.Need) error {
+	if v.problem == nil || need.ReadOnly && c.noPrim {
 		return ErrNoReplica
 	}
 	return v.problem
@@ -149,7 +149,7 @@ func (c *Cluster) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (
 		switch {
 		case err != nil:
 			return false, err
-		case s.primary || reached(s.at, r.After):
+		case reached(s.at, r.After):
 			return true, nil
 		case time.Now().Add(pause).After(until):
 			return false, nil

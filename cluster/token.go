@@ -35,7 +35,7 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 	var parts [][]byte
 	for part := range slices.Chunk(token, partLength) {
 		switch old, cluster, ok := c.verify(part, now); {
-		case len(part) < partLength || part[0] != tokenVersion:
+		case !inTime(part, now):
 		case !ok || cluster != mine: // another cluster's, perhaps
 			parts = append(parts, part)
 		case p.Before(old):
@@ -66,11 +66,7 @@ func (c *Cluster) read(token []byte, cluster uint64) (after driver.Position) {
 
 // verify reads one part.
 func (c *Cluster) verify(part []byte, now int64) (p driver.Position, cluster uint32, ok bool) {
-	if len(part) != partLength || part[0] != tokenVersion {
-		return p, 0, false
-	}
-	issued := int64(binary.BigEndian.Uint32(part[17:]))
-	if now-issued > tokenLife || issued-now > tokenLife {
+	if !inTime(part, now) {
 		return p, 0, false
 	}
 	for _, key := range c.keys {
@@ -80,6 +76,15 @@ func (c *Cluster) verify(part []byte, now int64) (p driver.Position, cluster uin
 		}
 	}
 	return p, 0, false
+}
+
+// inTime reports whether it is a part, and not too old. Clocks may differ.
+func inTime(part []byte, now int64) bool {
+	if len(part) != partLength || part[0] != tokenVersion {
+		return false
+	}
+	issued := int64(binary.BigEndian.Uint32(part[17:]))
+	return now-issued <= tokenLife && issued-now <= tokenLife
 }
 
 func signature(key, text []byte) []byte {

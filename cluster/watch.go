@@ -16,6 +16,7 @@ const (
 	queryTimeout   = 500 * time.Millisecond
 	findTimeout    = 5 * time.Second
 	findEvery      = 10 * time.Second
+	findHurried    = time.Second            // without a primary
 	hurried        = 100 * time.Millisecond // the interval without a primary
 	atMostEvery    = 20 * time.Millisecond  // a host is asked, whatever fails on it
 	grace          = 3 * time.Second        // a host that is silent counts as it was
@@ -80,32 +81,30 @@ func (c *Cluster) Use(open func(ctx context.Context, host string) (driver.Engine
 	defer c.mu.Unlock()
 	id := c.nextUse
 	c.nextUse++
-	c.users[id] = gone
-	if c.open == nil {
+	if len(c.users) == 0 {
 		c.open = open
 	}
+	c.users[id] = gone
 	return func() error { return c.leave(id) }
 }
 
-// leave stops watching when the last DB is closed.
+// leave stops watching when the last DB is closed, and waits until it has
+// stopped.
 func (c *Cluster) leave(id int) error {
 	c.mu.Lock()
 	delete(c.users, id)
 	stop, done := c.stop, c.done
 	last := len(c.users) == 0 && stop != nil
-	if last {
+	if last { // others may begin anew before all has stopped
+		stop()
 		c.stop = nil
+		clear(c.members)
+		c.rebuild()
 	}
 	c.mu.Unlock()
-	if !last {
-		return nil
+	if last {
+		done.Wait()
 	}
-	stop()
-	done.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.members)
-	c.rebuild()
 	return nil
 }
 
@@ -134,22 +133,29 @@ func (c *Cluster) discover(ctx context.Context) {
 		if err == nil && len(hosts) == 0 {
 			err = errors.New("there are none")
 		}
-		c.setMembers(ctx, hosts, err)
-		pause := findEvery
-		if c.view.Load().primary == "" {
-			pause = findEvery / 10
+		tell := c.setMembers(ctx, hosts, err)
+		tell()
+		for waited := time.Duration(0); waited < findEvery; waited += findHurried {
+			sleep(ctx, findHurried, nil)
+			if c.view.Load().primary == "" {
+				break
+			}
 		}
-		sleep(ctx, pause, nil)
 	}
 }
 
-func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
+// setMembers returns what tells the users of hosts that are gone.
+func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (tell func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	tell = func() {}
+	if ctx.Err() != nil {
+		return tell
+	}
 	c.missing = err
-	if err != nil || ctx.Err() != nil {
+	if err != nil {
 		c.rebuild()
-		return
+		return tell
 	}
 	for _, h := range hosts {
 		if c.members[h] != nil {
@@ -158,7 +164,8 @@ func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
 		watching, stop := context.WithCancel(ctx)
 		m := &member{host: h, kick: make(chan struct{}, 1), stop: stop}
 		c.members[h] = m
-		c.done.Go(func() { c.watch(watching, m) })
+		p := &prober{open: c.open, dialect: c.dialect, host: h}
+		c.done.Go(func() { c.watch(watching, m, p) })
 	}
 	for h, m := range c.members {
 		if slices.Contains(hosts, h) {
@@ -167,15 +174,16 @@ func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
 		m.stop()
 		delete(c.members, h)
 		for _, gone := range c.users {
-			go gone(h)
+			earlier := tell
+			tell = func() { earlier(); gone(h) }
 		}
 	}
 	c.rebuild()
+	return tell
 }
 
 // watch asks one host again and again.
-func (c *Cluster) watch(ctx context.Context, m *member) {
-	p := &prober{cluster: c, host: m.host}
+func (c *Cluster) watch(ctx context.Context, m *member, p *prober) {
 	defer p.close()
 	for ctx.Err() == nil {
 		asked := time.Now()
@@ -205,7 +213,8 @@ func sleep(ctx context.Context, d time.Duration, until <-chan struct{}) {
 
 // prober has the connection on which a host is asked.
 type prober struct {
-	cluster *Cluster
+	open    func(ctx context.Context, host string) (driver.Engine, error)
+	dialect dialect
 	host    string
 	engine  driver.Engine
 	conn    driver.Conn
@@ -227,7 +236,7 @@ func (p *prober) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if p.engine == nil {
-		if p.engine, err = p.cluster.open(ctx, p.host); err != nil {
+		if p.engine, err = p.open(ctx, p.host); err != nil {
 			return err
 		}
 	}
@@ -241,9 +250,9 @@ func (p *prober) connect(ctx context.Context) (err error) {
 func (p *prober) query(ctx context.Context) (s state, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	row, err := p.conn.Row(ctx, p.cluster.dialect.probe())
+	row, err := p.conn.Row(ctx, p.dialect.probe())
 	if err == nil {
-		s, err = p.cluster.dialect.state(row)
+		s, err = p.dialect.state(row)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -343,9 +352,15 @@ func (c *Cluster) choose() (*member, error) {
 	var best *member
 	split := false
 	for _, m := range c.members {
+		if !m.primary || !m.counts() {
+			continue
+		}
 		switch {
-		case !m.primary || !m.counts():
-		case best == nil || m.at.Timeline > best.at.Timeline:
+		case best == nil:
+			best = m
+		case m.cluster != best.cluster:
+			return nil, ErrSplitBrain
+		case m.at.Timeline > best.at.Timeline:
 			best, split = m, false
 		case m.at.Timeline == best.at.Timeline:
 			split = true
@@ -375,7 +390,7 @@ func (c *Cluster) remember(m *member) {
 	}
 	c.history = append(c.history, passed{m.at, m.asked})
 	old := 0
-	for c.history[old].when.Before(m.asked.Add(-historyLength)) {
+	for c.history[old].when.Before(m.asked.Add(-max(historyLength, c.maxLag))) {
 		old++
 	}
 	c.history = slices.Delete(c.history, 0, old)
