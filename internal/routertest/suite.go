@@ -268,6 +268,28 @@ func Run(t *testing.T, f middlewaretest.Framework) {
 	})
 }
 
+// RunUnscoped checks that a middleware that gives no request a scope lets the
+// token count for the scopes that the handler begins, and sets none.
+func RunUnscoped(t *testing.T, f middlewaretest.Framework) {
+	s := newSite(t)
+	url := s.serve(f, middlewaretest.Site{Handler: func(x exchange) error {
+		if _, ok := dbscope.FromContext(x.Context()); ok {
+			t.Error("there is a scope")
+		}
+		write := func(ctx context.Context) error { return drivertest.Exec(ctx, s.db, "row") }
+		return errors.Join(dbscope.Run(x.Context(), s.query, dbscope.ReadOnly()), dbscope.Run(x.Context(), write), x.Write("hello"))
+	}})
+	for token, host := range map[string]string{"": "replica", Token(9): "primary"} {
+		for _, c := range []struct{ header, cookie string }{{token, ""}, {"", token}} {
+			resp := s.send(http.MethodGet, url, c.header, c.cookie)
+			if hosts := s.router.Reads(); resp.StatusCode != 200 || !slices.Equal(hosts, []string{host}) {
+				t.Errorf("with the header %q and the cookie %q it read on %q, status %d", c.header, c.cookie, hosts, resp.StatusCode)
+			}
+			s.wantToken(resp, "")
+		}
+	}
+}
+
 func newSite(t *testing.T) *site {
 	s := &site{t: t, fake: drivertest.NewFake()}
 	s.router, s.db = New(t, s.fake)

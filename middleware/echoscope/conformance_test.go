@@ -26,10 +26,14 @@ func TestTheMiddlewareConforms(t *testing.T) {
 }
 
 func TestTheMiddlewareCarriesTokens(t *testing.T) {
-	routertest.Run(t, middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
-		return serveWith(t, site, httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}),
-			httpscope.TokenHeader(routertest.Header), httpscope.ReadOnlySafeMethods())
-	}})
+	routertest.Run(t, withTokens(httpscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(httpscope.Unscoped(func(*http.Request) bool { return true })))
+}
+
+func withTokens(opt httpscope.Option) middlewaretest.Framework {
+	return middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
+		return serveWith(t, site, opt, httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	}}
 }
 
 // serve answers errors with echo's own error handler.

@@ -28,10 +28,14 @@ func TestTheMiddlewareConforms(t *testing.T) {
 }
 
 func TestTheMiddlewareCarriesTokens(t *testing.T) {
-	routertest.Run(t, middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
-		return serve(t, site, fiberscope.TokenCookie(http.Cookie{Name: routertest.Cookie}),
-			fiberscope.TokenHeader(routertest.Header), fiberscope.ReadOnlySafeMethods())
-	}, Lacks: lacks})
+	routertest.Run(t, withTokens(fiberscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(fiberscope.Unscoped(func(fiber.Ctx) bool { return true })))
+}
+
+func withTokens(opt fiberscope.Option) middlewaretest.Framework {
+	return middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
+		return serve(t, site, opt, fiberscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), fiberscope.TokenHeader(routertest.Header))
+	}, Lacks: lacks}
 }
 
 func serve(t middlewaretest.T, site middlewaretest.Site, opts ...fiberscope.Option) (url string) {

@@ -16,8 +16,13 @@ func TestTheMiddlewareConforms(t *testing.T) {
 }
 
 func TestTheMiddlewareCarriesTokens(t *testing.T) {
-	routertest.Run(t, middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
-		return httpscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { onError(err) }),
-			httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header), httpscope.ReadOnlySafeMethods())
-	}))
+	routertest.Run(t, withTokens(httpscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(httpscope.Unscoped(func(*http.Request) bool { return true })))
+}
+
+func withTokens(opt httpscope.Option) middlewaretest.Framework {
+	return middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
+		return httpscope.Middleware(opt, httpscope.OnError(func(_ *http.Request, err error) { onError(err) }),
+			httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	})
 }

@@ -102,24 +102,36 @@ func TestTheResponseToAnUpgradeHasTheToken(t *testing.T) {
 // Of an attempt that was undone nothing is told, but what it committed on its
 // own stays.
 func TestTheResponseOfALaterAttemptHasTheTokenOfAllThatWasCommitted(t *testing.T) {
-	for alone, want := range map[bool]string{false: routertest.Token(1), true: routertest.Token(3)} {
+	for _, c := range []struct {
+		alone  bool // the first two attempts committed something
+		status int  // of the third
+		token  string
+	}{
+		{false, 200, routertest.Token(1)},
+		{true, 200, routertest.Token(3)},
+		{true, 409, routertest.Token(2)},
+	} {
 		attempts := 0
 		s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
 			attempts++
-			if attempts < 3 {
-				if alone {
-					s.commitAndRead(r.Context())
-				}
-				s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
-			}
 			s.store(r.Context(), "row")
-			_, _ = fmt.Fprintf(w, "attempt %d", attempts)
-		}, httpscope.Retry(quickly, 10), httpscope.TokenHeader(tokenHeader))
+			if attempts == 3 {
+				w.WriteHeader(c.status)
+				return
+			}
+			if c.alone {
+				s.commitAndRead(r.Context())
+			}
+			s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+		}, httpscope.Retry(quickly, 10), httpscope.TokenHeader(tokenHeader), httpscope.TokenCookie(http.Cookie{Name: "writes"}))
 		router := s.route()
 		resp, body := s.post(strings.NewReader("row"))
-		s.want(resp.StatusCode, body, 200, "attempt 3")
-		s.wantTokens("retry", resp.Header, want)
-		if hosts := router.Reads(); slices.Contains(hosts, "replica") || alone != (len(hosts) > 0) {
+		s.want(resp.StatusCode, body, c.status, "")
+		s.wantTokens("retry", resp.Header, c.token)
+		if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Value != c.token {
+			t.Errorf("the cookies are %v, want %s", cookies, c.token)
+		}
+		if hosts := router.Reads(); slices.Contains(hosts, "replica") || c.alone != (len(hosts) > 0) {
 			t.Errorf("it read on %q", hosts)
 		}
 	}
