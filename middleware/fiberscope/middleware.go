@@ -13,7 +13,9 @@
 // response is taken back and the client gets a 500; see [FailurePage]. A panic,
 // or [runtime.Goexit], undoes the work; fiber's recover middleware outside sees
 // the panic with its stack whole. After [dbscope.MarkRollback] the scope is
-// rolled back and the response sent as it is.
+// rolled back and the response sent as it is. With [TokenCookie] or
+// [TokenHeader] clients read what they have written, where read-only requests
+// are served by replicas.
 //
 // Use c.Context(), not c: fiber's contexts are used again for other requests,
 // and so have no scope. fasthttp does not tell that a client is gone, so nothing

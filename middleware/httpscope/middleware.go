@@ -30,6 +30,9 @@
 // After [dbscope.MarkRollback] the scope is rolled back and the handler's
 // response sent as it is. A request whose context has a scope already is
 // passed on untouched: that scope stays in charge.
+//
+// With [TokenCookie] or [TokenHeader] clients read what they have written,
+// where read-only requests are served by replicas.
 package httpscope
 
 import (
