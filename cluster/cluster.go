@@ -103,7 +103,8 @@ func PollEvery(d time.Duration) Option { return func(c *Cluster) { c.interval = 
 func Wait(d time.Duration) Option { return func(c *Cluster) { c.wait = d } }
 
 // MaxLag sets how far behind the primary a replica may be that still gets
-// sessions. The default is 10 seconds. It is measured in steps of [PollEvery].
+// sessions. The default is 10 seconds. While there is no primary, the replica
+// that has come farthest gets them, however far that is. It is measured in steps of [PollEvery].
 // A token of [SignedBy] lives 30 seconds, which is the most that makes sense
 // here.
 func MaxLag(d time.Duration) Option { return func(c *Cluster) { c.maxLag = d } }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -309,6 +310,26 @@ func (m *member) counts() bool {
 	return !m.asked.IsZero() && !m.suspect && (m.err == nil || m.silent && time.Since(m.asked) < grace)
 }
 
+// follows reports whether the host is a replica of the cluster, that answers.
+func (m *member) follows(cluster uint64) bool {
+	return !m.primary && m.counts() && m.cluster == cluster
+}
+
+// lastResort returns the replica that has come farthest, where there is no
+// primary: nobody has more. It waits until all hosts were asked. The caller
+// holds mu.
+func (c *Cluster) lastResort(primary *member) (best *member) {
+	for _, m := range c.members {
+		switch {
+		case primary != nil || m.err == nil && m.asked.IsZero():
+			return nil
+		case m.follows(cmp.Or(c.newest.cluster, m.cluster)) && (best == nil || best.at.Before(m.at)):
+			best = m
+		}
+	}
+	return best
+}
+
 // rebuild makes the view anew. The caller holds mu.
 func (c *Cluster) rebuild() {
 	v := &view{changed: make(chan struct{}), asked: c.missing != nil || len(c.members) > 0}
@@ -319,30 +340,23 @@ func (c *Cluster) rebuild() {
 		c.remember(primary)
 	}
 	v.cluster = c.newest.cluster
+	last := c.lastResort(primary)
 	for _, m := range c.members {
 		n := Node{Host: m.host, Primary: m.primary, Position: m.at, Seen: m.asked, Err: m.err}
-		if !m.primary && m.counts() && m.cluster == v.cluster {
+		if m.follows(v.cluster) {
 			lag, known := c.lag(m.at)
 			n.Lag = lag
 			n.Fresh = known && lag <= c.maxLag
 		}
+		n.Fresh = n.Fresh || m == last
 		if n.Fresh {
 			v.replicas = append(v.replicas, replica{m.host, m.at, m.asked, n.Lag})
 		}
 		v.nodes = append(v.nodes, n)
 		v.asked = v.asked && (m.err != nil || !m.asked.IsZero())
 	}
-	byHost := func(a, b string) int {
-		switch {
-		case a < b:
-			return -1
-		case a > b:
-			return 1
-		}
-		return 0
-	}
-	slices.SortFunc(v.nodes, func(a, b Node) int { return byHost(a.Host, b.Host) })
-	slices.SortFunc(v.replicas, func(a, b replica) int { return byHost(a.host, b.host) })
+	slices.SortFunc(v.nodes, func(a, b Node) int { return cmp.Compare(a.Host, b.Host) })
+	slices.SortFunc(v.replicas, func(a, b replica) int { return cmp.Compare(a.host, b.host) })
 	close(c.view.Swap(v).changed)
 }
 

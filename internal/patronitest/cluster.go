@@ -98,6 +98,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	// Before the replicas copy the data: they copy these too.
 	for _, statement := range []string{
 		"create role " + user + " login password '" + password + "'",
+		"grant pg_read_all_stats to " + user, // the timeline of replicas
 		"create database " + database + " owner " + user,
 	} {
 		if _, err := pgtest.Psql(leader.adminDSN("postgres"), statement); err != nil {
