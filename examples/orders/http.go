@@ -44,6 +44,9 @@ func newHandler(shop *Shop) http.Handler {
 		// On SQLite a read-only scope takes no write lock, see openSQLite; in a
 		// cluster it goes to a replica.
 		httpscope.ReadOnlySafeMethods(),
+		// There a client that has placed an order finds it, however far the
+		// replicas are behind. Behind TLS the cookie would be Secure, too.
+		httpscope.TokenCookie(http.Cookie{Name: "written"}),
 		httpscope.FailurePage(commitFailed),
 	)
 	return limit(unit(mux))
