@@ -143,7 +143,7 @@ func TestNoRequestFailsWhileHostsAreSwitched(t *testing.T) {
 			ok(t, db.Close())
 			for host, s := range servers {
 				stored := map[int]bool{}
-				for _, id := range strings.Fields(s.Query(t, s.DSN("load"), "SELECT id FROM t")) {
+				for id := range strings.FieldsSeq(s.Query(t, s.DSN("load"), "SELECT id FROM t")) {
 					n, err := strconv.Atoi(id)
 					ok(t, err)
 					if stored[n] || !answers[host][n] {
