@@ -242,11 +242,12 @@ func Run(t *testing.T, f middlewaretest.Framework) {
 	})
 	t.Run("a request whose context has a scope already is left to who began that", func(t *testing.T) {
 		s := newSite(t)
-		var outer context.Context
+		made := make(chan context.Context, 1)
 		url := s.serve(f, middlewaretest.Site{
 			Context: func(ctx context.Context) context.Context {
-				outer, _ = dbscope.Begin(dbscope.ReadYourWrites(ctx, Token(3)), dbscope.ReadOnly())
-				return outer
+				ctx, _ = dbscope.Begin(dbscope.ReadYourWrites(ctx, Token(3)), dbscope.ReadOnly())
+				made <- ctx
+				return ctx
 			},
 			Handler: func(x exchange) error {
 				return errors.Join(s.read(x), dbscope.Run(x.Context(), func(ctx context.Context) error {
@@ -259,6 +260,7 @@ func Run(t *testing.T, f middlewaretest.Framework) {
 		if hosts := s.router.Reads(); !slices.Equal(hosts, []string{"primary"}) {
 			t.Errorf("it read on %q", hosts)
 		}
+		outer := <-made
 		if token := dbscope.WritesToken(outer); token != Token(3) {
 			t.Errorf("who began the scope has the token %q", token)
 		}

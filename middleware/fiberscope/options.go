@@ -99,8 +99,9 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 // The token is set when the handlers have returned, where something was
 // committed until then, of this scope or of others that were begun under it:
 // also on the failure page, and where a commit's outcome is unknown. What a body
-// stream commits is in no token. A token that is forged, too old or nonsense is
-// as good as none. For a request with [Unscoped] the token counts, and none is
+// stream commits is in no token, and a response that c.End or a time limit has
+// sent already has none. A token that is forged, too old or nonsense is as good
+// as none. For a request with [Unscoped] the token counts, and none is
 // set; one whose context has a scope already is left to who began that.
 func TokenCookie(template http.Cookie) Option {
 	return func(o *options) {

@@ -72,7 +72,7 @@ func ExampleTokenCookie() {
 			http.Error(w, "try again", http.StatusInternalServerError)
 			return
 		}
-		fmt.Fprintln(w, n, "orders")
+		_, _ = fmt.Fprintln(w, n, "orders")
 	})
 	server := httpscope.Middleware(
 		httpscope.ReadOnlySafeMethods(),
