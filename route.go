@@ -2,6 +2,7 @@ package dbscope
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -133,7 +134,9 @@ func (e unreachable) Unwrap() error { return e.error }
 // connectRouted connects to hosts that the router chooses, until one can be
 // reached and is ready or the router gives up.
 func (s *session) connectRouted(ctx context.Context, hosts *hosts) (driver.Conn, error) {
-	need := driver.Need{ReadOnly: s.slot != nil && s.opts.tx.ReadOnly && s.sandbox == nil}
+	// A hot standby has no serializable transactions.
+	replica := s.opts.tx.ReadOnly && s.opts.tx.Isolation < sql.LevelSerializable
+	need := driver.Need{ReadOnly: s.slot != nil && replica && s.sandbox == nil}
 	if w := writesOf(ctx); w != nil && need.ReadOnly {
 		need.After, need.Token = w.position(hosts.router), w.token
 	}

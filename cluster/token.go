@@ -38,6 +38,8 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 		case !inTime(part, now):
 		case !ok || cluster != mine: // another cluster's, perhaps
 			parts = append(parts, part)
+		case old == driver.Newest && p != old: // stands until its time is over, and is not made to last
+			parts = append(parts, part)
 		case p.Before(old):
 			p = old
 		}

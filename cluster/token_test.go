@@ -108,6 +108,23 @@ func TestATokenExpiresAfterThirtySeconds(t *testing.T) {
 	})
 }
 
+// After an unknown commit reads go to the primary for thirty seconds, also where
+// the client goes on writing.
+func TestTheNewestPositionIsNotMadeToLastByLaterWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := signing(t, 77, cluster.SignedBy(key))
+		token := c.Sign(driver.Newest, nil)
+		for range 2 {
+			time.Sleep(14 * time.Second)
+			token = c.Sign(at(50), token)
+			goes(t, c, driver.Need{ReadOnly: true, Token: token}, "p")
+		}
+		time.Sleep(3 * time.Second)
+		equal(t, "after 31 seconds", needed(t, c, token), at(50))
+		equal(t, "length", len(c.Sign(at(60), token)), part)
+	})
+}
+
 // One whose clock is a little ahead is believed, a far one is not.
 func TestATokenOfTheFutureIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

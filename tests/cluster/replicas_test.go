@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"slices"
 	"strings"
@@ -37,6 +38,28 @@ func TestAReadOnlyScopeGoesToEachReplicaInTurnAndOthersToThePrimary(t *testing.T
 			}
 			if seen[at(one)] != 5 || seen[at(two)] != 5 {
 				t.Errorf("the reads went to %v", seen)
+			}
+		})
+	}
+}
+
+// PostgreSQL: "cannot use serializable mode in a hot standby".
+func TestASerializableReadOnlyScopeGoesToThePrimary(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.Standby(t)
+	for name, open := range adapters {
+		t.Run(name, func(t *testing.T) {
+			nodes := cluster.New(cluster.List(hostsOf(standby, primary)...))
+			db := open(dsn, dbscope.Hosts(nodes))
+			defer func() { ok(t, db.Close()) }()
+			fresh(t, db, nodes, 1)
+			for level, want := range map[sql.IsolationLevel]string{
+				sql.LevelRepeatableRead: at(standby), sql.LevelSerializable: at(primary),
+			} {
+				host, err := where(t.Context(), db, dbscope.ReadOnly(), dbscope.Isolation(level))
+				if err != nil || host != want {
+					t.Errorf("%v ran on %s, %v, should be on %s", level, host, err, want)
+				}
 			}
 		})
 	}
