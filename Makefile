@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check test test-long bench cluster cluster-kill clean
+.PHONY: check test test-cluster test-long bench cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -19,6 +19,10 @@ check: $(BIN)/golangci-lint
 test:
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
 	go test -race -shuffle=on work
+
+# What happens to a service while Patroni's primaries fail, and replicas stop.
+test-cluster:
+	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
 
 test-long:
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
