@@ -17,8 +17,8 @@ type RetryPolicy struct {
 
 // Retry runs the unit's function again when the database undid its work for a
 // reason that need not happen again: a serialization failure, a deadlock, a
-// database that is busy (SQLSTATE 40001 and 40P01, MySQL's errors 1213 and
-// 1205, SQLITE_BUSY), also when COMMIT says so. Waits are drawn at random from
+// database that is busy (SQLSTATE 40001 and 40P01, errors 1213, 1205 and
+// 1020 of MariaDB and MySQL, SQLITE_BUSY), also when COMMIT says so. Waits are drawn at random from
 // the upper half of what the policy says; after the last attempt the error says
 // how many there were. Each attempt is a new unit with hooks
 // of its own. There is none after anything of the unit was committed, when an

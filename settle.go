@@ -13,7 +13,7 @@ import (
 )
 
 // LedgerTable is the statement that creates the table of [SettleByLedger], for
-// PostgreSQL, MySQL and SQLite. dbscope does not run it: it belongs to the
+// PostgreSQL, MariaDB, MySQL and SQLite. dbscope does not run it: it belongs to the
 // application's migrations.
 const LedgerTable = "CREATE TABLE dbscope_ledger (id CHAR(26) PRIMARY KEY, created_at BIGINT NOT NULL)"
 
@@ -68,9 +68,14 @@ type settler interface {
 	verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error)
 }
 
-// witness asks for what a lost COMMIT can be settled with.
+// witness asks for what a lost COMMIT can be settled with. There is nothing to
+// settle where a statement has committed the transaction, which the connection
+// tells by a method Ended() error: its Commit will say so.
 func (s *session) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
 	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly {
+		return nil, nil
+	}
+	if c, ok := inner(conn).(interface{ Ended() error }); ok && c.Ended() != nil {
 		return nil, nil
 	}
 	witness, err := s.db.settler.witness(ctx, conn)

@@ -4,8 +4,16 @@
 //
 // What a failed statement does to a transaction differs between databases, so
 // the adapter asks each new pool, when it is first used, which one it talks to
-// (two short queries at most). PostgreSQL and its relatives and SQLite are known; on any
-// other database every failed statement fails its transaction.
+// (two short queries at most). PostgreSQL and its relatives, SQLite and MariaDB
+// are known; on any other database, MySQL too, every failed statement fails its
+// transaction.
+//
+// On MariaDB some statements commit the transaction they are part of, such as
+// CREATE TABLE. After whatever is not plainly something else the adapter asks,
+// for a round trip, whether it has: if so the statement returns an error though
+// it was executed, none follows it, and the commit is
+// [dbscope.ErrCommitUnknown]. Run such statements on the pool that [DB.Engine]
+// returns.
 //
 // database/sql has no way to send BEGIN along with a statement: a unit of n
 // statements costs n+2 round trips.

@@ -18,6 +18,7 @@ const (
 	unknown
 	postgres // and those that speak its protocol
 	sqlite
+	mariadb
 )
 
 func detect(ctx context.Context, c *sql.Conn) dialect {
@@ -25,6 +26,9 @@ func detect(ctx context.Context, c *sql.Conn) dialect {
 	if c.QueryRowContext(ctx, "SELECT version()").Scan(&version) == nil {
 		if strings.HasPrefix(version, "PostgreSQL ") || strings.HasPrefix(version, "CockroachDB ") {
 			return postgres
+		}
+		if strings.Contains(version, "MariaDB") {
+			return mariadb
 		}
 		return unknown
 	}
@@ -55,6 +59,8 @@ func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate
 		}
 	case sqlite:
 		return sqliteFate(ctx, c)
+	case mariadb:
+		return mariaDBFate(ctx, c, err)
 	}
 	return driver.Lost
 }
@@ -82,6 +88,8 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 	switch {
 	case errors.As(err, new(LostError)):
 		return driver.Unknown
+	case d == mariadb:
+		return mariaDBOutcome(ctx, c, err)
 	case d == sqlite && strings.Contains(err.Error(), "no transaction is active"):
 		return driver.Unknown // a statement ended it behind our back
 	case d == sqlite:
@@ -104,9 +112,9 @@ func endsConnection(state string) bool {
 	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
 }
 
-// transient knows PostgreSQL's errors by their SQLSTATE, SQLite's by their
-// code or, where a driver has no method for it, by SQLite's text, and MySQL's
-// by the number that its driver puts first.
+// transient knows PostgreSQL's errors by their SQLSTATE, MariaDB's and MySQL's
+// by their number, and SQLite's by their code or, where a driver has no method
+// for it, by SQLite's text. What has been committed must not be done again.
 func transient(err error) bool {
 	var state sqlState
 	if errors.As(err, &state) {
@@ -120,9 +128,11 @@ func transient(err error) bool {
 	if errors.As(err, &coded) {
 		return coded.Code()&0xff == busy
 	}
-	text := err.Error()
-	return strings.Contains(text, "database is locked") ||
-		strings.Contains(text, "Error 1213 ") || strings.Contains(text, "Error 1205 ")
+	switch number(err) {
+	case errDeadlock, errLockWaitTimeout, errChanged:
+		return !errors.As(err, new(*endedError))
+	}
+	return strings.Contains(err.Error(), "database is locked")
 }
 
 // writeRefused knows the errors of a read-only transaction or server as

@@ -37,6 +37,9 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
 			}
 			c.RawConn = NewRawConn(dc)
+			if c.dialect == mariadb {
+				c.after = c.afterStatement
+			}
 			return nil
 		})
 	}
@@ -68,10 +71,16 @@ type conn struct {
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
+	ended   *endedError             // where a statement has committed the transaction
 }
 
 // SQL implements [Conn].
-func (c *conn) SQL(context.Context) (*RawConn, error) { return c.RawConn, nil }
+func (c *conn) SQL(context.Context) (*RawConn, error) {
+	if err := c.refuse(); err != nil {
+		return nil, err
+	}
+	return c.RawConn, nil
+}
 
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
@@ -109,7 +118,10 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, 
 }
 
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
-	err := hide(c.endTx(ctx, sqldriver.Tx.Commit))
+	if err := c.Ended(); err != nil {
+		return driver.Unknown, err // as a whole: what came before it is stored
+	}
+	err := hide(c.endTx(ctx, "COMMIT", sqldriver.Tx.Commit))
 	if err == nil {
 		return driver.Committed, nil
 	}
@@ -117,12 +129,20 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 }
 
 func (c *conn) Rollback(ctx context.Context) error {
-	return hide(c.endTx(ctx, sqldriver.Tx.Rollback))
+	if err := c.Ended(); err != nil {
+		return err
+	}
+	return hide(c.endTx(ctx, "ROLLBACK", sqldriver.Tx.Rollback))
 }
 
 // endTx ends the driver's transaction, whose methods take no context: ctx
-// cancels the one that Begin passed.
-func (c *conn) endTx(ctx context.Context, end func(sqldriver.Tx) error) error {
+// cancels the one that Begin passed. MariaDB's driver has forgotten that one
+// and would wait for ever, so there it is done by a statement.
+func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
+	if c.dialect == mariadb {
+		c.tx = nil
+		return c.run(ctx, statement)
+	}
 	stop := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
 	defer stop()
 	err := end(c.tx)
@@ -131,14 +151,23 @@ func (c *conn) endTx(ctx context.Context, end func(sqldriver.Tx) error) error {
 }
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
+	if err := c.refuse(); err != nil {
+		return err
+	}
 	return c.run(ctx, "SAVEPOINT "+name)
 }
 
 func (c *conn) RollbackTo(ctx context.Context, name string) error {
+	if _ = c.Ended(); c.ended != nil {
+		return nil // the end of the transaction tells
+	}
 	return c.run(ctx, "ROLLBACK TO SAVEPOINT "+name)
 }
 
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
+	if _ = c.Ended(); c.ended != nil {
+		return nil // as above
+	}
 	return c.run(ctx, "RELEASE SAVEPOINT "+name)
 }
 
@@ -158,6 +187,13 @@ func (c *conn) run(ctx context.Context, query string) error {
 // Row goes through the pool's own end of the connection, which knows how to
 // turn what the driver returns into text.
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
+	if err := c.refuse(); err != nil {
+		return nil, err
+	}
+	return c.row(ctx, statement)
+}
+
+func (c *conn) row(ctx context.Context, statement string) (row []string, err error) {
 	rows, err := c.pooled.QueryContext(ctx, statement)
 	if err != nil {
 		return nil, hide(err)

@@ -29,6 +29,11 @@ type RawConn struct {
 	dirty  atomic.Bool // stale has some
 	mu     sync.Mutex  // guards stale
 	stale  []*stmt     // closed by their users since the last statement
+
+	// after, where it is not nil, looks at a statement that is done, and at its
+	// error, and returns the error to report.
+	after func(ctx context.Context, query string, err error) error
+	held  string // a query that after has not seen yet
 }
 
 // NewRawConn wraps a driver's connection.

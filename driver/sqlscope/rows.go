@@ -18,15 +18,16 @@ type rows struct {
 	raw     sqldriver.Rows
 	s       driver.Session
 	ctx     context.Context
+	query   string
 	columns []string
 	closed  bool
 }
 
 // hold leaves the rows of an admitted query open, or ends the query where it
 // failed: done is false where it panicked.
-func hold(ctx context.Context, s driver.Session, c *RawConn, raw *sqldriver.Rows, done *bool, err *error) {
+func hold(ctx context.Context, s driver.Session, c *RawConn, query string, raw *sqldriver.Rows, done *bool, err *error) {
 	if !*done || *err != nil {
-		exit(ctx, s, done, err)
+		exit(ctx, s, c, query, done, err)
 		return
 	}
 	r := c.spare
@@ -34,7 +35,10 @@ func hold(ctx context.Context, s driver.Session, c *RawConn, raw *sqldriver.Rows
 		r = &rows{c: c}
 	}
 	c.spare = nil
-	r.raw, r.s, r.ctx, r.columns, r.closed = *raw, s, ctx, (*raw).Columns(), false
+	r.raw, r.s, r.ctx, r.query, r.columns, r.closed = *raw, s, ctx, query, (*raw).Columns(), false
+	if c.after != nil {
+		c.held = query
+	}
 	s.Hold(r.raw)
 	*raw = r
 }
@@ -74,7 +78,7 @@ func (r *rows) pause(done *bool, err *error) {
 	if *done {
 		*err = errors.Join(*err, r.raw.Close())
 	}
-	exit(r.ctx, r.s, done, err)
+	exit(r.ctx, r.s, r.c, r.query, done, err)
 }
 
 // Close implements [sqldriver.Rows]. Rows that the end of their transaction
@@ -85,7 +89,7 @@ func (r *rows) Close() (err error) {
 	}
 	r.closed = true
 	done := false
-	defer exit(r.ctx, r.s, &done, &err)
+	defer exit(r.ctx, r.s, r.c, r.query, &done, &err)
 	err = r.raw.Close()
 	r.raw, r.c.spare = nil, r
 	done = true

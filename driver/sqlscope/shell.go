@@ -126,8 +126,9 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
 }
 
 // exit ends a statement. A panic of the driver, or of a Valuer among the
-// arguments, leaves the connection in a state nobody knows: done is false.
-func exit(ctx context.Context, s driver.Session, done *bool, err *error) {
+// arguments, leaves the connection in a state nobody knows: done is false. The
+// query is "" where nothing was executed.
+func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done *bool, err *error) {
 	switch {
 	case !*done:
 		_ = s.Exit(ctx, LostError{"a statement panicked"})
@@ -135,7 +136,11 @@ func exit(ctx context.Context, s driver.Session, done *bool, err *error) {
 		_ = s.Exit(ctx, driver.ErrNotSent)
 		*err = sqldriver.ErrSkip
 	default:
-		*err = s.Exit(ctx, hide(*err))
+		*err = hide(*err)
+		if c.after != nil && query != "" {
+			*err = c.after(ctx, query, *err)
+		}
+		*err = s.Exit(ctx, *err)
 	}
 }
 
@@ -149,7 +154,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 		return nil, err
 	}
 	done := false
-	defer exit(ctx, s, &done, &err)
+	defer exit(ctx, s, c, query, &done, &err)
 	if args, err = convert(c.raw, nil, args); err == nil {
 		res, err = c.exec(ctx, query, args)
 		sh.last = s
@@ -169,7 +174,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 		return nil, err
 	}
 	done := false
-	defer hold(ctx, s, c, &rows, &done, &err)
+	defer hold(ctx, s, c, query, &rows, &done, &err)
 	if args, err = convert(c.raw, nil, args); err == nil {
 		rows, err = c.query(ctx, query, args)
 	}

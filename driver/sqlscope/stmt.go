@@ -33,7 +33,7 @@ func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.
 		return nil, err
 	}
 	done := false
-	defer exit(ctx, s, &done, &err)
+	defer exit(ctx, s, c, "", &done, &err)
 	_, err = c.prepared(ctx, st)
 	done = true
 	return st, err
@@ -50,7 +50,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 		return nil, err
 	}
 	done := false
-	defer exit(ctx, s, &done, &err)
+	defer exit(ctx, s, c, st.query, &done, &err)
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
@@ -70,7 +70,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 		return nil, err
 	}
 	done := false
-	defer hold(ctx, s, c, &rows, &done, &err)
+	defer hold(ctx, s, c, st.query, &rows, &done, &err)
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 func TestAKilledPrimaryIsReplacedAndComesBack(t *testing.T) {
@@ -18,7 +18,7 @@ func TestAKilledPrimaryIsReplacedAndComesBack(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	port, err := pgtest.FreePort()
+	port, err := child.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/patronitest"
-	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 func TestClusterDoesNotOutliveItsTestBinary(t *testing.T) {
@@ -28,7 +28,7 @@ func TestClusterDoesNotOutliveItsTestBinary(t *testing.T) {
 				_ = cmd.Process.Kill()
 				t.Fatalf("the child said %q (%v)", line, err)
 			}
-			if n := len(pgtest.Within(dir)); n < 10 {
+			if n := len(child.Within(dir)); n < 10 {
 				t.Errorf("only %d processes", n)
 			}
 			if alsoKeeper {
@@ -41,7 +41,7 @@ func TestClusterDoesNotOutliveItsTestBinary(t *testing.T) {
 			}
 			waitUntil(t, func() bool {
 				_, err := os.Stat(dir)
-				return os.IsNotExist(err) && len(pgtest.Within(dir)) == 0
+				return os.IsNotExist(err) && len(child.Within(dir)) == 0
 			})
 		})
 	}
@@ -53,7 +53,7 @@ func TestNothingIsLeftOfAClosedCluster(t *testing.T) {
 	ok(t, c.Nodes()[0].Freeze())
 	ok(t, c.Nodes()[1].Kill())
 	ok(t, c.Close())
-	if pids := pgtest.Within(c.Dir()); len(pids) > 0 {
+	if pids := child.Within(c.Dir()); len(pids) > 0 {
 		t.Errorf("processes %v still run", pids)
 	}
 	if _, err := os.Stat(c.Dir()); !os.IsNotExist(err) {

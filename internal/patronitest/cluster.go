@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -67,7 +68,11 @@ func New(ctx context.Context) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context) (err error) {
-	if c.dir, err = pgtest.MakeDirectory(directoryPrefix); err != nil {
+	owner, err := pgtest.Owner()
+	if err != nil {
+		return err
+	}
+	if c.dir, err = child.MakeDirectory(directoryPrefix, owner); err != nil {
 		return err
 	}
 	if c.keeper, err = startKeeper(c.dir); err != nil {
@@ -146,7 +151,7 @@ func (c *Cluster) DSN() string {
 func (c *Cluster) Logs() string {
 	var all strings.Builder
 	show := func(name, file string) {
-		fmt.Fprintf(&all, "end of the log of %s:\n%s\n", name, pgtest.Tail(file))
+		fmt.Fprintf(&all, "end of the log of %s:\n%s\n", name, child.Tail(file, 0))
 	}
 	show("etcd", c.etcdLog())
 	for _, n := range c.nodes {
@@ -157,10 +162,11 @@ func (c *Cluster) Logs() string {
 
 // exec starts a program that lives as long as the cluster.
 func (c *Cluster) exec(path string, args []string, dir, log string) (pid int, err error) {
-	uid, gid, as, err := pgtest.Owner()
+	owner, err := pgtest.Owner()
 	if err != nil {
 		return 0, err
 	}
+	uid, gid, as := owner.IDs()
 	return c.keeper.start(program{
 		Path: path, Args: args, Dir: dir, Log: log,
 		Env: environment(dir),
@@ -173,9 +179,9 @@ func makeDirectory(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	uid, gid, as, err := pgtest.Owner()
-	if err != nil || !as {
+	owner, err := pgtest.Owner()
+	if err != nil {
 		return err
 	}
-	return os.Chown(dir, uid, gid)
+	return owner.Give(dir)
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 const (
@@ -30,10 +30,10 @@ func (c *Cluster) startEtcd(ctx context.Context) (err error) {
 	if err := makeDirectory(c.etcdDirectory()); err != nil {
 		return err
 	}
-	if c.etcdPort, err = pgtest.FreePort(); err != nil {
+	if c.etcdPort, err = child.FreePort(); err != nil {
 		return err
 	}
-	peers, err := pgtest.FreePort()
+	peers, err := child.FreePort()
 	if err != nil {
 		return err
 	}

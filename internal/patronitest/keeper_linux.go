@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -161,11 +162,11 @@ func removeFiles(dir string) error {
 // removeAbandoned ends and deletes what the death of both a client and its
 // keeper has left.
 func removeAbandoned() {
-	for _, dir := range pgtest.Abandoned(directoryPrefix) {
+	child.RemoveAbandoned(directoryPrefix, func(dir string) {
 		if signalWithin(dir, syscall.SIGKILL) == nil {
 			_ = removeFiles(dir) // another user's is not ours to remove
 		}
-	}
+	})
 }
 
 // signalWithin signals all processes that run in a directory or below it,
@@ -174,7 +175,7 @@ func removeAbandoned() {
 func signalWithin(dir string, sig syscall.Signal) error {
 	for deadline := time.Now().Add(stopTimeout); ; time.Sleep(time.Millisecond) {
 		rest := 0
-		for _, pid := range pgtest.Within(dir) {
+		for _, pid := range child.Within(dir) {
 			if sig == syscall.SIGSTOP && stopped(pid) || sig == syscall.SIGCONT && !stopped(pid) {
 				continue
 			}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 // state is that of a node's network.
@@ -110,7 +110,7 @@ func newLink(running *sync.WaitGroup, g *gate, port int, peers map[string]*gate)
 	defer g.mu.Unlock()
 	for attempt := 1; ; attempt++ {
 		var err error
-		if l.port, err = pgtest.FreePort(); err == nil {
+		if l.port, err = child.FreePort(); err == nil {
 			err = l.listen()
 		}
 		if err == nil {

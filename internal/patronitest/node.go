@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 // Node is one PostgreSQL with its Patroni.
@@ -52,7 +52,7 @@ func (n *Node) prepare(gates map[string]*gate) (err error) {
 		return err
 	}
 	for _, port := range []*int{&n.port, &n.restPort} {
-		if *port, err = pgtest.FreePort(); err != nil {
+		if *port, err = child.FreePort(); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 // Program is a server of another kind that works beside a [Server], such as a
@@ -47,7 +48,7 @@ func (s *Server) RunBeside(t testing.TB, p Program) (port int) {
 type beside struct {
 	name, dir string
 	port      int
-	proc      *process
+	proc      *child.Process
 }
 
 // startBeside returns nil with its error unless the error may be the port's.
@@ -60,14 +61,14 @@ func (s *Server) startBeside(p Program) (*beside, error) {
 	if b.dir, err = os.MkdirTemp(s.dir, b.name+"-"); err != nil {
 		return nil, err
 	}
-	if b.port, err = freePort(); err != nil {
+	if b.port, err = child.FreePort(); err != nil {
 		return nil, err
 	}
 	args, err := p.Configure(b.dir, b.port)
 	if err != nil {
 		return nil, err
 	}
-	if err := giveTo(owner, b.dir); err != nil {
+	if err := owner.Give(b.dir); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(b.logFile())
@@ -79,38 +80,23 @@ func (s *Server) startBeside(p Program) (*beside, error) {
 	cmd := exec.Command(p.Path, args...)
 	cmd.Dir = b.dir
 	cmd.Env = environment()
-	cmd.SysProcAttr = processAttributes(owner)
 	cmd.Stdout, cmd.Stderr = log, log
-	if b.proc, err = startProcess(cmd); err != nil {
+	if b.proc, err = child.Start(cmd, owner); err != nil {
 		return nil, fmt.Errorf("pgtest: starting %s: %w", b.name, err)
 	}
-	return b, b.wait(p.Ready)
-}
-
-// wait returns when the program serves, or an error when it will not.
-func (b *beside) wait(ready string) error {
-	for deadline := time.Now().Add(startTimeout); !strings.Contains(tail(b.logFile(), 0), ready); {
-		select {
-		case <-b.proc.done:
-			_ = b.proc.waitGone(stopTimeout)
-			return fmt.Errorf("pgtest: %s ended while starting: %s; its log:\n%s",
-				b.name, b.proc.cmd.ProcessState, tail(b.logFile(), 0))
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			_ = b.proc.end(syscall.SIGKILL, b.dir) // the test fails with what matters more
-			return fmt.Errorf("pgtest: %s does not serve after %v; its log:\n%s", b.name, startTimeout, tail(b.logFile(), 0))
-		}
+	serves := func() bool { return strings.Contains(child.Tail(b.logFile(), 0), p.Ready) }
+	if err := b.proc.Ready(serves, startTimeout, b.dir); err != nil {
+		return b, fmt.Errorf("pgtest: %w; its log:\n%s", err, child.Tail(b.logFile(), 0))
 	}
-	return nil
+	return b, nil
 }
 
 func (b *beside) stop(t testing.TB) {
 	t.Helper()
 	if t.Failed() {
-		t.Logf("end of the log of %s:\n%s", b.name, tail(b.logFile(), 0))
+		t.Logf("end of the log of %s:\n%s", b.name, child.Tail(b.logFile(), 0))
 	}
-	if err := b.proc.end(syscall.SIGTERM, b.dir); err != nil {
+	if err := b.proc.End(syscall.SIGTERM, b.dir); err != nil {
 		t.Error(err)
 	}
 	if err := os.RemoveAll(b.dir); err != nil {
@@ -119,20 +105,6 @@ func (b *beside) stop(t testing.TB) {
 }
 
 func (b *beside) logFile() string { return filepath.Join(b.dir, "log") }
-
-// giveTo makes the owner that of a directory and the files in it.
-func giveTo(owner *owner, dir string) error {
-	if owner == nil {
-		return nil
-	}
-	files, _ := filepath.Glob(filepath.Join(dir, "*")) // the pattern is valid
-	for _, file := range append(files, dir) {
-		if err := os.Chown(file, owner.uid, owner.gid); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func taken(port int) bool {
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))

@@ -60,15 +60,10 @@ func environment(extra ...string) []string {
 	return append(append(env, "LC_ALL=C", "TZ=UTC"), extra...)
 }
 
-// command prepares a program that runs as the owner of the server's files.
-func (s *Server) command(program string, args ...string) (*exec.Cmd, error) {
-	owner, err := findOwner()
-	if err != nil {
-		return nil, err
-	}
+// command prepares a program to run as the owner of the server's files.
+func (s *Server) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
 	cmd.Env = environment()
-	cmd.SysProcAttr = processAttributes(owner)
-	return cmd, nil
+	return cmd
 }

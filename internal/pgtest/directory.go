@@ -3,17 +3,14 @@ package pgtest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 const (
@@ -33,59 +30,8 @@ fsync = on
 log_line_prefix = '%m [%p] %q%d '
 `
 
-// owner is the system user that servers run as.
-type owner struct{ uid, gid int }
-
 // findOwner returns nil for the current user, and user postgres instead of root.
-var findOwner = sync.OnceValues(func() (*owner, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		return nil, fmt.Errorf("pgtest: PostgreSQL does not run as root, and there is no user to run it as: "+
-			"create the user postgres, or run the tests as another user: %w", err)
-	}
-	uid, uidErr := strconv.Atoi(u.Uid)
-	gid, gidErr := strconv.Atoi(u.Gid)
-	return &owner{uid, gid}, errors.Join(uidErr, gidErr)
-})
-
-// makeDirectory creates a directory that the owner may use. Its name holds the
-// process id, by which abandoned knows that nobody needs it any more.
-func makeDirectory(prefix string) (string, error) {
-	owner, err := findOwner()
-	if err != nil {
-		return "", err
-	}
-	parent := os.TempDir()
-	if owner != nil && !traversable(parent) {
-		parent = "/tmp"
-	}
-	if parent, err = filepath.EvalSymlinks(parent); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(parent, prefix+strconv.Itoa(os.Getpid())+"-")
-	if err != nil || owner == nil {
-		return dir, err
-	}
-	return dir, os.Chown(dir, owner.uid, owner.gid)
-}
-
-// traversable tells whether every user can reach what is in dir.
-func traversable(dir string) bool {
-	for {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode().Perm()&0o001 == 0 {
-			return false
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return true
-		}
-		dir = parent
-	}
-}
+var findOwner = sync.OnceValues(func() (*child.Owner, error) { return child.FindOwner("postgres") })
 
 // initialize creates the data directory.
 func (s *Server) initialize(settings []string) error {
@@ -108,14 +54,11 @@ func (s *Server) follow(primary *Server, settings []string) error {
 
 // run runs one of PostgreSQL's programs to its end.
 func (s *Server) run(program string, args ...string) error {
-	cmd, err := s.command(program, args...)
+	owner, err := findOwner()
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread() // for the same reason as in startProcess
-	out, err := cmd.CombinedOutput()
-	runtime.UnlockOSThread()
-	if err != nil {
+	if out, err := owner.Run(s.command(program, args...)); err != nil {
 		return fmt.Errorf("pgtest: %s: %w\n%s", program, err, out)
 	}
 	return nil
@@ -130,35 +73,11 @@ func (s *Server) configure(defaults string, settings []string) error {
 	return errors.Join(err, conf.Close())
 }
 
-// removeAbandoned deletes the directories of test binaries that had no time to.
+// removeAbandoned deletes what test binaries that had no time to have left.
 func removeAbandoned() {
-	for _, dir := range abandoned(directoryPrefix) {
+	child.RemoveAbandoned(directoryPrefix, func(dir string) {
 		removeSharedMemory(filepath.Join(dir, "data", "postmaster.pid"))
-		_ = os.RemoveAll(dir) // another user's is not ours to remove
-	}
-}
-
-// abandoned lists the directories of makeDirectory whose process has ended.
-func abandoned(prefix string) (dirs []string) {
-	for _, parent := range []string{os.TempDir(), "/tmp"} {
-		all, _ := filepath.Glob(filepath.Join(parent, prefix+"*")) // nothing found, nothing to do
-		for _, dir := range all {
-			id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
-			if pid, err := strconv.Atoi(id); err == nil && !alive(pid) {
-				dirs = append(dirs, dir)
-			}
-		}
-	}
-	return dirs
-}
-
-func alive(pid int) bool {
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = process.Release() }()
-	return !errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	})
 }
 
 // removeSharedMemory deletes the few bytes of System V shared memory that a
@@ -174,18 +93,4 @@ func removeSharedMemory(pidFile string) {
 			_ = exec.Command("ipcrm", "-m", key[1]).Run() // a courtesy
 		}
 	}
-}
-
-// freePort finds a port below the ones that systems hand out to outgoing
-// connections, one of which could otherwise take it while the server is down.
-func freePort() (int, error) {
-	var err error
-	for range 100 {
-		port := 15000 + rand.IntN(17000)
-		var l net.Listener
-		if l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
-			return port, l.Close()
-		}
-	}
-	return 0, fmt.Errorf("pgtest: no free port: %w", err)
 }

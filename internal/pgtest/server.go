@@ -13,12 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dbscope/dbscope/internal/child"
 )
 
-const (
-	startTimeout = 60 * time.Second // crash recovery on a busy machine included
-	stopTimeout  = 15 * time.Second
-)
+const startTimeout = 60 * time.Second // crash recovery on a busy machine included
 
 // Server is a PostgreSQL server. Its methods are safe for concurrent use.
 type Server struct {
@@ -29,7 +28,7 @@ type Server struct {
 	databases atomic.Int64
 
 	mu   sync.Mutex
-	proc *process // nil while the server is down
+	proc *child.Process // nil while the server is down
 }
 
 // Start starts a server that belongs to this test: it is stopped, and its data
@@ -70,7 +69,11 @@ func newServer(initialize func(*Server) error) (*Server, error) {
 		return nil, err
 	}
 	removeAbandoned()
-	dir, err := makeDirectory(directoryPrefix)
+	owner, err := findOwner()
+	if err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	dir, err := child.MakeDirectory(directoryPrefix, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +84,7 @@ func newServer(initialize func(*Server) error) (*Server, error) {
 	// Between the choice of a port and the server's bind another process may
 	// take it; the server then exits at once.
 	for attempt := 1; ; attempt++ {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = child.FreePort(); err == nil {
 			err = s.start()
 		}
 		if err == nil {
@@ -149,27 +152,18 @@ func (s *Server) start() error {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 
-	cmd, err := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port))
+	owner, err := findOwner()
 	if err != nil {
 		return err
 	}
+	cmd := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port))
 	cmd.Stdout, cmd.Stderr = log, log
-	proc, err := startProcess(cmd)
+	proc, err := child.Start(cmd, owner)
 	if err != nil {
 		return fmt.Errorf("pgtest: starting postgres: %w", err)
 	}
-	deadline := time.Now().Add(startTimeout)
-	for !s.ready(proc.pid()) {
-		select {
-		case <-proc.done:
-			_ = proc.waitGone(stopTimeout)
-			return fmt.Errorf("pgtest: postgres ended while starting: %s; its log:\n%s", proc.cmd.ProcessState, s.tail(0))
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			err := fmt.Errorf("pgtest: postgres accepts no connections after %v; its log:\n%s", startTimeout, s.tail(0))
-			return errors.Join(err, proc.end(syscall.SIGKILL, s.data()))
-		}
+	if err := proc.Ready(func() bool { return s.ready(proc.PID()) }, startTimeout, s.data()); err != nil {
+		return fmt.Errorf("pgtest: %w; its log:\n%s", err, s.tail(0))
 	}
 	s.proc = proc
 	return nil
@@ -201,7 +195,7 @@ func (s *Server) end(sig syscall.Signal) error {
 	if s.proc == nil {
 		return nil
 	}
-	err := s.proc.end(sig, s.data())
+	err := s.proc.End(sig, s.data())
 	s.proc = nil
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync"
 	"testing"
+
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 // shared is the package's one server. It starts with its first use.
@@ -65,7 +67,7 @@ func Shared(t testing.TB) *Server {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	s, offset := shared.server, shared.server.logSize()
+	s, offset := shared.server, child.Size(shared.server.logFile())
 	t.Cleanup(func() { s.showLog(t, offset) })
 	return s
 }

@@ -39,7 +39,7 @@ func TestTheAdapterPassesTheSuite(t *testing.T) {
 				Commit:        func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
 				Rollback:      func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() },
 				RefusalAborts: d.postgres,
-				ReadOnly:      d.postgres,
+				ReadOnly:      d.postgres || d.mariadb,
 			})
 		})
 	}

@@ -20,15 +20,17 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
 // database is one that the tests run on.
 type database struct {
 	driver   string
 	postgres bool
+	mariadb  bool
 	native   bool // by pgxscope
 	dsn      func(t *testing.T) string
 }
@@ -43,6 +45,9 @@ var databases = map[string]database{
 	}},
 	"PostgreSQL by pq": {driver: "postgres", postgres: true, dsn: func(t *testing.T) string {
 		return pgtest.Shared(t).CreateDatabase(t)
+	}},
+	"MariaDB": {driver: "mysql with $1", mariadb: true, dsn: func(t *testing.T) string {
+		return mariatest.Shared(t).CreateDatabase(t)
 	}},
 	"PostgreSQL by pgxscope": {driver: "pgx", postgres: true, native: true, dsn: func(t *testing.T) string {
 		return pgtest.Shared(t).CreateDatabase(t)
@@ -66,6 +71,17 @@ func onEach(t *testing.T, test func(t *testing.T, d *opened), opts ...dbscope.DB
 	}
 }
 
+// onEachDeferring runs a test on each database that can leave a constraint to
+// be checked by COMMIT.
+func onEachDeferring(t *testing.T, test func(t *testing.T, d *opened)) {
+	onEach(t, func(t *testing.T, d *opened) {
+		if d.mariadb {
+			t.Skip("it checks each row at once")
+		}
+		test(t, d)
+	})
+}
+
 // opened is a DB on a pool that counts, and a client of its own.
 type opened struct {
 	database
@@ -78,7 +94,11 @@ func open(t *testing.T, d database, opts ...dbscope.DBOption) *opened {
 	dsn := d.dsn(t)
 	other, err := sql.Open(d.driver, dsn)
 	ok(t, err)
-	_, err = other.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
+	table := "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
+	if d.mariadb { // checks each row at once
+		table = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id))"
+	}
+	_, err = other.Exec(table)
 	ok(t, err)
 	o := &opened{database: d, dialed: &atomic.Int64{}, other: other}
 	opts = append([]dbscope.DBOption{dbscope.Name("test")}, opts...)

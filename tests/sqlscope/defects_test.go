@@ -152,7 +152,7 @@ func TestRequestsCancelledWithNothingInFlightKeepTheirConnection(t *testing.T) {
 
 // Defect 6.
 func TestAConstraintThatFailsAtCommitIsToldAndNotRetried(t *testing.T) {
-	onEach(t, func(t *testing.T, d *opened) {
+	onEachDeferring(t, func(t *testing.T, d *opened) {
 		for name, run := range ownUnits(t, d, sql.LevelDefault) {
 			attempts := 0
 			err := run(func(ctx context.Context) error {
@@ -187,7 +187,7 @@ func TestAnErrorSwallowedInAJoinedTransactionCommitsNoHalfOfTheWork(t *testing.T
 		}
 		is(t, half((*sql.Tx).Rollback), dbscope.ErrRolledBack)
 		want(t, "stored after a rollback", d.stored(t))
-		// SQLite undoes the failed statement alone and lets one go on: all that
+		// SQLite and MariaDB undo the failed statement alone and let one go on: all that
 		// was told to be done is.
 		end, stored := error(nil), []int{1, 2}
 		if d.postgres {
@@ -265,6 +265,7 @@ func TestACancelledUnitTellsTheCause(t *testing.T) {
 					t.Errorf("cancelled %s, in a block %t: %v", name, block, err)
 				}
 				want(t, "stored", d.stored(t))
+				d.stop(t)
 			}
 		}
 		// With nothing in flight nothing is lost: what returns nil is committed.
@@ -360,6 +361,9 @@ func TestANewUnitBeginsInTheContextOfOneThatIsOver(t *testing.T) {
 // Defect 13.
 func TestAConflictThatCommitReportsIsRetried(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
+		if d.mariadb {
+			t.Skip("on one server a conflict fails a statement")
+		}
 		level := sql.LevelSerializable
 		if !d.postgres {
 			d, level = open(t, rollbackJournal), sql.LevelDefault

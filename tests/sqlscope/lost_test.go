@@ -113,7 +113,7 @@ func TestAStatementWhoseConnectionIsLostNeverRunsAgainOrOutsideTheTransaction(t 
 
 func TestAPrepareOrSavepointWhoseConnectionIsLostIsNotTriedElsewhere(t *testing.T) {
 	onEachFaulty(t, func(t *testing.T, d *opened, f *faults) {
-		for _, at := range []struct{ text, way string }{{"PREPARE ", "a prepared statement"}, {"SAVEPOINT", "a transaction of SQL()"}} {
+		for _, at := range []struct{ text, way string }{{"PREPARE " + storeOne, "a prepared statement"}, {"SAVEPOINT", "a transaction of SQL()"}} {
 			f.at(at.text, nil, sqldriver.ErrBadConn)
 			sent := f.count(at.text)
 			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
@@ -160,8 +160,11 @@ func TestADriverThatSkipsToPreparingRunsEachStatementOnceInTheTransaction(t *tes
 func TestAQueryThatIsPreparedFirstEndsWithItsContext(t *testing.T) {
 	onEachFaulty(t, func(t *testing.T, d *opened, f *faults) {
 		query := "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n"
-		if d.postgres {
+		switch {
+		case d.postgres:
 			query = "SELECT 1 FROM pg_sleep(60)"
+		case d.mariadb:
+			query = "SELECT sleep(60)"
 		}
 		f.skip(query)
 		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
@@ -196,15 +199,19 @@ func TestADeadConnectionFoundAtBeginIsReplaced(t *testing.T) {
 
 func TestABackendThatIsTerminatedInsideAUnitLosesItWhole(t *testing.T) {
 	for name, d := range databases {
-		if !d.postgres {
+		pid, kill := "SELECT pg_backend_pid()", "SELECT pg_terminate_backend($1, 10000)"
+		switch {
+		case d.mariadb:
+			pid, kill = "SELECT connection_id()", "KILL $1"
+		case !d.postgres:
 			continue // SQLite has no backend to lose
 		}
 		t.Run(name, func(t *testing.T) {
 			o := open(t, d)
 			terminate := func(ctx context.Context) {
-				var pid int
-				ok(t, o.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&pid))
-				_, err := o.other.Exec("SELECT pg_terminate_backend($1, 10000)", pid)
+				var id int
+				ok(t, o.QueryRowContext(ctx, pid).Scan(&id))
+				_, err := o.other.Exec(kill, id)
 				ok(t, err)
 			}
 			err := dbscope.Run(t.Context(), func(ctx context.Context) error {

@@ -1,4 +1,4 @@
-package pgtest
+package child
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// processAttributes makes the kernel stop the server at once when the test
+// attributes makes the kernel stop the server at once when the test
 // binary dies, whatever the reason.
-func processAttributes(owner *owner) *syscall.SysProcAttr {
+func attributes(owner *Owner) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if owner != nil {
 		attr.Credential = &syscall.Credential{Uid: uint32(owner.uid), Gid: uint32(owner.gid)}

@@ -1,10 +1,10 @@
 //go:build unix && !linux
 
-package pgtest
+package child
 
 import "syscall"
 
-func processAttributes(owner *owner) *syscall.SysProcAttr {
+func attributes(owner *Owner) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{}
 	if owner != nil {
 		attr.Credential = &syscall.Credential{Uid: uint32(owner.uid), Gid: uint32(owner.gid)}

@@ -1,0 +1,134 @@
+package mariatest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/dbscope/dbscope/internal/child"
+)
+
+const (
+	directoryPrefix = "dbscope-mariatest-"
+	appUser         = "app"
+)
+
+// defaults are the settings of every server. Durability stays on, so that what
+// was committed before a Kill is there after it. The binary log is what
+// replicas follow.
+const defaults = `[mariadbd]
+bind_address = 127.0.0.1
+skip_name_resolve
+character_set_server = utf8mb4
+default_time_zone = +00:00
+max_connections = 200
+innodb_buffer_pool_size = 32M
+innodb_log_file_size = 8M
+innodb_buffer_pool_dump_at_shutdown = OFF
+innodb_buffer_pool_load_at_startup = OFF
+log_bin = binlog
+log_slave_updates
+sync_binlog = 1
+slave_net_timeout = 5
+`
+
+// users are the SQL accounts. The application's may not write to a server that
+// is read_only, as applications may not, and may see what tests look at.
+// They are created by a server that goes without privileges until it is told.
+const users = `FLUSH PRIVILEGES;
+CREATE USER ` + appUser + `@'%';
+GRANT ALL ON ` + "`test%`" + `.* TO ` + appUser + `@'%';
+GRANT PROCESS, CONNECTION ADMIN, BINLOG MONITOR, SLAVE MONITOR ON *.* TO ` + appUser + `@'%';
+`
+
+// findOwner returns nil for the current user, and user mysql instead of root.
+var findOwner = sync.OnceValues(func() (*child.Owner, error) { return child.FindOwner("mysql") })
+
+// initialize creates the data directory and the configuration. The server's
+// number in a replication is id.
+func (s *Server) initialize(id int64, settings []string) error {
+	conf := fmt.Sprintf("%s\nserver_id = %d\nsocket = %s\npid_file = %s\ndatadir = %s\n%s\n", defaults, id,
+		filepath.Join(s.dir, "socket"), filepath.Join(s.dir, "pid"), s.data(), strings.Join(settings, "\n")) // the last one wins
+	if err := os.WriteFile(s.configFile(), []byte(conf), 0o644); err != nil {
+		return err
+	}
+	template, err := s.template()
+	if err != nil {
+		return err
+	}
+	if template != s.data() {
+		if err := os.CopyFS(s.data(), os.DirFS(template)); err != nil {
+			return fmt.Errorf("mariatest: copying the data directory: %w", err)
+		}
+	}
+	owner, err := findOwner()
+	if err != nil {
+		return err
+	}
+	return owner.Give(s.dir)
+}
+
+// template returns a data directory to copy, which it creates where there is
+// none yet for this MariaDB. Where none can be kept it is the server's own.
+func (s *Server) template() (string, error) {
+	version, err := exec.Command(s.bin.server, "--no-defaults", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("mariatest: %s --version: %w", s.bin.server, err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return s.data(), s.install(s.data())
+	}
+	key := sha256.Sum256([]byte(string(version) + defaults + users))
+	template := filepath.Join(cache, "dbscope-mariatest", fmt.Sprintf("%x", key[:8]))
+	if _, err := os.Stat(template); err == nil {
+		return template, nil
+	}
+	if err := s.install(s.data()); err != nil {
+		return "", err
+	}
+	keep(s.data(), template) // or the next start installs again
+	return s.data(), nil
+}
+
+// keep copies a data directory to where others look for it, whole or not at
+// all: several test binaries may be at it.
+func keep(data, template string) {
+	if os.MkdirAll(filepath.Dir(template), 0o755) != nil {
+		return
+	}
+	unfinished, err := os.MkdirTemp(filepath.Dir(template), "unfinished-")
+	if err != nil {
+		return
+	}
+	if os.CopyFS(unfinished, os.DirFS(data)) == nil {
+		_ = os.Rename(unfinished, template) // fails where another one came first
+	}
+	_ = os.RemoveAll(unfinished)
+}
+
+// install creates a data directory that holds the system's tables and users.
+func (s *Server) install(data string) error {
+	owner, err := findOwner()
+	if err != nil {
+		return err
+	}
+	sql := filepath.Join(s.dir, "users.sql")
+	err = errors.Join(os.Mkdir(data, 0o700), os.WriteFile(sql, []byte(users), 0o644), owner.Give(s.dir))
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--datadir="+data, "--extra-file="+sql,
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--force", "--skip-log-bin", "--innodb-flush-method=nosync")
+	cmd.Dir = s.dir
+	cmd.Env = environment()
+	if out, err := owner.Run(cmd); err != nil {
+		return fmt.Errorf("mariatest: mariadb-install-db: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+// Package mariatest runs real MariaDB servers for tests, as pgtest runs
+// PostgreSQL's.
+//
+// A server is a child process of the test binary, with a data directory of its
+// own, on a free port of the loopback interface. It needs an installed MariaDB
+// and nothing else; where none is found, the test fails and says what to
+// install. When the tests run as root the server runs as the system user
+// "mysql", since MariaDB refuses to be root.
+//
+// [Start] gives a test its own server, which it may kill and restart, and
+// [Server.Replica] one that follows it. Most tests want [Shared], one server
+// for the whole package, and a database of their own on it:
+//
+//	func TestMain(m *testing.M) { os.Exit(mariatest.Main(m).Run()) }
+//
+//	func TestSomething(t *testing.T) {
+//		dsn := mariatest.Shared(t).CreateDatabase(t)
+//		...
+//	}
+//
+// No server outlives its test binary: it stops when the test or the package is
+// done and, on Linux, also when the binary panics, exits or is killed. The data
+// directory that such an end leaves behind is removed by the next start.
+//
+// Creating a data directory takes seconds and copying one does not, so a new
+// one is kept in the user's cache directory, where "dbscope-mariatest" may be
+// deleted at any time.
+package mariatest

@@ -1,0 +1,13 @@
+package mariatest
+
+// NewServer starts a server that only the death of the process stops.
+func NewServer(settings ...string) (*Server, error) { return newServer(nil, settings) }
+
+// TryQuery is Query for statements that may fail.
+func (s *Server) TryQuery(database, statements string) error {
+	_, err := s.client(database, statements)
+	return err
+}
+
+// Dir is where the server keeps everything.
+func (s *Server) Dir() string { return s.dir }
