@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check test test-long bench clean
+.PHONY: check test test-cluster test-long bench cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -20,11 +20,22 @@ test:
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
 	go test -race -shuffle=on work
 
+# What happens to a service while Patroni's primaries fail, and replicas stop.
+test-cluster:
+	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
+
 test-long:
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
 
 bench:
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
+
+# Three nodes with Patroni, to run examples on, and a kill -9 of their primary.
+cluster:
+	@mkdir -p $(BIN) && go build -o $(BIN)/cluster ./examples/cluster && exec $(BIN)/cluster
+
+cluster-kill:
+	@go run ./examples/cluster -kill
 
 # Linters are built once, from the versions in tools/go.mod.
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum

@@ -43,12 +43,19 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 }
 
 func (s *session) connect(ctx context.Context) (driver.Conn, error) {
-	used, err := s.db.hosts.use(ctx)
+	hosts := s.db.hosts
+	if err := hosts.beforeSession(ctx); err != nil {
+		return nil, err
+	}
+	if hosts.router != nil {
+		return s.connectRouted(ctx, hosts)
+	}
+	used, err := hosts.use(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.host = used
-	conn, err := s.connectTo(ctx, used.engine)
+	conn, err := s.connectTo(ctx, driver.Route{})
 	if err != nil {
 		s.leaveHost()
 	}
@@ -63,8 +70,13 @@ func (s *session) leaveHost() {
 	}
 }
 
-func (s *session) connectTo(ctx context.Context, engine driver.Engine) (driver.Conn, error) {
+// connectTo connects to the session's host and begins.
+func (s *session) connectTo(ctx context.Context, route driver.Route) (driver.Conn, error) {
+	engine := s.host.engine
+	s.mu.Lock()
 	conn := s.conn // of the slot's previous transaction
+	s.conn = nil
+	s.mu.Unlock()
 	if conn != nil && s.engine != engine {
 		s.release(conn, true) // to a host that was left
 		conn = nil
@@ -83,17 +95,27 @@ func (s *session) connectTo(ctx context.Context, engine driver.Engine) (driver.C
 		case s.slot == nil:
 			return conn, nil
 		}
-		err := conn.Begin(ctx, s.opts.tx)
+		err := s.ready(ctx, conn, route)
 		if err == nil {
+			err = conn.Begin(ctx, s.opts.tx)
+		}
+		switch {
+		case err == nil:
 			return conn, nil
+		case errors.Is(err, errBehind):
+			s.release(conn, true)
+			return nil, err
 		}
 		fate := s.check(ctx, conn, err)
 		s.release(conn, fate != driver.Lost && ctx.Err() == nil)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("beginning a transaction: %w", interrupted(ctx))
 		}
-		if fate != driver.Lost || attempt == beginAttempts {
+		if fate != driver.Lost {
 			return nil, fmt.Errorf("beginning a transaction: %w", err)
+		}
+		if attempt == beginAttempts {
+			return nil, unreachable{fmt.Errorf("beginning a transaction: %w", err)}
 		}
 		conn = nil
 	}
@@ -125,6 +147,6 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine) (driver.Con
 			"of its Group holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
 			holdingTimeout, wait.Err())
 	default:
-		return nil, fmt.Errorf("taking a connection: %w", err)
+		return nil, unreachable{fmt.Errorf("taking a connection: %w", err)}
 	}
 }

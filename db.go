@@ -22,12 +22,18 @@ type database struct {
 	name          string
 	allowUnscoped bool
 	hosts         *hosts
-	isTransient   func(error) bool
+	classify      classifier
 	settler       settler // or nil
 }
 
+// classifier is an adapter's knowledge of errors.
+type classifier interface {
+	Transient(err error) bool
+	WriteRefused(err error) bool
+}
+
 // transient reports whether what failed may succeed another time.
-func (d *database) transient(err error) bool { return err != nil && d.isTransient(err) }
+func (d *database) transient(err error) bool { return err != nil && d.classify.Transient(err) }
 
 // New makes a DB of an adapter. It is for writers of adapters; others call an
 // adapter's Open or New. It opens nothing.
@@ -39,7 +45,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, &o, adapter.Open), isTransient: adapter.Transient, settler: o.settler,
+			hosts: newHosts(o.name, &o, adapter.Open), classify: adapter, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
@@ -157,5 +163,9 @@ func (d *database) Session(ctx context.Context) (driver.Session, error) {
 
 // Engine implements [driver.Gate].
 func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	return d.hosts.current(ctx)
+	e, err := d.hosts.current(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
+	}
+	return e, nil
 }

@@ -20,7 +20,10 @@
 // Outside HTTP, [Run] makes the scope. [DB.Atomic] nests a block that is undone
 // alone, [Group] runs work side by side, hooks such as [AfterCommit] wait for
 // the end, [Retry] runs a unit again that the database undid, [SettleByStatus]
-// and [SettleByLedger] find out what became of a lost commit. The rules:
+// and [SettleByLedger] find out what became of a lost commit. [DB.SwitchHost]
+// moves to another server; with [Hosts] and package cluster reads go to
+// replicas, and [ReadYourWrites] keeps them from missing what was just written.
+// The rules:
 //
 //   - A scope that touches no database does no I/O. A session takes its
 //     connection and begins with its first statement.

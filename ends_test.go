@@ -323,3 +323,27 @@ func TestAtomicBesideAnotherIsRefusedOrDone(t *testing.T) {
 		}
 	}
 }
+
+func TestACommitAndARollbackMayMeet(t *testing.T) {
+	f, db := newFake(t)
+	ctx, scope := dbscope.Begin(t.Context())
+	exec(ctx, t, db, "a")
+	entered, release := make(chan struct{}), make(chan struct{})
+	f.Inject("commit", drivertest.Fault{Entered: entered, Until: release})
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := scope.Commit(ctx); err != nil {
+			t.Errorf("Commit returned %v", err)
+		}
+	})
+	<-entered
+	both.Go(func() {
+		if err := scope.Rollback(ctx); err != nil {
+			t.Errorf("Rollback returned %v", err)
+		}
+	})
+	close(release)
+	both.Wait()
+	ok(t, scope.Release(ctx))
+	equal(t, "stored", f.Rows(), "a")
+}

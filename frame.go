@@ -102,7 +102,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	}
 	defer f.exit()
 	err := f.tornError()
-	if err == nil && f.lane.isPG {
+	if err == nil && f.lane.defers {
 		_, err = f.Conn.Row(ctx, deferred)
 	}
 	undone := err != nil || f.readOnly && f.lane.isPG

@@ -15,8 +15,14 @@ import (
 const drainTimeout = 30 * time.Second
 
 // Host returns the host of new sessions: that of the last [DB.SwitchHost], or
-// of the option [Host]; empty where the connection string names the host.
-func (db *DB[H]) Host() string { return db.core.hosts.host.Load().name }
+// of the option [Host]; with [Hosts], the one that writes. It is empty where
+// the connection string names the host, and where none is known.
+func (db *DB[H]) Host() string {
+	if r := db.core.hosts.router; r != nil {
+		return r.Host()
+	}
+	return db.core.hosts.host.Load().name
+}
 
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
@@ -26,7 +32,10 @@ func (db *DB[H]) Host() string { return db.core.hosts.host.Load().name }
 // ctx is done, and while another switch does; of several at once the last to
 // come wins. It may be called by [BeforeSession].
 func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
-	return db.core.hosts.switchTo(ctx, host)
+	if err := db.core.hosts.switchTo(ctx, host); err != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.name, err)
+	}
+	return nil
 }
 
 // Close closes the pools, for siblings too. Statements after it are an error.
@@ -38,11 +47,14 @@ type hosts struct {
 	name   string
 	open   func(ctx context.Context, host string) (driver.Engine, error)
 	before func(context.Context) error // of BeforeSession, or nil
+	router driver.Router               // of Hosts, or nil
+	stop   func() error                // the router's use
 	turn   chan struct{}               // held while opening, switching or closing
-	host   atomic.Pointer[host]
+	host   atomic.Pointer[host]        // the current one, without a router
 	drains sync.WaitGroup
 
 	mu     sync.Mutex
+	routed map[string]*host // those that a router chose
 	closed bool
 	errs   []error // of pools that were closed in the background
 }
@@ -56,19 +68,28 @@ type host struct {
 }
 
 func newHosts(name string, o *dbOptions, open func(context.Context, string) (driver.Engine, error)) *hosts {
-	h := &hosts{name: name, open: open, before: o.beforeSession, turn: make(chan struct{}, 1)}
+	h := &hosts{name: name, open: open, before: o.beforeSession, router: o.router, turn: make(chan struct{}, 1)}
 	h.host.Store(&host{name: o.host})
+	if h.router != nil {
+		h.routed = map[string]*host{}
+		h.stop = h.router.Use(open, h.gone)
+	}
 	return h
 }
 
-// use returns the host of a session that is about to be opened. It stays open
-// until as many calls of unuse.
-func (h *hosts) use(ctx context.Context) (*host, error) {
-	if h.before != nil && ctx.Value(beforeKey{h}) == nil {
-		if err := h.before(context.WithValue(ctx, beforeKey{h}, true)); err != nil {
-			return nil, fmt.Errorf("before the session: %w", err)
-		}
+// beforeSession calls the function of [BeforeSession].
+func (h *hosts) beforeSession(ctx context.Context) error {
+	if h.before == nil || ctx.Value(beforeKey{h}) != nil {
+		return nil
 	}
+	if err := h.before(context.WithValue(ctx, beforeKey{h}, true)); err != nil {
+		return fmt.Errorf("before the session: %w", err)
+	}
+	return nil
+}
+
+// use returns the current host. It stays open until as many calls of unuse.
+func (h *hosts) use(ctx context.Context) (*host, error) {
 	for {
 		if _, err := h.current(ctx); err != nil {
 			return nil, err
@@ -81,6 +102,54 @@ func (h *hosts) use(ctx context.Context) (*host, error) {
 			return now, nil
 		}
 		h.mu.Unlock()
+	}
+}
+
+// useRouted is use for a host that the router has chosen.
+func (h *hosts) useRouted(ctx context.Context, name string) (*host, error) {
+	if now := h.known(name); now != nil {
+		return now, nil
+	}
+	if err := h.take(ctx); err != nil {
+		return nil, err
+	}
+	defer h.leave()
+	if now := h.known(name); now != nil {
+		return now, nil
+	}
+	e, err := h.openHost(ctx, name)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || h.isClosed():
+		return nil, err
+	default:
+		return nil, unreachable{err}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := &host{name: name, engine: e, users: 1}
+	h.routed[name] = now
+	return now, nil
+}
+
+// known counts a user of the host, where its pool is open.
+func (h *hosts) known(name string) *host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.routed[name]
+	if now != nil {
+		now.users++
+	}
+	return now
+}
+
+// gone drains the pool of a host that is a member no more.
+func (h *hosts) gone(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if left := h.routed[name]; left != nil {
+		delete(h.routed, name)
+		h.drain(left)
 	}
 }
 
@@ -98,6 +167,9 @@ type beforeKey struct{ *hosts }
 
 // current returns the engine and opens it on first use, one caller at a time.
 func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
+	if h.router != nil {
+		return h.writing(ctx)
+	}
 	if e := h.host.Load().engine; e != nil {
 		return e, nil
 	}
@@ -117,13 +189,27 @@ func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
 	return e, nil
 }
 
+// writing returns the engine of the host that the router has for writing.
+func (h *hosts) writing(ctx context.Context) (driver.Engine, error) {
+	r, err := h.router.Route(ctx, driver.Need{})
+	if err != nil {
+		return nil, err
+	}
+	used, err := h.useRouted(ctx, r.Host)
+	if err != nil {
+		return nil, err
+	}
+	h.unuse(used)
+	return used.engine, nil
+}
+
 // take waits for the turn.
 func (h *hosts) take(ctx context.Context) error {
 	select {
 	case h.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("dbscope: %s: waiting for the pool to open: %w", h.name, interrupted(ctx))
+		return fmt.Errorf("waiting for the pool to open: %w", interrupted(ctx))
 	}
 }
 
@@ -131,17 +217,20 @@ func (h *hosts) leave() { <-h.turn }
 
 // openHost opens a pool. The caller has the turn.
 func (h *hosts) openHost(ctx context.Context, name string) (driver.Engine, error) {
-	h.mu.Lock()
-	closed := h.closed
-	h.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("dbscope: %s: the DB is closed", h.name)
+	if h.isClosed() {
+		return nil, errors.New("the DB is closed")
 	}
 	e, err := h.open(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: opening the pool%s: %w", h.name, at(name), err)
+		return nil, fmt.Errorf("opening the pool%s: %w", at(name), err)
 	}
 	return e, nil
+}
+
+func (h *hosts) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
 }
 
 func at(host string) string {
@@ -152,8 +241,11 @@ func at(host string) string {
 }
 
 func (h *hosts) switchTo(ctx context.Context, name string) error {
-	if name == "" {
-		return fmt.Errorf("dbscope: %s: SwitchHost needs the name of a host", h.name)
+	switch {
+	case name == "":
+		return errors.New("it needs the name of a host")
+	case h.router != nil:
+		return errors.New("the hosts are chosen by the router that was given to the option Hosts")
 	}
 	if err := h.take(ctx); err != nil {
 		return err
@@ -169,8 +261,10 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 	}
 	conn, err := e.Acquire(ctx)
 	if err != nil {
+		h.mu.Lock()
 		h.drain(&host{name: name, engine: e})
-		return fmt.Errorf("dbscope: %s: switching to host %s, which does not answer, so that %q stays: %w", h.name, name, old.name, err)
+		h.mu.Unlock()
+		return fmt.Errorf("host %s does not answer, so that %q stays: %w", name, old.name, err)
 	}
 	conn.Release(true)
 	h.replace(&host{name: name, engine: e})
@@ -181,22 +275,19 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 // has the turn.
 func (h *hosts) replace(next *host) {
 	h.mu.Lock()
-	old := h.host.Swap(next)
-	h.mu.Unlock()
-	if old.engine != nil {
+	defer h.mu.Unlock()
+	if old := h.host.Swap(next); old.engine != nil {
 		h.drain(old)
 	}
 }
 
 // drain closes a pool that was left once its sessions are over, or have taken
-// too long. Nobody waits for it but Close.
+// too long. Nobody waits for it but Close. The caller holds mu.
 func (h *hosts) drain(left *host) {
-	h.mu.Lock()
 	left.unused = make(chan struct{})
 	if left.users == 0 {
 		close(left.unused)
 	}
-	h.mu.Unlock()
 	h.drains.Go(func() {
 		timer := time.NewTimer(drainTimeout)
 		defer timer.Stop()
@@ -217,8 +308,17 @@ func (h *hosts) close() error {
 	defer h.leave()
 	h.mu.Lock()
 	h.closed = true
+	for name, left := range h.routed {
+		delete(h.routed, name)
+		h.drain(left)
+	}
 	h.mu.Unlock()
 	h.replace(&host{name: h.host.Load().name})
+	var stopped error
+	if h.stop != nil {
+		stopped = h.stop()
+		h.stop = nil
+	}
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -231,7 +331,7 @@ func (h *hosts) close() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	errs := h.errs
+	errs := errors.Join(h.errs...)
 	h.errs = nil
-	return errors.Join(errs...)
+	return joined(errs, stopped)
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
@@ -71,6 +72,67 @@ func TestAHostThatDoesNotAnswerIsNotSwitchedTo(t *testing.T) {
 	})
 }
 
+func TestUnitsGoOnWhileAHostDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t, dbscope.Host("one"))
+		store := func() error {
+			return dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") })
+		}
+		ok(t, store())
+		silent := make(chan struct{})
+		f.Inject("acquire", drivertest.Fault{Entered: silent, Until: make(chan struct{})})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		switched, waited := make(chan error, 1), make(chan error, 1)
+		go func() { switched <- db.SwitchHost(ctx, "two") }()
+		<-silent
+		ok(t, store())
+		// Another switch waits for its turn, as long as it may.
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() { waited <- db.SwitchHost(short, "three") }()
+		is(t, <-waited, context.DeadlineExceeded)
+		is(t, <-switched, context.DeadlineExceeded)
+		ok(t, store())
+		if db.Host() != "one" {
+			t.Errorf("the host is %q", db.Host())
+		}
+		ok(t, db.SwitchHost(t.Context(), "three"))
+		ok(t, store())
+		ok(t, db.Close())
+		pools := opens(f)
+		slices.Sort(pools)
+		equal(t, "pools", pools, "close", "close", "close", "open one", "open three", "open two")
+	})
+}
+
+func TestOfSwitchesSideBySideTheLastToComeWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t, dbscope.Host("one"))
+		goOn := make(chan struct{})
+		f.Inject("acquire", drivertest.Fault{Until: goOn})
+		var switches sync.WaitGroup
+		for _, host := range []string{"two", "three", "three", "four"} {
+			switches.Go(func() {
+				if err := db.SwitchHost(t.Context(), host); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // it connects, or waits for its turn
+		}
+		close(goOn)
+		switches.Wait()
+		if db.Host() != "four" {
+			t.Errorf("the host is %q", db.Host())
+		}
+		synctest.Wait()
+		pools := opens(f)
+		slices.Sort(pools)
+		equal(t, "pools", pools, "close", "close", "open four", "open three", "open two") // one was never used
+		ok(t, db.Close())
+	})
+}
+
 // R12.
 func TestBeforeSessionRunsBeforeEachSessionAndMaySwitch(t *testing.T) {
 	var db *dbscope.DB[*drivertest.Tx]
@@ -101,6 +163,33 @@ func TestBeforeSessionRunsBeforeEachSessionAndMaySwitch(t *testing.T) {
 		t.Errorf("the host is %q", db.Host())
 	}
 	ok(t, db.Close())
+}
+
+// Each session asks where to go, and one of them goes there first.
+func TestSessionsThatSwitchBeforeTheyOpenShareThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var db *dbscope.DB[*drivertest.Tx]
+		f, db := newFake(t, dbscope.BeforeSession(func(ctx context.Context) error { return db.SwitchHost(ctx, "found") }))
+		goOn := make(chan struct{})
+		f.Inject("open", drivertest.Fault{Until: goOn})
+		var units sync.WaitGroup
+		for range 20 {
+			units.Go(func() {
+				err := dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") })
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // one opens the pool, the others wait for it
+		close(goOn)
+		units.Wait()
+		equal(t, "pools", opens(f), "open found")
+		if n := len(f.Rows()); n != 20 {
+			t.Errorf("%d rows are stored", n)
+		}
+		ok(t, db.Close())
+	})
 }
 
 func TestNoUnitFailsWhileHostsAreSwitched(t *testing.T) {

@@ -83,6 +83,7 @@ type dbOptions struct {
 	allowUnscoped bool
 	settler       settler
 	beforeSession func(context.Context) error
+	router        driver.Router
 }
 
 // Host sets the host that stands for {host} in the connection string, and
@@ -90,6 +91,14 @@ type dbOptions struct {
 // that holds {host} without one is an error on first use.
 func Host(host string) DBOption {
 	return func(o *dbOptions) { o.host = host }
+}
+
+// Hosts lets the router choose the host of each session, that stands for {host}
+// in the connection string: a scope with [ReadOnly] may get a replica, unless it
+// is serializable, which replicas of PostgreSQL refuse; others get the host that
+// writes. Package cluster has a router.
+func Hosts(router driver.Router) DBOption {
+	return func(o *dbOptions) { o.router = router }
 }
 
 // BeforeSession calls fn each time before a session is opened, in the context

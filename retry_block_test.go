@@ -316,6 +316,41 @@ func TestNothingThatWasCommittedIsToBeRunAgain(t *testing.T) {
 	}
 }
 
+// A middleware tells its client so, with Retry or without.
+func TestTransientTellsWhetherAFailedCommitIsWorthAnotherCall(t *testing.T) {
+	undone := func(err error) drivertest.Fault { return drivertest.Fault{Err: err, Outcome: driver.RolledBack} }
+	for name, c := range map[string]struct {
+		fault   drivertest.Fault
+		prepare func(context.Context, *dbscope.DB[*drivertest.Tx]) error
+		want    bool
+	}{
+		"a conflict":                 {fault: undone(drivertest.ErrTransient), want: true},
+		"any other failure":          {fault: undone(errBroken)},
+		"an outcome that is unknown": {fault: drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.Unknown}},
+		"a conflict after an early commit": {
+			fault: undone(drivertest.ErrTransient),
+			prepare: func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
+				return errors.Join(drivertest.Exec(ctx, db, "early"), db.Commit(ctx))
+			},
+		},
+	} {
+		for _, opts := range [][]dbscope.Option{nil, {quickly}} {
+			f, db := newFake(t)
+			ctx, scope := dbscope.Begin(t.Context(), opts...)
+			if c.prepare != nil {
+				ok(t, c.prepare(ctx, db))
+			}
+			f.Inject("commit", c.fault)
+			exec(ctx, t, db, "a")
+			err := scope.Commit(ctx)
+			if got := scope.Transient(err); err == nil || got != c.want {
+				t.Errorf("%s: Transient(%v) is %v", name, err, got)
+			}
+			ok(t, scope.Release(ctx))
+		}
+	}
+}
+
 func TestAgainBlocksForTheWaitOrUntilTheContextIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, db := newFake(t)

@@ -95,6 +95,7 @@ type lane struct {
 	opening sync.Mutex  // held while conn is made, and at the end
 	conn    driver.Conn // the rest does not change once it is there
 	isPG    bool
+	defers  bool // the database has deferrable constraints
 
 	// The sandbox's mu guards the rest.
 	clock   uint64   // counts what is sent
@@ -113,20 +114,21 @@ type lane struct {
 const (
 	setReadOnly = "SET LOCAL transaction_read_only = on"
 
+	// askDatabase tells PostgreSQL, and whether it has deferrable constraints.
+	askDatabase = `SELECT version(), count(*) FROM (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable LIMIT 1) AS c`
+
 	// deferred runs what is deferred to COMMIT, and defers again what is by its
 	// definition. In one statement, which takes one round trip in any protocol.
 	deferred = `DO $dbscope$
 DECLARE others text;
 BEGIN
-	IF EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable) THEN
-		SET CONSTRAINTS ALL IMMEDIATE;
-		SET CONSTRAINTS ALL DEFERRED;
-		SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO others
-			FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
-			WHERE c.condeferrable AND NOT c.condeferred;
-		IF others IS NOT NULL THEN
-			EXECUTE 'SET CONSTRAINTS ' || others || ' IMMEDIATE';
-		END IF;
+	SET CONSTRAINTS ALL IMMEDIATE;
+	SET CONSTRAINTS ALL DEFERRED;
+	SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO others
+		FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+		WHERE c.condeferrable AND NOT c.condeferred;
+	IF others IS NOT NULL THEN
+		EXECUTE 'SET CONSTRAINTS ' || others || ' IMMEDIATE';
 	END IF;
 END $dbscope$`
 )
@@ -161,11 +163,12 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 	}
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
-	version, err := conn.Row(beginning, "SELECT version()")
-	if err != nil && conn.Check(beginning, err) != driver.Intact { // SQLite has no such function, and says so without harm
+	about, err := conn.Row(beginning, askDatabase)
+	if err != nil && conn.Check(beginning, err) != driver.Intact { // SQLite has none of this, and says so without harm
 		return err
 	}
-	l.isPG = len(version) > 0 && strings.HasPrefix(version[0], "PostgreSQL ")
+	l.isPG = len(about) > 0 && strings.HasPrefix(about[0], "PostgreSQL ")
+	l.defers = l.isPG && about[1] != "0"
 	return nil
 }
 

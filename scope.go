@@ -27,7 +27,7 @@ type Scope struct {
 	mu           sync.Mutex           // guards the list, each slot's spare, and hooks
 	hooks        []hook               // in order of registration
 	hooked       atomic.Bool          // there has been one
-	outcome      driver.Outcome       // of its last end
+	outcome      driver.Outcome       // of its last end; under mu
 	committed    atomic.Bool          // something of it is
 	transient    atomic.Bool          // what undid it may not happen again
 	met          atomic.Bool          // a statement failed so that it may succeed another time
@@ -236,7 +236,10 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 		}
 	}
 	for _, s := range scopes {
-		s.outcome = overall(s, taken, all)
+		outcome := overall(s, taken, all)
+		s.mu.Lock()
+		s.outcome = outcome
+		s.mu.Unlock()
 	}
 	if commit && !all {
 		return &CommitError{Outcomes: outcomes}

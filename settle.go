@@ -116,7 +116,14 @@ func (s *session) settleUnknown(ctx context.Context, o Outcome, witness []string
 const settlePause = 20 * time.Millisecond
 
 func (s *session) ask(ctx context.Context, witness []string) (driver.Outcome, error) {
-	conn, err := s.engine.Acquire(ctx)
+	engine := s.engine
+	if s.db.hosts.router != nil { // a host that writes no more knows less
+		var err error
+		if engine, err = s.db.hosts.writing(ctx); err != nil {
+			return driver.Unknown, err
+		}
+	}
+	conn, err := engine.Acquire(ctx)
 	if err != nil {
 		return driver.Unknown, err
 	}

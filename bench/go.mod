@@ -3,14 +3,19 @@ module github.com/dbscope/dbscope/bench
 go 1.26.0
 
 require (
+	connectrpc.com/connect v1.21.0
 	github.com/dbscope/dbscope v0.0.0
+	github.com/dbscope/dbscope/middleware/connectscope v0.0.0
 	github.com/dbscope/dbscope/middleware/echoscope v0.0.0
 	github.com/dbscope/dbscope/middleware/ginscope v0.0.0
+	github.com/dbscope/dbscope/middleware/grpcscope v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/gofiber/fiber/v3 v3.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/labstack/echo/v5 v5.4.4
 	github.com/valyala/fasthttp v1.69.0
+	google.golang.org/grpc v1.84.0
+	google.golang.org/protobuf v1.36.11
 	gorm.io/driver/postgres v1.6.3
 	gorm.io/gorm v1.31.2
 	modernc.org/sqlite v1.61.1
@@ -52,7 +57,7 @@ require (
 	golang.org/x/arch v0.22.0 // indirect
 	golang.org/x/crypto v0.54.0 // indirect
 	golang.org/x/net v0.57.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260706201446-f0a921348800 // indirect
 )
 
 require (
@@ -86,3 +91,7 @@ replace github.com/dbscope/dbscope/middleware/echoscope => ../middleware/echosco
 replace github.com/dbscope/dbscope/middleware/ginscope => ../middleware/ginscope
 
 replace github.com/dbscope/dbscope/middleware/fiberscope => ../middleware/fiberscope
+
+replace github.com/dbscope/dbscope/middleware/connectscope => ../middleware/connectscope
+
+replace github.com/dbscope/dbscope/middleware/grpcscope => ../middleware/grpcscope

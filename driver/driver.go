@@ -31,6 +31,10 @@ type Adapter[H any] interface {
 	// that the same transaction may not meet again: a serialization failure,
 	// a deadlock, a database that is busy.
 	Transient(err error) bool
+	// WriteRefused reports whether the error, which is not nil, tells that a
+	// statement would have written, and that the transaction or the server is
+	// read-only.
+	WriteRefused(err error) bool
 }
 
 // Engine is a pool of connections to one host. It must be safe for concurrent

@@ -27,6 +27,10 @@ type Policy[R any] struct {
 	// OnError is told of every error that the handler does not get. The default
 	// is the middleware's: a line in the log.
 	OnError func(r R, err error)
+	// Token returns the token that a request has brought for
+	// [dbscope.ReadYourWrites], or "" for none; it may be any text. The default
+	// is that tokens are neither taken nor given, see [Policy.NewToken].
+	Token func(r R) string
 	// Options are those of every scope.
 	Options []dbscope.Option
 }

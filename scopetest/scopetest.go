@@ -12,7 +12,8 @@
 // transaction. Its commit keeps the work until the test's end and runs its
 // hooks, its rollback undoes just its own, a failed statement spoils only its
 // own scope. On PostgreSQL a commit checks deferred constraints, as COMMIT
-// would, and a read-only scope cannot write. Scopes side by side take turns;
+// would, but not those that the test itself creates, and a read-only scope
+// cannot write. Scopes side by side take turns;
 // one begun inside another nests in it, and so sees what that has not
 // committed, and is undone with it. Two that wait for each other get an error
 // with the stacks of both.

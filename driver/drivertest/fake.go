@@ -24,6 +24,7 @@ type Fake struct {
 	log    []string
 	rows   []string
 	faults map[string][]Fault
+	said   map[string][]string
 	open   int
 	limit  chan struct{}
 }
@@ -47,7 +48,7 @@ type Fault struct {
 }
 
 // NewFake returns an empty database with an unlimited pool.
-func NewFake() *Fake { return &Fake{faults: map[string][]Fault{}} }
+func NewFake() *Fake { return &Fake{faults: map[string][]Fault{}, said: map[string][]string{}} }
 
 // LimitConns limits the pool. Call it before the first use.
 func (f *Fake) LimitConns(n int) { f.limit = make(chan struct{}, n) }
@@ -64,6 +65,14 @@ func (f *Fake) Inject(step string, fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults[step] = append(f.faults[step], fault)
+}
+
+// Answer sets the row that a statement of dbscope's own returns from now on, a
+// question of a [driver.Router] for instance.
+func (f *Fake) Answer(statement string, row ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.said[statement] = row
 }
 
 // Rows returns what is committed, in the order of commit.
@@ -135,6 +144,11 @@ func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, 
 
 func (a adapter) Transient(err error) bool { return errors.Is(err, ErrTransient) }
 
+func (a adapter) WriteRefused(err error) bool { return errors.Is(err, ErrReadOnly) }
+
+// ErrReadOnly is a [Fault.Err] of a statement that would have written.
+var ErrReadOnly = errors.New("the server is read-only")
+
 // ErrTransient is a [Fault.Err] that may not come again: a serialization
 // failure, say.
 var ErrTransient = errors.New("a transient failure")
@@ -155,7 +169,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		}
 		return nil, err
 	}
-	return &conn{f: e.f}, nil
+	return &conn{f: e.f, fate: driver.Intact}, nil
 }
 
 func (e *engine) Close() error {
@@ -254,7 +268,8 @@ func (c *conn) statement(ctx context.Context, kind, on string, do func()) error 
 
 var errAborted = errors.New("current transaction is aborted")
 
-// Row knows the statements of dbscope's ledger. Its rows are among the others.
+// Row knows the statements of dbscope's ledger, whose rows are among the others,
+// and those of [Fake.Answer].
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
 	verb, _, _ := strings.Cut(statement, " ")
 	var id, time string
@@ -263,6 +278,7 @@ func (c *conn) Row(ctx context.Context, statement string) (row []string, err err
 	}
 	refused := false
 	err = c.statement(ctx, "row", verb, func() {
+		row = c.f.said[statement]
 		at := slices.IndexFunc(c.f.rows, func(row string) bool { return id != "" && strings.HasPrefix(row, id) })
 		stored := at >= 0
 		switch {

@@ -161,6 +161,43 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	}
 }
 
+// CommitRows implements [driver.Positioner], in one simple query. What became
+// of the transaction is what the answer to its second statement says.
+func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
+	if !c.begun() || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
+		o, err = c.Commit(ctx)
+		return o, nil, nil, err
+	}
+	c.wire.take()
+	defer c.bound(ctx)()
+	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
+	var refused *pgconn.PgError
+	switch said := len(results) > 1 && results[1].Err == nil; {
+	case said && results[1].CommandTag.String() == "COMMIT":
+		if err != nil || len(results) < 3 {
+			return driver.Committed, nil, nil, nil
+		}
+		return driver.Committed, texts(results[0].Rows), texts(results[2].Rows), nil
+	case said:
+		return driver.RolledBack, nil, nil, pgx.ErrTxCommitRollback
+	case !errors.As(err, &refused) || c.IsClosed() || refused.Code == "40003":
+		return driver.Unknown, nil, nil, late(ctx, err)
+	case c.PgConn().TxStatus() == 'E': // the first query failed
+		if undo := c.Rollback(ctx); undo != nil {
+			return driver.Unknown, nil, nil, errors.Join(err, undo)
+		}
+	}
+	return driver.RolledBack, nil, nil, err
+}
+
+// Opened implements [driver.Aged]. Where [Configure] was not called, it is now.
+func (c *conn) Opened() time.Time {
+	if c.wire.opened.IsZero() {
+		return time.Now()
+	}
+	return c.wire.opened
+}
+
 // Rollback implements [driver.Conn]. For a BEGIN that was not sent nothing is.
 func (c *conn) Rollback(ctx context.Context) error {
 	begun := c.begun()
@@ -175,16 +212,28 @@ func (c *conn) Rollback(ctx context.Context) error {
 // end runs a statement whose context ends only by its deadline: the network
 // connection keeps that, without the goroutine that pgx starts otherwise.
 func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
-	network := c.PgConn().Conn()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = network.SetDeadline(deadline)
-		defer func() { _ = network.SetDeadline(time.Time{}) }()
-	}
+	defer c.bound(ctx)()
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	return tag, late(ctx, err)
+}
+
+// bound makes the network connection keep ctx's deadline until the function is
+// called.
+func (c *conn) bound(ctx context.Context) func() {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return func() {}
 	}
-	return tag, err
+	network := c.PgConn().Conn()
+	_ = network.SetDeadline(deadline)
+	return func() { _ = network.SetDeadline(time.Time{}) }
+}
+
+func late(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
 }
 
 func savepoint(name string) string { return "savepoint " + name }
@@ -219,14 +268,22 @@ func (c *conn) Row(ctx context.Context, statement string) ([]string, error) {
 		return nil, err
 	}
 	results, err := c.PgConn().Exec(ctx, statement).ReadAll()
-	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
+	if err != nil || len(results) == 0 {
 		return nil, err
 	}
-	var row []string
-	for _, column := range results[0].Rows[0] {
-		row = append(row, string(column))
+	return texts(results[0].Rows), nil
+}
+
+// texts returns the first row, nil where there is none.
+func texts(rows [][][]byte) []string {
+	if len(rows) == 0 {
+		return nil
 	}
-	return row, nil
+	row := make([]string, len(rows[0]))
+	for i, column := range rows[0] {
+		row[i] = string(column)
+	}
+	return row
 }
 
 // Check implements [driver.Conn]: the server has said what it did. A first

@@ -188,3 +188,9 @@ func (a adapter) Transient(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && (refused.Code == "40001" || refused.Code == "40P01")
 }
+
+// WriteRefused implements [driver.Adapter].
+func (a adapter) WriteRefused(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "25006"
+}

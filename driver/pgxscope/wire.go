@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,6 +38,7 @@ func Configure(config *pgxpool.Config) {
 		}
 		connected := cc.AfterConnect
 		cc.AfterConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
+			made.opened = time.Now()
 			pc.CustomData()[wireKey] = made
 			if connected != nil {
 				return connected(ctx, pc)
@@ -59,6 +61,8 @@ type wire struct {
 	r  io.Reader
 	w  io.Writer
 	in *bufio.Reader // over r
+
+	opened time.Time
 
 	mu    sync.Mutex
 	ahead []string // what goes in front of the next write

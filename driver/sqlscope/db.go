@@ -227,3 +227,6 @@ func (a *adapter) Handle(s driver.Session) (*sql.Tx, func(), error) {
 
 // Transient implements [driver.Adapter].
 func (a *adapter) Transient(err error) bool { return transient(err) }
+
+// WriteRefused implements [driver.Adapter].
+func (a *adapter) WriteRefused(err error) bool { return writeRefused(err) }

@@ -134,3 +134,23 @@ func transient(err error) bool {
 	}
 	return strings.Contains(err.Error(), "database is locked")
 }
+
+// writeRefused knows the errors of a read-only transaction or server as
+// transient knows its own.
+func writeRefused(err error) bool {
+	var state sqlState
+	if errors.As(err, &state) {
+		return state.SQLState() == "25006"
+	}
+	var coded interface {
+		error
+		Code() int
+	}
+	const readOnly = 8 // SQLITE_READONLY
+	if errors.As(err, &coded) {
+		return coded.Code()&0xff == readOnly
+	}
+	text := err.Error()
+	return strings.Contains(text, "attempt to write a readonly database") ||
+		strings.Contains(text, "Error 1792 ") || strings.Contains(text, "Error 1290 ") || strings.Contains(text, "Error 1836 ")
+}

@@ -2,23 +2,43 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"errors"
 	"net/url"
 	"path/filepath"
+	"strings"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	_ "modernc.org/sqlite"             // the driver "sqlite"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
 
 // openDatabase connects to nothing yet: the first statement does.
-func openDatabase(databaseURL, file string) *sqlscope.DB {
-	if databaseURL != "" {
-		return openPool("pgx", databaseURL, 20)
+func openDatabase(databaseURL, hosts, file string) (*sqlscope.DB, error) {
+	switch {
+	case (hosts != "") != strings.Contains(databaseURL, "{host}"):
+		return nil, errors.New("a cluster needs both: its hosts, and {host} in DATABASE_URL where they shall stand")
+	case hosts != "":
+		return openCluster(databaseURL, strings.Split(hosts, ",")), nil
+	case databaseURL != "":
+		return openPool("pgx", databaseURL, 20), nil
 	}
-	return openSQLite(file)
+	return openSQLite(file), nil
+}
+
+// openCluster finds the primary among the hosts by itself. Requests that only
+// read, which the middleware knows by their method, go to the replicas.
+func openCluster(databaseURL string, hosts []string) *sqlscope.DB {
+	// A service of several processes gives all of them the same key, or each
+	// believes only the tokens of its own clients.
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	nodes := cluster.New(cluster.List(hosts...), cluster.SignedBy(key))
+	return openPool("pgx", databaseURL, 20, dbscope.Hosts(nodes))
 }
 
 // openSQLite opens a file that many requests can use at once. SQLite has one
@@ -38,14 +58,14 @@ func openSQLite(file string) *sqlscope.DB {
 }
 
 // openPool limits the pool, which sqlscope.Open leaves as database/sql makes
-// it: without a limit.
-func openPool(driver, dsn string, conns int) *sqlscope.DB {
-	return sqlscope.New(func(context.Context, string) (*sql.DB, error) {
-		pool, err := sql.Open(driver, dsn)
+// it: without a limit. In a cluster each host has such a pool.
+func openPool(driver, dsn string, conns int, opts ...dbscope.DBOption) *sqlscope.DB {
+	return sqlscope.New(func(_ context.Context, host string) (*sql.DB, error) {
+		pool, err := sql.Open(driver, strings.ReplaceAll(dsn, "{host}", host))
 		if err == nil {
 			pool.SetMaxOpenConns(conns)
 			pool.SetMaxIdleConns(conns)
 		}
 		return pool, err
-	}, dbscope.Name("orders"))
+	}, append(opts, dbscope.Name("orders"))...)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -19,6 +22,10 @@ const (
 	maxJSONBytes = 64 << 10
 	defaultPage  = 20
 	maxPage      = 100
+
+	// A database host that is frozen never answers; the requests that are on it
+	// give up then. An import has that long, too.
+	requestTimeout = 30 * time.Second
 )
 
 // newHandler is the service. The middleware makes each request one unit of
@@ -34,11 +41,24 @@ func newHandler(shop *Shop) http.Handler {
 	mux.Handle("POST /imports", handler(a.importCSV))
 	mux.Handle("GET /stock", handler(a.stock))
 	unit := httpscope.Middleware(
-		// On SQLite a read-only scope takes no write lock, see openSQLite.
+		// On SQLite a read-only scope takes no write lock, see openSQLite; in a
+		// cluster it goes to a replica.
 		httpscope.ReadOnlySafeMethods(),
+		// There a client that has placed an order finds it, however far the
+		// replicas are behind. Behind TLS the cookie would be Secure, too.
+		httpscope.TokenCookie(http.Cookie{Name: "written"}),
 		httpscope.FailurePage(commitFailed),
 	)
-	return unit(mux)
+	return limit(unit(mux))
+}
+
+// limit gives a request's statements a deadline. It does not end a commit.
+func limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // commitFailed answers instead of a handler whose work could not be committed.
@@ -62,11 +82,14 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p := problem{Error: err.Error()}
 	status := statusOf(err)
-	if status == http.StatusInternalServerError {
-		if r.Context().Err() == nil { // else the client has given up, and nothing is wrong here
+	if status >= http.StatusInternalServerError {
+		if !errors.Is(r.Context().Err(), context.Canceled) { // else the client has given up, and nothing is wrong here
 			slog.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		}
 		p.Error = internalError
+		if status == http.StatusServiceUnavailable {
+			p.Error = "try again later"
+		}
 	}
 	var bad *LineError
 	if errors.As(err, &bad) {
@@ -96,6 +119,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, ErrInvalid), errors.Is(err, ErrUnknownSKU):
 		return http.StatusUnprocessableEntity
+	case errors.Is(err, cluster.ErrNoPrimary), errors.Is(err, cluster.ErrSplitBrain), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }

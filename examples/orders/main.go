@@ -3,7 +3,10 @@
 //
 //	go run ./examples/orders
 //	DATABASE_URL=postgres://user@localhost/shop go run ./examples/orders
+//	HOSTS=10.0.0.1:5432,10.0.0.2:5432 DATABASE_URL=postgres://user@{host}/shop go run ./examples/orders
 //
+// The third is a cluster: what writes goes to its primary, what reads to its
+// replicas, and the service goes on when another host becomes the primary.
 // It prints what to try. The parts: orders.go says what the service does,
 // store.go how it is stored, http.go and import.go how it is asked for.
 package main
@@ -38,10 +41,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("orders", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "address to listen on")
 	file := flags.String("db", filepath.Join(os.TempDir(), "dbscope-orders.db"), "SQLite file, where DATABASE_URL is not set")
+	hosts := flags.String("hosts", os.Getenv("HOSTS"), "hosts of a cluster with commas between, for {host} in DATABASE_URL; HOSTS is the same")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	db := openDatabase(os.Getenv("DATABASE_URL"), *file)
+	db, err := openDatabase(os.Getenv("DATABASE_URL"), *hosts, *file)
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("creating the schema: %w", err)

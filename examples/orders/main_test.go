@@ -31,11 +31,20 @@ type service struct {
 // onEachDatabase runs a test against a service of its own on each database.
 func onEachDatabase(t *testing.T, test func(*testing.T, *service)) {
 	t.Run("SQLite", func(t *testing.T) {
-		test(t, start(t, openDatabase("", filepath.Join(t.TempDir(), "a file?.db"))))
+		test(t, start(t, open(t, "", "", filepath.Join(t.TempDir(), "a file?.db"))))
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
-		test(t, start(t, openDatabase(pgtest.Shared(t).CreateDatabase(t), "")))
+		test(t, start(t, open(t, pgtest.Shared(t).CreateDatabase(t), "", "")))
 	})
+}
+
+func open(t *testing.T, databaseURL, hosts, file string) *sqlscope.DB {
+	t.Helper()
+	db, err := openDatabase(databaseURL, hosts, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 func start(t *testing.T, db *sqlscope.DB) *service {

@@ -31,6 +31,14 @@ func FindOwner(name string) (*Owner, error) {
 	return &Owner{uid, gid}, errors.Join(uidErr, gidErr)
 }
 
+// IDs are those of the user; the current one's need not be set.
+func (o *Owner) IDs() (uid, gid int, set bool) {
+	if o == nil {
+		return 0, 0, false
+	}
+	return o.uid, o.gid, true
+}
+
 // Give makes the owner that of a directory and of everything in it.
 func (o *Owner) Give(dir string) error {
 	if o == nil {

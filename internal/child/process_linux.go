@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -17,13 +18,13 @@ func attributes(owner *Owner) *syscall.SysProcAttr {
 	return attr
 }
 
-// Within lists the processes that run in a directory. All processes of a server
-// run in its data directory, and nothing else does.
+// Within lists the processes that run in a directory or below it. All processes
+// of a server run in its data directory, and nothing else does.
 func Within(dir string) []int {
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is valid
 	for _, link := range links {
-		if cwd, err := os.Readlink(link); err == nil && cwd == dir {
+		if cwd, err := os.Readlink(link); err == nil && (cwd == dir || strings.HasPrefix(cwd, dir+"/")) {
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
 				pids = append(pids, pid)
 			}

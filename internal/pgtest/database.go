@@ -48,10 +48,12 @@ func (s *Server) Query(t testing.TB, dsn, statements string) string {
 	return out
 }
 
-func (s *Server) psql(dsn, statements string) (string, error) {
+func (s *Server) psql(dsn, statements string) (string, error) { return psql(s.bin, dsn, statements) }
+
+func psql(bin, dsn, statements string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"),
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "psql"),
 		"--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
 		"--set=ON_ERROR_STOP=1", "--dbname="+dsn, "--command="+statements)
 	// A test may let synchronous commits hang; these must not.

@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v5"
 	"go.uber.org/goleak"
 
+	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/echoscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
@@ -24,11 +25,24 @@ func TestTheMiddlewareConforms(t *testing.T) {
 	middlewaretest.Run(t, middlewaretest.Framework{Serve: serve})
 }
 
+func TestTheMiddlewareCarriesTokens(t *testing.T) {
+	routertest.Run(t, withTokens(httpscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(httpscope.Unscoped(func(*http.Request) bool { return true })))
+}
+
+func withTokens(opt httpscope.Option) middlewaretest.Framework {
+	return middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
+		return serveWith(t, site, opt, httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	}}
+}
+
 // serve answers errors with echo's own error handler.
-func serve(t middlewaretest.T, site middlewaretest.Site) string {
+func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWith(t, site) }
+
+func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...httpscope.Option) string {
 	e := newEcho()
 	e.Use(withContext(site.Context), recovery(site.Recovered),
-		echoscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) })))
+		echoscope.Middleware(append(opts, httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) }))...))
 	e.Any("/*", func(c *echo.Context) error { return site.Handler(exchange{c}) })
 	return start(t, e).URL
 }

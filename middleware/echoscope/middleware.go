@@ -26,6 +26,7 @@ import (
 
 	"github.com/labstack/echo/v5"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -41,8 +42,13 @@ func Middleware(opts ...httpscope.Option) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
 			return adapter.Serve(c.Response(), c.Request(), func(w http.ResponseWriter, r *http.Request) error {
-				if r != c.Request() { // it has a scope
-					defer swap(c, w, r)()
+				if outer := c.Request(); r != outer {
+					if _, scoped := dbscope.FromContext(r.Context()); scoped {
+						defer swap(c, w, r)()
+					} else {
+						defer c.SetRequest(outer)
+						c.SetRequest(r)
+					}
 				}
 				return next(c)
 			})

@@ -13,7 +13,9 @@
 // response is taken back and the client gets a 500; see [FailurePage]. A panic,
 // or [runtime.Goexit], undoes the work; fiber's recover middleware outside sees
 // the panic with its stack whole. After [dbscope.MarkRollback] the scope is
-// rolled back and the response sent as it is.
+// rolled back and the response sent as it is. With [TokenCookie] or
+// [TokenHeader] clients read what they have written, where read-only requests
+// are served by replicas.
 //
 // Use c.Context(), not c: fiber's contexts are used again for other requests,
 // and so have no scope. fasthttp does not tell that a client is gone, so nothing
@@ -56,29 +58,43 @@ import (
 func Middleware(opts ...Option) fiber.Handler {
 	o := newOptions(opts)
 	return func(c fiber.Ctx) error {
-		if !o.policy.Scoped(c.Context(), c) {
-			return c.Next()
+		outer := c.Context()
+		ctx, changed := o.policy.ReadYourWrites(outer, c)
+		if o.policy.Scoped(ctx, c) {
+			return o.serve(ctx, c)
 		}
-		return o.serve(c)
+		if changed {
+			defer restore(c, outer)
+			c.SetContext(ctx)
+		}
+		return c.Next()
+	}
+}
+
+// restore gives the request its context back, unless a handler still uses it.
+func restore(c fiber.Ctx, ctx context.Context) {
+	if !c.IsAbandoned() {
+		c.SetContext(ctx)
 	}
 }
 
 type ctxKey struct{}
 
-// serve calls the handlers in a scope. The deferred part undoes what Decide has
-// not committed, also when they do not return.
-func (o *options) serve(c fiber.Ctx) error {
+// serve calls the handlers in a scope of the context. The deferred part undoes
+// what Decide has not committed, also when they do not return.
+func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	outer := c.Context()
 	before := fasthttp.AcquireResponse()
 	c.Response().Header.CopyTo(&before.Header)
-	ctx, scope := o.policy.Begin(context.WithValue(outer, ctxKey{}, c), c)
+	ctx, scope := o.policy.Begin(context.WithValue(ctx, ctxKey{}, c), c)
 	c.SetContext(ctx)
 	defer func() {
 		o.policy.Report(c, scope.Release(ctx))
 		fasthttp.ReleaseResponse(before)
-		if !c.IsAbandoned() { // else a handler still uses it
-			c.SetContext(outer)
+		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
+			o.token.Put(token, c.Set, c.Response().Header.Add)
 		}
+		restore(c, outer)
 	}()
 	if err := c.Next(); err != nil {
 		return err

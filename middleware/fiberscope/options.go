@@ -3,6 +3,7 @@ package fiberscope
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	"github.com/gofiber/fiber/v3"
@@ -16,6 +17,7 @@ type Option func(*options)
 
 type options struct {
 	policy  middleware.Policy[fiber.Ctx]
+	token   middleware.HTTPToken
 	failure func(fiber.Ctx, error) error
 }
 
@@ -81,6 +83,51 @@ func FailurePage(page func(c fiber.Ctx, err error) error) Option {
 // effect here. The default is none. With several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(o *options) { o.policy.Options = append(o.policy.Options, opts...) }
+}
+
+// TokenCookie lets clients read what they have written: a response to a request
+// that wrote carries the token of [dbscope.WritesToken] in a cookie, and a
+// request with the cookie reads from replicas only what is as new, see
+// [dbscope.ReadYourWrites]. That needs DBs with the option [dbscope.Hosts], and
+// scopes that may read from a replica, as with [ReadOnlySafeMethods].
+//
+// The cookie has the template's Name, which is needed, Domain, Secure and
+// Partitioned, its Path or "/", and its SameSite or Lax. It is HttpOnly and
+// lives 30 seconds, which is how long a token counts. TokenCookie panics where
+// a cookie cannot be made of that. The default is no cookie.
+//
+// The token is set when the handlers have returned, where something was
+// committed until then, of this scope or of others that were begun under it:
+// also on the failure page, and where a commit's outcome is unknown. What a body
+// stream commits is in no token, and a response that c.End or a time limit has
+// sent already has none. A token that is forged, too old or nonsense is as good
+// as none. For a request with [Unscoped] the token counts, and none is
+// set; one whose context has a scope already is left to who began that.
+func TokenCookie(template http.Cookie) Option {
+	return func(o *options) {
+		o.token.InCookie(template)
+		o.carryToken()
+	}
+}
+
+// TokenHeader is [TokenCookie] with a header of requests and responses, for
+// clients that keep no cookies. It can be given beside it: the request's header
+// then wins over its cookie, and responses have both. It panics where there can
+// be no header of that name. The default is no header.
+func TokenHeader(name string) Option {
+	return func(o *options) {
+		o.token.InHeader(name)
+		o.carryToken()
+	}
+}
+
+func (o *options) carryToken() {
+	o.policy.Token = func(c fiber.Ctx) string {
+		return o.token.Of(
+			func(name string) string { return c.Get(name) },
+			func(name string) string { return c.Cookies(name) },
+		)
+	}
 }
 
 func logError(c fiber.Ctx, err error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/goleak"
 
+	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/ginscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
@@ -25,13 +26,26 @@ func TestTheMiddlewareConforms(t *testing.T) {
 	middlewaretest.Run(t, middlewaretest.Framework{Serve: serve})
 }
 
+func TestTheMiddlewareCarriesTokens(t *testing.T) {
+	routertest.Run(t, withTokens(httpscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(httpscope.Unscoped(func(*http.Request) bool { return true })))
+}
+
+func withTokens(opt httpscope.Option) middlewaretest.Framework {
+	return middlewaretest.Framework{Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
+		return serveWith(t, site, opt, httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	}}
+}
+
 // serve leaves errors to gin, which answers nothing itself.
-func serve(t middlewaretest.T, site middlewaretest.Site) string {
+func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWith(t, site) }
+
+func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...httpscope.Option) string {
 	e := gin.New()
 	e.Use(withContext(site.Context), gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, v any) {
 		site.Recovered(v)
 		c.AbortWithStatus(http.StatusInternalServerError)
-	}), ginscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) })))
+	}), ginscope.Middleware(append(opts, httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) }))...))
 	e.Any("/", func(c *gin.Context) {
 		if err := site.Handler(exchange{c}); err != nil {
 			_ = c.Error(err)

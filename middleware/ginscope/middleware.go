@@ -54,7 +54,10 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 		}
 		status := http.StatusOK
 		err := adapter.Serve(out, c.Request, func(w http.ResponseWriter, r *http.Request) error {
-			if r == c.Request { // it has no scope
+			if w == http.ResponseWriter(out) { // it has no scope of this middleware
+				if r != c.Request {
+					defer swap(c, c.Writer, r)()
+				}
 				c.Next()
 				return nil
 			}

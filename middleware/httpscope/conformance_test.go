@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
@@ -12,4 +13,16 @@ func TestTheMiddlewareConforms(t *testing.T) {
 	middlewaretest.Run(t, middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
 		return httpscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { onError(err) }))
 	}))
+}
+
+func TestTheMiddlewareCarriesTokens(t *testing.T) {
+	routertest.Run(t, withTokens(httpscope.ReadOnlySafeMethods()))
+	routertest.RunUnscoped(t, withTokens(httpscope.Unscoped(func(*http.Request) bool { return true })))
+}
+
+func withTokens(opt httpscope.Option) middlewaretest.Framework {
+	return middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
+		return httpscope.Middleware(opt, httpscope.OnError(func(_ *http.Request, err error) { onError(err) }),
+			httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	})
 }

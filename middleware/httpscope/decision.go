@@ -34,7 +34,7 @@ func (w *writer) begin(why string) error {
 	if w.status == 0 { // hijacked before any of it
 		return nil
 	}
-	return h.send(w.outer, w.status)
+	return h.send(w)
 }
 
 // finish is the end of a handler that returned, with an error of its own or
@@ -58,7 +58,9 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		return true
 	}
 	if p == holding && erred && w.status != 0 && w.opts.policy.Commit(w.request, w.status) {
-		w.drop()
+		if w.drop() {
+			w.carry()
+		}
 		return false
 	}
 	if p != failed {
@@ -69,18 +71,31 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	} else if h := w.take(ended); h != nil {
 		defer h.put()
 		if w.status != 0 {
-			_ = h.send(w.outer, w.status) // a client that is gone is not the handler's to know
+			_ = h.send(w) // a client that is gone is not the handler's to know
+		} else {
+			w.carry()
 		}
 	}
 	w.enter(ended)
 	return false
 }
 
-// drop forgets what is held.
-func (w *writer) drop() {
-	if h := w.take(ended); h != nil {
-		h.before.restore(w.outer.Header())
-		h.put()
+// drop forgets what is held, and reports whether there was something.
+func (w *writer) drop() bool {
+	h := w.take(ended)
+	if h == nil {
+		return false
+	}
+	h.before.restore(w.outer.Header())
+	h.put()
+	return true
+}
+
+// carry puts the token into the headers, just before they are out of reach.
+func (w *writer) carry() {
+	if token := w.opts.policy.NewToken(w.request.Context()); token != "" {
+		header := w.outer.Header()
+		w.opts.token.Put(token, header.Set, header.Add)
 	}
 }
 
@@ -90,8 +105,11 @@ func (w *writer) abandon() {
 	if w.now() == ended {
 		return
 	}
-	w.drop()
+	dropped := w.drop()
 	w.report(w.scope.Release(ending{w}))
+	if dropped { // for who recovers and answers
+		w.carry()
+	}
 }
 
 // ending is the request's context, and leads from what the end of the scope
@@ -140,6 +158,7 @@ func (w *writer) sendFailure(err error) {
 	}
 	h.before.restore(w.outer.Header())
 	h.put()
+	w.carry()
 	w.opts.failure(w.outer, w.request, err)
 }
 

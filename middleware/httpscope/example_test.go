@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -48,4 +51,34 @@ func Example() {
 	// order 13 409
 	// order 14 201
 	// stored [12 14]
+}
+
+// GET requests read from replicas, but from none that lacks what the client
+// itself has written.
+func ExampleTokenCookie() {
+	key := []byte("32 random bytes from the secrets") // the same in every process
+	nodes := cluster.New(cluster.List("10.0.0.1", "10.0.0.2", "10.0.0.3"), cluster.SignedBy(key))
+	shop := sqlscope.Open("pgx", "postgres://app@{host}/shop", dbscope.Hosts(nodes))
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := shop.ExecContext(r.Context(), "INSERT INTO orders (item) VALUES ($1)", r.FormValue("item")); err != nil {
+			http.Error(w, "try again", http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /orders", func(w http.ResponseWriter, r *http.Request) {
+		var n int
+		if err := shop.QueryRowContext(r.Context(), "SELECT count(*) FROM orders").Scan(&n); err != nil {
+			http.Error(w, "try again", http.StatusInternalServerError)
+			return
+		}
+		_, _ = fmt.Fprintln(w, n, "orders")
+	})
+	server := httpscope.Middleware(
+		httpscope.ReadOnlySafeMethods(),
+		httpscope.TokenCookie(http.Cookie{Name: "__Host-writes", Secure: true}),
+	)(mux)
+	if err := http.ListenAndServe("127.0.0.1:8080", server); err != nil {
+		fmt.Println(err)
+	}
 }

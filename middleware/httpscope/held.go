@@ -40,19 +40,20 @@ func hold[T []byte | string](h *held, p T, limit int) {
 	h.body = append(h.body, p...)
 }
 
-// send passes the response on, with the headers of the time of WriteHeader and
-// the trailers of now.
-func (h *held) send(w http.ResponseWriter, status int) error {
-	header := w.Header()
+// send passes the response on, with the headers of the time of WriteHeader, the
+// token and the trailers of now.
+func (h *held) send(w *writer) error {
+	header := w.outer.Header()
 	var now http.Header
 	if !h.sent.equal(header) {
 		now = maps.Clone(header)
 		h.sent.restore(header)
 	}
-	w.WriteHeader(status)
+	w.carry()
+	w.outer.WriteHeader(w.status)
 	var err error
 	if len(h.body) > 0 {
-		_, err = w.Write(h.body)
+		_, err = w.outer.Write(h.body)
 	}
 	if now != nil {
 		h.sent.addTrailers(header, now)

@@ -30,6 +30,9 @@
 // After [dbscope.MarkRollback] the scope is rolled back and the handler's
 // response sent as it is. A request whose context has a scope already is
 // passed on untouched: that scope stays in charge.
+//
+// With [TokenCookie] or [TokenHeader] clients read what they have written,
+// where read-only requests are served by replicas.
 package httpscope
 
 import (
@@ -71,19 +74,26 @@ func (a *Adapter) Retries() bool { return a.opts.retry != nil }
 // Serve calls next, the rest of the framework's chain, with a writer and a
 // request in its place, and blocks until the scope is over and the response
 // passed on to outer. Where the request has no scope of the middleware, next
-// gets outer and r themselves.
+// gets outer and r themselves; with [TokenCookie] or [TokenHeader] it is then r
+// with another context, unless that has a scope already.
 //
 // An error of next rolls the scope back, whatever [CommitWhen] says, and Serve
 // returns it for the framework to answer: a held response that would have been
 // committed is dropped with its headers. One that tells of the failure itself
 // is sent, and so the framework finds a response that has begun.
 func (a *Adapter) Serve(outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error) error {
-	if !a.opts.policy.Scoped(r.Context(), r) {
-		return next(outer, r)
+	ctx, changed := a.opts.policy.ReadYourWrites(r.Context(), r)
+	if !a.opts.policy.Scoped(ctx, r) {
+		if !changed {
+			return next(outer, r)
+		}
+		inner := r.WithContext(ctx)
+		defer giveBack(r, inner)
+		return next(outer, inner)
 	}
 	body, repeatable := a.keepBody(r)
 	for number := 1; ; number++ {
-		err, again := a.attempt(outer, r, next, repeatable, number)
+		err, again := a.attempt(ctx, outer, r, next, repeatable, number)
 		if !again {
 			return err
 		}
@@ -91,14 +101,14 @@ func (a *Adapter) Serve(outer http.ResponseWriter, r *http.Request, next func(ht
 	}
 }
 
-// attempt serves the request in a scope. It returns the error of next, and
-// whether the request is to be served again.
-func (a *Adapter) attempt(outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error, repeatable bool, number int) (err error, again bool) {
+// attempt serves the request in a scope of the context. It returns the error of
+// next, and whether the request is to be served again.
+func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error, repeatable bool, number int) (err error, again bool) {
 	var more []dbscope.Option
 	if repeatable {
 		more = append(more, a.opts.retry)
 	}
-	ctx, scope := a.opts.policy.Begin(context.WithValue(r.Context(), requestKey{}, r), r, more...)
+	ctx, scope := a.opts.policy.Begin(context.WithValue(ctx, requestKey{}, r), r, more...)
 	inner := r.WithContext(ctx)
 	if repeatable {
 		inner = r.Clone(ctx) // the next attempt finds the headers as they were
@@ -110,10 +120,15 @@ func (a *Adapter) attempt(outer http.ResponseWriter, r *http.Request, next func(
 	if again && inner.MultipartForm != nil {
 		w.report(inner.MultipartForm.RemoveAll())
 	}
-	// The server and the middlewares outside look at the request they passed
-	// in: the one removes the files of a form, the others log the pattern.
-	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
+	giveBack(r, inner)
 	return err, again
+}
+
+// giveBack is for the server and the middlewares outside, which look at the
+// request they passed in: the one removes the files of a form, the others log
+// the pattern.
+func giveBack(r, inner *http.Request) {
+	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
 }
 
 // body is that of a request that may be served again.

@@ -14,6 +14,7 @@ type Option func(*options)
 
 type options struct {
 	policy    middleware.Policy[*http.Request]
+	token     middleware.HTTPToken
 	failure   func(http.ResponseWriter, *http.Request, error)
 	limit     int
 	bodyLimit int // of a request that may be run again; -1 where none may
@@ -107,6 +108,54 @@ func HoldLimit(bytes int) Option {
 // several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(o *options) { o.policy.Options = append(o.policy.Options, opts...) }
+}
+
+// TokenCookie lets clients read what they have written: a response to a request
+// that wrote carries the token of [dbscope.WritesToken] in a cookie, and a
+// request with the cookie reads from replicas only what is as new, see
+// [dbscope.ReadYourWrites]. That needs DBs with the option [dbscope.Hosts], and
+// scopes that may read from a replica, as with [ReadOnlySafeMethods].
+//
+// The cookie has the template's Name, which is needed, Domain, Secure and
+// Partitioned, its Path or "/", and its SameSite or Lax. It is HttpOnly and
+// lives 30 seconds, which is how long a token counts. TokenCookie panics where
+// a cookie cannot be made of that. The default is no cookie.
+//
+// The token is set when the headers of the response go out, where something
+// was committed until then, of this scope or of others that were begun under
+// it: also on the failure page, and where a commit's outcome is unknown. What is
+// committed later is in no token; so a handler that streams writes before its
+// first flush. A token that is forged, too old or nonsense is as good as none.
+// For a request with [Unscoped] the token counts, and none is set; one whose
+// context has a scope already is left to who began that.
+func TokenCookie(template http.Cookie) Option {
+	return func(o *options) {
+		o.token.InCookie(template)
+		o.carryToken()
+	}
+}
+
+// TokenHeader is [TokenCookie] with a header of requests and responses, for
+// clients that keep no cookies. It can be given beside it: the request's header
+// then wins over its cookie, and responses have both. It panics where there can
+// be no header of that name. The default is no header.
+func TokenHeader(name string) Option {
+	return func(o *options) {
+		o.token.InHeader(name)
+		o.carryToken()
+	}
+}
+
+func (o *options) carryToken() {
+	o.policy.Token = func(r *http.Request) string {
+		return o.token.Of(r.Header.Get, func(name string) string {
+			c, err := r.Cookie(name)
+			if err != nil {
+				return ""
+			}
+			return c.Value
+		})
+	}
 }
 
 func isSafe(r *http.Request) bool {

@@ -32,6 +32,7 @@ type behaviour struct {
 	obeyCancel    bool // roll back when the client is gone
 	commitPanics  bool // commit whatever comes, in a deferred function
 	eagerRollback bool // roll back what has succeeded
+	holdNothing   bool // and so let a flush out before the commit
 }
 
 func (b behaviour) middleware(onError func(error)) func(http.Handler) http.Handler {
@@ -66,7 +67,11 @@ func (b behaviour) serve(w http.ResponseWriter, r *http.Request, scope *dbscope.
 		defer func() { _ = scope.Commit(ctx) }()
 	}
 	held := httptest.NewRecorder()
-	next.ServeHTTP(held, r)
+	if b.holdNothing {
+		next.ServeHTTP(w, r)
+	} else {
+		next.ServeHTTP(held, r)
+	}
 	if b.answerFirst {
 		send(w, held)
 	}
@@ -89,7 +94,7 @@ func (b behaviour) serve(w http.ResponseWriter, r *http.Request, scope *dbscope.
 		_ = scope.Release(ctx)
 	}
 	switch {
-	case b.answerFirst:
+	case b.answerFirst, b.holdNothing:
 	case err != nil:
 		if b.keepHeaders {
 			maps.Copy(w.Header(), held.Header())
@@ -116,7 +121,9 @@ func send(w http.ResponseWriter, held *httptest.ResponseRecorder) {
 
 func (b behaviour) framework() middlewaretest.Framework {
 	f := middlewaretest.NetHTTP(b.middleware)
-	f.Lacks = map[middlewaretest.Ability]string{middlewaretest.Flush: "it holds whole responses"}
+	if !b.holdNothing {
+		f.Lacks = map[middlewaretest.Ability]string{middlewaretest.Flush: "it holds whole responses"}
+	}
 	return f
 }
 
@@ -155,6 +162,11 @@ func TestAWrongMiddlewareFailsTheScenarioThatIsAboutIt(t *testing.T) {
 		"never commits": {behaviour{eagerRollback: true}, []string{
 			"work is committed before the answer", "all work of a request is one transaction", "status 303 commits",
 			"two databases are committed in the order of first use",
+		}},
+		"does not decide at a flush": {behaviour{holdNothing: true}, []string{
+			"a flush commits and lets the bytes out",
+			"a commit that fails at a flush is a 500, and nothing later is stored",
+			"a panic after a flush undoes only what came later",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,9 +54,9 @@ func serve(t *testing.T, driver, dsn string) *service {
 	ok(t, err)
 	_, err = pool.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
 	ok(t, err)
+	t.Cleanup(func() { ok(t, db.Close()) }) // after the server
 	s := &service{db: db, arrive: func() {}}
-	quiet := httpscope.OnError(func(r *http.Request, err error) { slog.Debug("unit failed", "error", err) })
-	server := httptest.NewUnstartedServer(httpscope.Middleware(quiet)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.url, s.client = start(t, requests, func(w http.ResponseWriter, r *http.Request) {
 		s.arrive()
 		if _, err := db.ExecContext(r.Context(), "INSERT INTO t (id) VALUES ($1)", r.FormValue("id")); err != nil {
 			http.Error(w, "cannot store", http.StatusServiceUnavailable)
@@ -67,21 +67,27 @@ func serve(t *testing.T, driver, dsn string) *service {
 			panic(err)
 		}
 		w.WriteHeader(status)
-	})))
+	})
+	return s
+}
+
+// start starts a server each of whose requests is a unit, and a client for so
+// many at once.
+func start(t *testing.T, requests int, h http.HandlerFunc) (url string, client *http.Client) {
+	quiet := httpscope.OnError(func(r *http.Request, err error) { slog.Debug("unit failed", "error", err) })
+	server := httptest.NewUnstartedServer(httpscope.Middleware(quiet)(h))
 	// HTTP/2, so that the requests need no file descriptors of their own.
 	var h2 http.Protocols
 	h2.SetUnencryptedHTTP2(true)
 	server.Config.Protocols = &h2
 	server.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: requests}
 	server.Start()
-	s.url = server.URL
-	s.client = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{Protocols: &h2}}
+	client = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{Protocols: &h2}}
 	t.Cleanup(func() {
-		s.client.CloseIdleConnections()
+		client.CloseIdleConnections()
 		server.Close()
-		ok(t, db.Close())
 	})
-	return s
+	return server.URL, client
 }
 
 func (s *service) store(id, status int) (int, error) {

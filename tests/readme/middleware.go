@@ -45,6 +45,14 @@ func fiberApp() *fiber.App {
 	return app
 }
 
+func readYourWrites(mux http.Handler) http.Handler {
+	return httpscope.Middleware(
+		httpscope.ReadOnlySafeMethods(), // GET may read from a replica
+		httpscope.TokenCookie(http.Cookie{Name: "__Host-writes", Secure: true}),
+		httpscope.TokenHeader("X-Writes"), // for clients without cookies
+	)(mux)
+}
+
 // Answer is what a handler of your framework returns, which then sends it.
 type Answer struct {
 	Status int
@@ -86,4 +94,4 @@ func logFailure(r *http.Request, err error) {
 	slog.ErrorContext(r.Context(), "a unit of work did not end as it should", "error", err)
 }
 
-var _, _, _, _ = serveMux, chiRouter, fiberApp, logFailure
+var _, _, _, _, _ = serveMux, chiRouter, fiberApp, readYourWrites, logFailure

@@ -1,0 +1,213 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dbscope/dbscope/cluster"
+	"github.com/dbscope/dbscope/driver"
+)
+
+var errRefused = errors.New("connection refused")
+
+// servers stand for the hosts of a network.
+type servers struct {
+	mu      sync.Mutex
+	all     map[string]*server
+	engines int // that are open
+	conns   int
+}
+
+// server is what one host does.
+type server struct {
+	row    []string // its answer
+	err    error    // of connecting
+	silent bool
+	asked  int
+	dialed int
+	lost   bool // the connections that are open
+}
+
+func network() *servers { return &servers{all: map[string]*server{}} }
+
+// set changes what a host does.
+func (n *servers) set(host string, change func(*server)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all[host] == nil {
+		n.all[host] = &server{}
+	}
+	change(n.all[host])
+}
+
+func (n *servers) primary(host string, timeline, number int) {
+	n.set(host, func(s *server) { s.row = postgres("f", timeline, number, 77) })
+}
+
+func (n *servers) replica(host string, timeline, number int) {
+	n.set(host, func(s *server) { s.row = postgres("t", timeline, number, 77) })
+}
+
+func postgres(recovers string, timeline, number, system int) []string {
+	return []string{recovers, strconv.Itoa(number), strconv.Itoa(timeline), strconv.Itoa(system)}
+}
+
+func (n *servers) refuses(host string, refuses bool) {
+	n.set(host, func(s *server) {
+		s.err = nil
+		if refuses {
+			s.err = errRefused
+		}
+	})
+}
+
+func (n *servers) silent(host string, silent bool) {
+	n.set(host, func(s *server) { s.silent = silent })
+}
+
+func (n *servers) asked(host string) (times int) {
+	n.set(host, func(s *server) { times = s.asked })
+	return times
+}
+
+func (n *servers) get(host string) server {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.all[host]; s != nil {
+		return *s
+	}
+	return server{err: errRefused}
+}
+
+// open opens a pool.
+func (n *servers) open(_ context.Context, host string) (driver.Engine, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.engines++
+	return &engine{n, host}, nil
+}
+
+type engine struct {
+	*servers
+	host string
+}
+
+func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	e.set(e.host, func(s *server) { s.dialed++ })
+	switch s := e.get(e.host); {
+	case s.silent:
+		<-ctx.Done()
+		return nil, errors.New("dialing took too long") // as some drivers say it
+	case s.err != nil:
+		return nil, s.err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.conns++
+	return &conn{engine: e, opened: time.Now()}, nil
+}
+
+func (e *engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.engines--
+	return nil
+}
+
+// conn is a connection that can only be asked.
+type conn struct {
+	driver.Conn
+	*engine
+	opened time.Time
+}
+
+func (c *conn) Row(ctx context.Context, _ string) ([]string, error) {
+	c.set(c.host, func(s *server) { s.asked++ })
+	switch s := c.get(c.host); {
+	case s.silent:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case s.err != nil:
+		return nil, s.err
+	case s.lost:
+		c.set(c.host, func(s *server) { s.lost = false })
+		return nil, errors.New("connection reset")
+	default:
+		return s.row, nil
+	}
+}
+
+func (c *conn) Release(bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns--
+}
+
+// Opened implements [driver.Aged].
+func (c *conn) Opened() time.Time { return c.opened }
+
+// use begins to use the cluster, until the test ends, and looks at what is left.
+func use(t testing.TB, c *cluster.Cluster, n *servers) (stop func()) {
+	return useTold(t, c, n, func(string) {})
+}
+
+func useTold(t testing.TB, c *cluster.Cluster, n *servers, gone func(string)) (stop func()) {
+	leave := c.Use(n.open, gone)
+	stop = sync.OnceFunc(func() {
+		ok(t, leave())
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.engines != 0 || n.conns != 0 {
+			t.Errorf("%d pools and %d connections are left", n.engines, n.conns)
+		}
+	})
+	return stop
+}
+
+var (
+	writes = driver.Need{}
+	reads  = driver.Need{ReadOnly: true}
+)
+
+// route is where a session goes.
+func route(t testing.TB, c *cluster.Cluster, need driver.Need) driver.Route {
+	t.Helper()
+	r, err := c.Route(t.Context(), need)
+	ok(t, err)
+	return r
+}
+
+func goes(t testing.TB, c *cluster.Cluster, need driver.Need, host string) {
+	t.Helper()
+	if r := route(t, c, need); r.Host != host {
+		t.Fatalf("a session that needs %+v went to %q, want %q", need, r.Host, host)
+	}
+}
+
+func fails(t testing.TB, c *cluster.Cluster, need driver.Need, target error) error {
+	t.Helper()
+	r, err := c.Route(t.Context(), need)
+	if !errors.Is(err, target) {
+		t.Fatalf("it went to %q, error is %v, want one that is %q", r.Host, err, target)
+	}
+	return err
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("unexpected error: %v", err)
+	}
+}
+
+func equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if got, want := fmt.Sprint(got), fmt.Sprint(want); got != want {
+		t.Fatalf("%s: got %s, want %s", what, got, want)
+	}
+}

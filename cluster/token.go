@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// A token is made of parts, one for each cluster that was written to:
+//
+//	version 1, cluster 4, timeline 4, number 8, time of issue 4, signature 16
+//
+// The signature is HMAC-SHA-256 of what comes before it, cut to 16 bytes.
+const (
+	partLength   = 37
+	signedLength = partLength - 16
+	tokenVersion = 1
+	maxParts     = 8
+	tokenLife    = 30 // seconds
+)
+
+// Sign implements [driver.Router].
+func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
+	if len(c.keys) == 0 {
+		return token
+	}
+	mine := shorten(c.view.Load().cluster)
+	now := time.Now().Unix()
+	var parts [][]byte
+	for part := range slices.Chunk(token, partLength) {
+		switch old, cluster, ok := c.verify(part, now); {
+		case !inTime(part, now):
+		case !ok || cluster != mine: // another cluster's, perhaps
+			parts = append(parts, part)
+		case old == driver.Newest && p != old: // stands until its time is over, and is not made to last
+			parts = append(parts, part)
+		case p.Before(old):
+			p = old
+		}
+	}
+	b := []byte{tokenVersion}
+	b = binary.BigEndian.AppendUint32(b, mine)
+	b = binary.BigEndian.AppendUint32(b, p.Timeline)
+	b = binary.BigEndian.AppendUint64(b, p.Number)
+	b = binary.BigEndian.AppendUint32(b, uint32(now)) //nolint:gosec // until 2106
+	parts = append(parts, append(b, signature(c.keys[0], b)...))
+	return bytes.Join(parts[max(0, len(parts)-maxParts):], nil)
+}
+
+// read returns the position that a token has for the cluster; the zero one
+// where it has none that can be believed.
+func (c *Cluster) read(token []byte, cluster uint64) (after driver.Position) {
+	mine := shorten(cluster)
+	now := time.Now().Unix()
+	for part := range slices.Chunk(token, partLength) {
+		if p, of, ok := c.verify(part, now); ok && of == mine && after.Before(p) {
+			after = p
+		}
+	}
+	return after
+}
+
+// verify reads one part.
+func (c *Cluster) verify(part []byte, now int64) (p driver.Position, cluster uint32, ok bool) {
+	if !inTime(part, now) {
+		return p, 0, false
+	}
+	for _, key := range c.keys {
+		if hmac.Equal(signature(key, part[:signedLength]), part[signedLength:]) {
+			p.Timeline, p.Number = binary.BigEndian.Uint32(part[5:]), binary.BigEndian.Uint64(part[9:])
+			return p, binary.BigEndian.Uint32(part[1:]), true
+		}
+	}
+	return p, 0, false
+}
+
+// inTime reports whether it is a part, and not too old. Clocks may differ.
+func inTime(part []byte, now int64) bool {
+	if len(part) != partLength || part[0] != tokenVersion {
+		return false
+	}
+	issued := int64(binary.BigEndian.Uint32(part[17:]))
+	return now-issued <= tokenLife && issued-now <= tokenLife
+}
+
+func signature(key, text []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(text)
+	return h.Sum(nil)[:16]
+}
+
+func shorten(cluster uint64) uint32 {
+	h := fnv.New32a()
+	_ = binary.Write(h, binary.BigEndian, cluster)
+	return h.Sum32()
+}

@@ -1,0 +1,28 @@
+package pgtest
+
+import "github.com/dbscope/dbscope/internal/child"
+
+// What follows is for packages that run PostgreSQL by other programs.
+
+// Binaries is the directory of PostgreSQL's programs.
+func Binaries() (string, error) { return findBinaries() }
+
+// Environment is that of this process without what would reach into a server,
+// and with the variables given, of the form NAME=value.
+func Environment(extra ...string) []string { return environment(extra...) }
+
+// Owner is the system user that PostgreSQL runs as.
+func Owner() (*child.Owner, error) { return findOwner() }
+
+// RemoveSharedMemory deletes what a killed server leaves in the kernel, as its
+// postmaster.pid tells.
+func RemoveSharedMemory(pidFile string) { removeSharedMemory(pidFile) }
+
+// Psql runs statements as [Server.Query] does, and returns the error.
+func Psql(dsn, statements string) (string, error) {
+	bin, err := findBinaries()
+	if err != nil {
+		return "", err
+	}
+	return psql(bin, dsn, statements)
+}

@@ -1,0 +1,391 @@
+package routertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware/middlewaretest"
+)
+
+// Where the middleware of a framework given to Run is to have the token. Its
+// requests with a safe method are to be read-only.
+const (
+	Cookie = "writes"
+	Header = "X-Writes"
+)
+
+// site is a framework's server on a fake database.
+type site struct {
+	t      *testing.T
+	fake   *drivertest.Fake
+	router *Router
+	db     *dbscope.DB[*drivertest.Tx]
+	errs   []error
+}
+
+type exchange = middlewaretest.Exchange
+
+var errOnPurpose = errors.New("on purpose")
+
+// Run checks that the middleware carries tokens over HTTP: for each way in which
+// a response begins, that it has the token of what was committed by then.
+func Run(t *testing.T, f middlewaretest.Framework) {
+	for _, c := range []struct {
+		name    string
+		needs   middlewaretest.Ability
+		prepare func(s *site)
+		handler func(s *site, x exchange) error
+		brought string
+		status  int
+		token   string // of the response
+		errs    int
+	}{
+		{
+			name: "a response that was held has the token",
+			handler: func(s *site, x exchange) error {
+				s.store(x, "row")
+				return x.Write("stored")
+			},
+			status: 200, token: Token(1),
+		}, {
+			name:    "a response with nothing but its headers has the token",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return nil },
+			status:  200, token: Token(1),
+		}, {
+			name:  "a response that was flushed has the token of what was committed for that",
+			needs: middlewaretest.Flush,
+			handler: func(s *site, x exchange) error {
+				s.store(x, "row")
+				err := errors.Join(x.Write("stored"), x.Flush())
+				s.store(x, "late")
+				return err
+			},
+			status: 200, token: Token(1),
+		}, {
+			name:  "what is written after the headers went out has no token",
+			needs: middlewaretest.Flush,
+			handler: func(s *site, x exchange) error {
+				err := errors.Join(x.Write("hello"), x.Flush())
+				s.store(x, "late")
+				return err
+			},
+			status: 200,
+		}, {
+			name: "a response has the token of scopes under the request's",
+			handler: func(s *site, x exchange) error {
+				return dbscope.Run(x.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, s.db, "row") })
+			},
+			status: 200, token: Token(1),
+		}, {
+			name:    "a response has the token of the newest commit",
+			handler: func(s *site, x exchange) error { s.commit(x, "one"); s.store(x, "two"); return nil },
+			status:  200, token: Token(2),
+		}, {
+			name: "a response has the token of what an after-hook committed",
+			handler: func(s *site, x exchange) error {
+				s.store(x, "one")
+				return dbscope.AfterCommit(x.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, s.db, "two") })
+			},
+			status: 200, token: Token(2),
+		}, {
+			name:    "the failure page after an unknown commit has the token of that",
+			prepare: func(s *site) { s.failCommit(driver.Unknown) },
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return x.Write("stored") },
+			status:  500, token: Unknown, errs: 1,
+		}, {
+			name:    "the failure page after a commit that failed has no token",
+			prepare: func(s *site) { s.failCommit(driver.RolledBack) },
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return x.Write("stored") },
+			status:  500, errs: 1,
+		}, {
+			name: "the failure page has the token of what was committed before",
+			handler: func(s *site, x exchange) error {
+				s.commit(x, "early")
+				s.store(x, "row")
+				s.failCommit(driver.RolledBack)
+				return x.Write("stored")
+			},
+			status: 500, token: Token(1), errs: 1,
+		}, {
+			name:  "the failure page in place of a flush has the token",
+			needs: middlewaretest.Flush,
+			handler: func(s *site, x exchange) error {
+				s.store(x, "row")
+				s.failCommit(driver.Unknown)
+				if err := x.Flush(); err == nil {
+					s.t.Error("Flush returned nil")
+				}
+				return nil
+			},
+			status: 500, token: Unknown, errs: 1,
+		}, {
+			name:    "a refusal has no token",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); x.Status(409); return x.Write("no") },
+			status:  409,
+		}, {
+			name: "a refusal has the token of what was committed before",
+			handler: func(s *site, x exchange) error {
+				s.commit(x, "early")
+				s.store(x, "row")
+				x.Status(409)
+				return x.Write("no")
+			},
+			status: 409, token: Token(1),
+		}, {
+			name:    "the framework's answer to an error has the token of what was committed before",
+			handler: func(s *site, x exchange) error { s.commit(x, "early"); s.store(x, "row"); return errOnPurpose },
+			status:  500, token: Token(1),
+		}, {
+			name: "and so where the handler had written a success",
+			handler: func(s *site, x exchange) error {
+				s.commit(x, "early")
+				x.SetHeader("X-Handler", "yes")
+				return errors.Join(x.Write("stored"), errOnPurpose)
+			},
+			status: -1, token: Token(1), // net/http's handlers have no errors
+		}, {
+			name:    "the answer to a panic has the token of what was committed before",
+			needs:   middlewaretest.Recover,
+			handler: func(s *site, x exchange) error { s.commit(x, "early"); s.store(x, "row"); panic(errOnPurpose) },
+			status:  500, token: Token(1),
+		}, {
+			name:    "a token that was brought is not sent back",
+			handler: func(_ *site, x exchange) error { return x.Write("hello") },
+			brought: Token(7), status: 200,
+		}, {
+			name:    "nor one that tells of more than was committed",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return nil },
+			brought: Token(7), status: 200,
+		}, {
+			name:    "one that tells of less is replaced",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return nil },
+			brought: Token(0), status: 200, token: Token(1),
+		}, {
+			name:    "one that is nonsense is replaced",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return nil },
+			brought: "nonsense%", status: 200, token: Token(1),
+		}, {
+			name:    "one that is too long is replaced",
+			handler: func(s *site, x exchange) error { s.store(x, "row"); return nil },
+			brought: strings.Repeat("A", 5000), status: 200, token: Token(1),
+		}, {
+			name:    "one that is nonsense is not sent back",
+			handler: func(_ *site, x exchange) error { return x.Write("hello") },
+			brought: "nonsense%", status: 200,
+		}, {
+			name:    "nor one that says the same in other words",
+			handler: func(_ *site, x exchange) error { return x.Write("hello") },
+			brought: sameInOtherWords(), status: 200,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if why, lacks := f.Lacks[c.needs]; lacks {
+				t.Skip(why)
+			}
+			s := newSite(t)
+			url := s.serve(f, middlewaretest.Site{Handler: func(x exchange) error { return c.handler(s, x) }})
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			resp := s.send(http.MethodPost, url, c.brought, "")
+			if resp.StatusCode != c.status && c.status > 0 {
+				t.Errorf("the status is %d", resp.StatusCode)
+			}
+			s.wantToken(resp, c.token)
+			if len(s.errs) != c.errs {
+				t.Errorf("the error hook was told %q", s.errs)
+			}
+		})
+	}
+	t.Run("a read-only request with a token reads what it tells of, and has none", func(t *testing.T) {
+		s := newSite(t)
+		url := s.serve(f, middlewaretest.Site{Handler: s.read})
+		for _, c := range []struct{ header, cookie, host string }{
+			{"", "", "replica"},
+			{Token(1), "", "primary"},
+			{"", Token(1), "primary"},
+			{Token(0), Token(1), "replica"}, // the header wins
+			{Token(1), Token(0), "primary"},
+			{Unknown, "", "primary"},
+			{"", Unknown, "primary"},
+			{"forged", "", "replica"},
+			{"", "%%%", "replica"},
+			{"", strings.Repeat("A", 3000), "replica"},
+			{Token(1)[:7], "", "replica"},
+		} {
+			resp := s.send(http.MethodGet, url, c.header, c.cookie)
+			if hosts := s.router.Reads(); resp.StatusCode != 200 || !slices.Equal(hosts, []string{c.host}) {
+				t.Errorf("with the header %.20q and the cookie %.20q it read on %q, status %d", c.header, c.cookie, hosts, resp.StatusCode)
+			}
+			s.wantToken(resp, "")
+		}
+	})
+	t.Run("a request reads what it has committed before", func(t *testing.T) {
+		s := newSite(t)
+		url := s.serve(f, middlewaretest.Site{Handler: func(x exchange) error {
+			s.commit(x, "row")
+			return dbscope.Run(x.Context(), s.query, dbscope.ReadOnly())
+		}})
+		s.send(http.MethodPost, url, "", "")
+		if hosts := s.router.Reads(); !slices.Equal(hosts, []string{"primary"}) {
+			t.Errorf("it read on %q", hosts)
+		}
+	})
+	t.Run("a request whose context has a scope already is left to who began that", func(t *testing.T) {
+		s := newSite(t)
+		made := make(chan context.Context, 1)
+		url := s.serve(f, middlewaretest.Site{
+			Context: func(ctx context.Context) context.Context {
+				ctx, _ = dbscope.Begin(dbscope.ReadYourWrites(ctx, Token(3)), dbscope.ReadOnly())
+				made <- ctx
+				return ctx
+			},
+			Handler: func(x exchange) error {
+				return errors.Join(s.read(x), dbscope.Run(x.Context(), func(ctx context.Context) error {
+					return drivertest.Exec(ctx, s.db, "row")
+				}))
+			},
+		})
+		resp := s.send(http.MethodGet, url, Token(0), Token(0))
+		s.wantToken(resp, "")
+		if hosts := s.router.Reads(); !slices.Equal(hosts, []string{"primary"}) {
+			t.Errorf("it read on %q", hosts)
+		}
+		outer := <-made
+		if token := dbscope.WritesToken(outer); token != Token(3) {
+			t.Errorf("who began the scope has the token %q", token)
+		}
+		if scope, ok := dbscope.FromContext(outer); !ok || scope.Release(outer) != nil {
+			t.Error("the scope is over")
+		}
+	})
+}
+
+// RunUnscoped checks that a middleware that gives no request a scope lets the
+// token count for the scopes that the handler begins, and sets none.
+func RunUnscoped(t *testing.T, f middlewaretest.Framework) {
+	s := newSite(t)
+	url := s.serve(f, middlewaretest.Site{Handler: func(x exchange) error {
+		if _, ok := dbscope.FromContext(x.Context()); ok {
+			t.Error("there is a scope")
+		}
+		write := func(ctx context.Context) error { return drivertest.Exec(ctx, s.db, "row") }
+		return errors.Join(dbscope.Run(x.Context(), s.query, dbscope.ReadOnly()), dbscope.Run(x.Context(), write), x.Write("hello"))
+	}})
+	for token, host := range map[string]string{"": "replica", Token(9): "primary"} {
+		for _, c := range []struct{ header, cookie string }{{token, ""}, {"", token}} {
+			resp := s.send(http.MethodGet, url, c.header, c.cookie)
+			if hosts := s.router.Reads(); resp.StatusCode != 200 || !slices.Equal(hosts, []string{host}) {
+				t.Errorf("with the header %q and the cookie %q it read on %q, status %d", c.header, c.cookie, hosts, resp.StatusCode)
+			}
+			s.wantToken(resp, "")
+		}
+	}
+}
+
+func newSite(t *testing.T) *site {
+	s := &site{t: t, fake: drivertest.NewFake()}
+	s.router, s.db = New(t, s.fake)
+	return s
+}
+
+func (s *site) serve(f middlewaretest.Framework, site middlewaretest.Site) string {
+	site.Recovered = func(any) {}
+	site.OnError = func(err error) { s.errs = append(s.errs, err) } // told before the response is sent
+	return f.Serve(s.t, site)
+}
+
+// failCommit makes the next commit fail with the outcome.
+func (s *site) failCommit(o driver.Outcome) {
+	s.fake.Inject("commit", drivertest.Fault{Err: errOnPurpose, Outcome: o})
+}
+
+func (s *site) store(x exchange, row string) {
+	if err := drivertest.Exec(x.Context(), s.db, row); err != nil {
+		s.t.Errorf("storing %q: %v", row, err)
+	}
+}
+
+// commit stores a row at once.
+func (s *site) commit(x exchange, row string) {
+	s.store(x, row)
+	if err := s.db.Commit(x.Context()); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *site) read(x exchange) error { return s.query(x.Context()) }
+
+func (s *site) query(ctx context.Context) error {
+	tx, err := s.db.Session(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, "all")
+	if err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+// send sends a request with a token in the header and in the cookie, where they
+// are not empty.
+func (s *site) send(method, url, header, cookie string) *http.Response {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, url, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Close = true
+	if header != "" {
+		r.Header.Set(Header, header)
+	}
+	if cookie != "" {
+		r.AddCookie(&http.Cookie{Name: Cookie, Value: cookie})
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		s.t.Error(err)
+	}
+	return resp
+}
+
+// wantToken checks the token of a response, in both places and once in each.
+func (s *site) wantToken(resp *http.Response, token string) {
+	s.t.Helper()
+	var want, cookies []string
+	if token != "" {
+		want = []string{token}
+	}
+	for _, c := range resp.Cookies() {
+		cookies = append(cookies, c.Value)
+		if c.Name != Cookie || c.Path != "/" || c.MaxAge != 30 || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+			s.t.Errorf("the cookie is %s", c.Raw)
+		}
+	}
+	if headers := resp.Header.Values(Header); !slices.Equal(headers, want) || !slices.Equal(cookies, want) {
+		s.t.Errorf("the response has the tokens %q and the cookies %q, want %q", headers, cookies, want)
+	}
+}
+
+// sameInOtherWords is a token whose last bits, which base64 ignores, are others.
+func sameInOtherWords() string {
+	token := Token(7)
+	if got := fmt.Sprint(len(token) % 4); got == "0" {
+		panic("all bits of the token count")
+	}
+	return token[:len(token)-1] + string(token[len(token)-1]+1)
+}

@@ -1,0 +1,142 @@
+// Package connectscope gives every call of a Connect server its own unit of
+// work: everything that the handler, and what it calls with the call's context,
+// does with a [dbscope.DB] is one transaction, committed before the client sees
+// an answer, be it over the Connect, the gRPC or the gRPC-Web protocol.
+//
+//	mux.Handle(orderv1connect.NewOrdersHandler(server,
+//		connect.WithInterceptors(recovery, logging, connectscope.Interceptor())))
+//
+// A handler that returns no error is committed, one that returns an error is
+// rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
+// well, and the panic goes on to the interceptors outside with its stack whole.
+// The handler's error goes on as it is: where it is no [connect.Error], Connect
+// sends its text to the client, as it does without this package. The headers and
+// trailers of an answer stay as the handler set them; those of a unary response
+// that is not sent go with it.
+//
+// When the commit fails, the client gets one of these, without a word of what
+// the database said, and [OnError] gets all of it:
+//
+//   - [connect.CodeAborted] where nothing is stored and the same call may
+//     succeed, as after a serialization failure;
+//   - [connect.CodeInternal] otherwise. Where the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
+//
+// A stream is decided when the handler sends its first message, which for
+// client streaming is its response: the scope is committed, and then the
+// message goes out. What the handler does with a database later is a new
+// transaction, which its return ends in the same way; where that commit fails,
+// the stream ends with one of the above. Rows would not survive the first
+// commit: if some are open, Send returns an error that says what to do, and the
+// client gets CodeInternal. A read-only scope streams freely; see [ReadOnly].
+// Sending nil sends headers, and decides nothing.
+//
+// The cancellation of the call decides nothing: a handler that returns no error
+// is committed also when the client is gone. After [dbscope.MarkRollback] the
+// scope is rolled back and the answer sent as it is. A call whose context has a
+// scope already is passed on untouched: that scope stays in charge.
+package connectscope
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect"
+
+	"github.com/dbscope/dbscope/middleware"
+)
+
+// Interceptor returns an interceptor that runs each call of a handler in a
+// scope of its own; clients it leaves alone. It is safe for concurrent use,
+// blocks for the commit, and does no I/O for a call that touches no database.
+//
+// Place interceptors that recover from panics ([connect.WithRecover]), log,
+// count or translate errors outside it, that is before it: they see what the
+// client gets. Those whose work belongs to the unit, and whose errors should
+// undo it, go inside.
+func Interceptor(opts ...Option) connect.Interceptor { return interceptor{newRPC(opts)} }
+
+type interceptor struct{ rpc *middleware.RPC[Call] }
+
+func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		if req.Spec().IsClient {
+			return next(ctx, req)
+		}
+		call := Call{ctx, req.Spec(), req.Peer(), req.Header()}
+		unit, scoped := i.rpc.Start(ctx, call)
+		if !scoped {
+			return next(ctx, req)
+		}
+		defer unit.Abandon()
+		resp, err := next(unit.Context, req)
+		err = coded(err)
+		if failure := unit.Finish(codeOf(err)); failure != nil {
+			return nil, failure
+		}
+		return resp, err
+	}
+}
+
+func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		call := Call{ctx, conn.Spec(), conn.Peer(), conn.RequestHeader()}
+		unit, scoped := i.rpc.Start(ctx, call)
+		if !scoped {
+			return next(ctx, conn)
+		}
+		defer unit.Abandon()
+		err := coded(next(unit.Context, &stream{conn, unit}))
+		if failure := unit.Finish(codeOf(err)); failure != nil {
+			return failure
+		}
+		return err
+	}
+}
+
+// stream has the unit decided before a message goes out.
+type stream struct {
+	connect.StreamingHandlerConn
+	unit *middleware.Unit[Call]
+}
+
+func (s *stream) Send(m any) error {
+	if m != nil { // else it is the headers
+		if err := s.unit.Sending(); err != nil {
+			return err
+		}
+	}
+	return s.StreamingHandlerConn.Send(m)
+}
+
+// failure makes Connect's error of a failed commit.
+func failure(f *middleware.Failure) error { return connect.NewError(connect.Code(f.Code), f) }
+
+// coded gives an error that has the code 0 another: over gRPC's protocols that
+// would tell the client of a success.
+func coded(err error) error {
+	if e := new(connect.Error); errors.As(err, &e) && e.Code() == 0 {
+		return connect.NewError(connect.CodeUnknown, err)
+	}
+	return err
+}
+
+// codeOf is the code that the server sends for a handler's error; 0 is success.
+func codeOf(err error) int {
+	var e *connect.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return int(e.Code())
+	case errors.Is(err, context.Canceled):
+		return int(connect.CodeCanceled)
+	case errors.Is(err, context.DeadlineExceeded):
+		return int(connect.CodeDeadlineExceeded)
+	}
+	return int(connect.CodeUnknown)
+}

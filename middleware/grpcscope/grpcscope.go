@@ -1,0 +1,125 @@
+// Package grpcscope gives every call of a gRPC server its own unit of work:
+// everything that the handler, and what it calls with the call's context, does
+// with a [dbscope.DB] is one transaction, committed before the client sees an
+// answer.
+//
+//	grpc.NewServer(
+//		grpc.ChainUnaryInterceptor(recovery, logging, grpcscope.UnaryServerInterceptor()),
+//		grpc.ChainStreamInterceptor(recoveryStream, loggingStream, grpcscope.StreamServerInterceptor()),
+//	)
+//
+// A handler that returns no error is committed, one that returns an error is
+// rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
+// well, and the panic goes on to the interceptors outside with its stack whole.
+// The handler's error goes on as it is: where it is no status, gRPC sends its
+// text to the client, as it does without this package. Headers and trailers
+// stay as the handler set them; they tell no success.
+//
+// When the commit fails, the client gets one of these, without a word of what
+// the database said, and [OnError] gets all of it:
+//
+//   - [codes.Aborted] where nothing is stored and the same call may succeed, as
+//     after a serialization failure;
+//   - [codes.Internal] otherwise. Where the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
+//
+// A stream is decided when the handler sends its first message, which for
+// client streaming is the only one: the scope is committed, and then the
+// message goes out. What the handler does with a database later is a new
+// transaction, which its return ends in the same way; where that commit fails,
+// the status of the stream is one of the above. Rows would not survive the
+// first commit: if some are open, SendMsg returns an error that says what to
+// do, and the client gets Internal. A read-only scope streams freely; see
+// [ReadOnly].
+//
+// The cancellation of the call decides nothing: a handler that returns no error
+// is committed also when the client is gone. After [dbscope.MarkRollback] the
+// scope is rolled back and the answer sent as it is. A call whose context has a
+// scope already is passed on untouched: that scope stays in charge.
+package grpcscope
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dbscope/dbscope/middleware"
+)
+
+// UnaryServerInterceptor returns an interceptor that runs each unary call in a
+// scope of its own. It is safe for concurrent use, blocks for the commit, and
+// does no I/O for a call that touches no database.
+//
+// Place interceptors that recover from panics, log, count or translate errors
+// outside it, that is before it in a chain: they see what the client gets. Those
+// whose work belongs to the unit, and whose errors should undo it, go inside.
+func UnaryServerInterceptor(opts ...Option) grpc.UnaryServerInterceptor {
+	rpc := newRPC(opts)
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		call := Call{Context: ctx, FullMethod: info.FullMethod}
+		unit, scoped := rpc.Start(ctx, call)
+		if !scoped {
+			return handler(ctx, req)
+		}
+		defer unit.Abandon()
+		resp, err := handler(unit.Context, req)
+		if failure := unit.Finish(codeOf(err)); failure != nil {
+			return nil, failure
+		}
+		return resp, err
+	}
+}
+
+// StreamServerInterceptor is UnaryServerInterceptor for streams of all kinds.
+func StreamServerInterceptor(opts ...Option) grpc.StreamServerInterceptor {
+	rpc := newRPC(opts)
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		call := Call{ss.Context(), info.FullMethod, info.IsClientStream, info.IsServerStream}
+		unit, scoped := rpc.Start(call.Context, call)
+		if !scoped {
+			return handler(srv, ss)
+		}
+		defer unit.Abandon()
+		err := handler(srv, &stream{ss, unit})
+		if failure := unit.Finish(codeOf(err)); failure != nil {
+			return failure
+		}
+		return err
+	}
+}
+
+// stream has the unit decided before a message goes out.
+type stream struct {
+	grpc.ServerStream
+	unit *middleware.Unit[Call]
+}
+
+func (s *stream) Context() context.Context { return s.unit.Context }
+
+func (s *stream) SendMsg(m any) error {
+	if err := s.unit.Sending(); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// failure is a failed commit as gRPC sends it.
+type failure struct{ *middleware.Failure }
+
+func (f failure) GRPCStatus() *status.Status {
+	return status.New(codes.Code(f.Code), f.Error())
+}
+
+// codeOf is the code that the server sends for a handler's error.
+func codeOf(err error) int {
+	s, isStatus := status.FromError(err)
+	if !isStatus {
+		s = status.FromContextError(err)
+	}
+	if err != nil && s.Code() == codes.OK { // nobody's success
+		return int(codes.Unknown)
+	}
+	return int(s.Code())
+}

@@ -1,0 +1,120 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"go.uber.org/goleak"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+
+// database is what the tests use of a DB.
+type database interface {
+	dbscope.Database
+	Host() string
+	Close() error
+	exec(ctx context.Context, statement string, args ...any) error
+	text(ctx context.Context, query string, args ...any) (string, error)
+}
+
+type overSQL struct{ *sqlscope.DB }
+
+func (d overSQL) exec(ctx context.Context, statement string, args ...any) error {
+	_, err := d.ExecContext(ctx, statement, args...)
+	return err
+}
+
+func (d overSQL) text(ctx context.Context, query string, args ...any) (text string, err error) {
+	err = d.QueryRowContext(ctx, query, args...).Scan(&text)
+	return text, err
+}
+
+type overPgx struct{ *pgxscope.DB }
+
+func (d overPgx) exec(ctx context.Context, statement string, args ...any) error {
+	_, err := d.Exec(ctx, statement, args...)
+	return err
+}
+
+func (d overPgx) text(ctx context.Context, query string, args ...any) (text string, err error) {
+	err = d.QueryRow(ctx, query, args...).Scan(&text)
+	return text, err
+}
+
+// adapters open a database on a cluster's hosts.
+var adapters = map[string]func(dsn string, opts ...dbscope.DBOption) database{
+	"sqlscope": func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open("pgx", dsn, opts...)}
+	},
+	"pgxscope": func(dsn string, opts ...dbscope.DBOption) database { return overPgx{pgxscope.Open(dsn, opts...)} },
+}
+
+const dsn = "postgres://postgres@{host}/postgres?sslmode=disable"
+
+func at(s *pgtest.Server) string { return fmt.Sprintf("127.0.0.1:%d", s.Port()) }
+
+func hostsOf(servers ...*pgtest.Server) (hosts []string) {
+	for _, s := range servers {
+		hosts = append(hosts, at(s))
+	}
+	return hosts
+}
+
+// where tells which host a unit of work runs on.
+func where(ctx context.Context, db database, opts ...dbscope.Option) (host string, err error) {
+	err = dbscope.Run(ctx, func(ctx context.Context) error {
+		port, err := db.text(ctx, "SELECT current_setting('port')")
+		host = "127.0.0.1:" + port
+		return err
+	}, opts...)
+	return host, err
+}
+
+func write(ctx context.Context, db database, statement string, args ...any) error {
+	return dbscope.Run(ctx, func(ctx context.Context) error { return db.exec(ctx, statement, args...) })
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits for what is bound to happen.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for range 600 {
+		if is() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("it did not happen: " + what)
+}
+
+// fresh waits until the cluster has so many replicas that get sessions.
+func fresh(t testing.TB, db database, nodes *cluster.Cluster, n int) {
+	t.Helper()
+	_, err := where(t.Context(), db)
+	ok(t, err)
+	eventually(t, fmt.Sprintf("%d fresh replicas", n), func() bool {
+		have := 0
+		for _, node := range nodes.Nodes() {
+			if node.Fresh {
+				have++
+			}
+		}
+		return have == n
+	})
+}
