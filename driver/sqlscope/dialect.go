@@ -151,6 +151,11 @@ func writeRefused(err error) bool {
 		return coded.Code()&0xff == readOnly
 	}
 	text := err.Error()
-	return strings.Contains(text, "attempt to write a readonly database") ||
-		strings.Contains(text, "Error 1792 ") || strings.Contains(text, "Error 1290 ") || strings.Contains(text, "Error 1836 ")
+	switch number(err) {
+	case errReadOnlyTransaction, errReadOnlyMode:
+		return true
+	case errOption: // it is also that of other options
+		return strings.Contains(text, "read-only") || strings.Contains(text, "read_only")
+	}
+	return strings.Contains(text, "attempt to write a readonly database")
 }

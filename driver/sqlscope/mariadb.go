@@ -102,14 +102,17 @@ func mariaDBFate(ctx context.Context, c *conn, err error) driver.Fate {
 // Errors of MariaDB and MySQL. See "MariaDB Error Code Reference",
 // https://mariadb.com/kb/en/mariadb-error-code-reference/.
 const (
-	errChanged         = 1020 // a row has changed since the snapshot
-	errShutdown        = 1053
-	errDuringCommit    = 1180
-	errLockWaitTimeout = 1205
-	errDeadlock        = 1213
-	errInterrupted     = 1317
-	errKilled          = 1927
-	errStatementTime   = 1969
+	errChanged             = 1020 // a row has changed since the snapshot
+	errShutdown            = 1053
+	errDuringCommit        = 1180
+	errLockWaitTimeout     = 1205
+	errDeadlock            = 1213
+	errOption              = 1290 // an option of the server forbids it
+	errInterrupted         = 1317
+	errReadOnlyTransaction = 1792
+	errReadOnlyMode        = 1836
+	errKilled              = 1927
+	errStatementTime       = 1969
 )
 
 // mariaDBOutcome tells what a failed COMMIT left.

@@ -239,7 +239,11 @@ func TestWhatAServerThatIsReadOnlyRefuses(t *testing.T) {
 			d := overSQL{sqlscope.Open("mysql with $1", c.dsn)}
 			defer func() { ok(t, d.Close()) }()
 			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-				numbered(t, insert(ctx, d, 1), c.number)
+				err := insert(ctx, d, 1)
+				numbered(t, err, c.number)
+				if says := strings.Contains(err.Error(), "begun with the option ReadOnly"); says != (len(c.opts) > 0) {
+					t.Errorf("the error is %v", err)
+				}
 				return d.QueryRowContext(ctx, "SELECT count(*) FROM t").Scan(new(int))
 			}, c.opts...))
 		})
