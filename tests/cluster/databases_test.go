@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.uber.org/goleak"
 
@@ -13,10 +14,11 @@ import (
 	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
 // database is what the tests use of a DB.
 type database interface {
@@ -104,10 +106,9 @@ func eventually(t testing.TB, what string, is func() bool) {
 }
 
 // fresh waits until the cluster has so many replicas that get sessions.
-func fresh(t testing.TB, db database, nodes *cluster.Cluster, n int) {
+func fresh(t testing.TB, nodes *cluster.Cluster, n int, db database) {
 	t.Helper()
-	_, err := where(t.Context(), db)
-	ok(t, err)
+	ok(t, write(t.Context(), db, "SELECT 1")) // it is watched from the first session on
 	eventually(t, fmt.Sprintf("%d fresh replicas", n), func() bool {
 		have := 0
 		for _, node := range nodes.Nodes() {

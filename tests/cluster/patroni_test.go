@@ -292,7 +292,7 @@ func (l *load) check(db *pgxscope.DB) {
 			l.t.Errorf("the write %d was done %d times", id, n)
 		}
 	}
-	if err := l.hist.Check(20*time.Second); err != nil {
+	if err := l.hist.Check(20 * time.Second); err != nil {
 		l.t.Error(err)
 	}
 }

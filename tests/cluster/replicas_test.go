@@ -24,7 +24,7 @@ func TestAReadOnlyScopeGoesToEachReplicaInTurnAndOthersToThePrimary(t *testing.T
 			nodes := cluster.New(cluster.List(hostsOf(one, primary, two)...))
 			db := open(dsn, dbscope.Hosts(nodes))
 			defer func() { ok(t, db.Close()) }()
-			fresh(t, db, nodes, 2)
+			fresh(t, nodes, 2, db)
 			seen := map[string]int{}
 			for range 10 {
 				host, err := where(t.Context(), db, dbscope.ReadOnly())
@@ -52,7 +52,7 @@ func TestASerializableReadOnlyScopeGoesToThePrimary(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(standby, primary)...))
 			db := open(dsn, dbscope.Hosts(nodes))
 			defer func() { ok(t, db.Close()) }()
-			fresh(t, db, nodes, 1)
+			fresh(t, nodes, 1, db)
 			for level, want := range map[sql.IsolationLevel]string{
 				sql.LevelRepeatableRead: at(standby), sql.LevelSerializable: at(primary),
 			} {
@@ -89,7 +89,7 @@ func TestWithoutAPrimaryWritesFailInTimeAndReadsGoOn(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...), cluster.Wait(300*time.Millisecond))
 			db := open(dsn, dbscope.Hosts(nodes))
 			defer func() { ok(t, db.Close()) }()
-			fresh(t, db, nodes, 1)
+			fresh(t, nodes, 1, db)
 			primary.Kill()
 			eventually(t, "a write that finds no primary", func() bool {
 				_, err := where(t.Context(), db)
@@ -116,7 +116,7 @@ func TestWritesFollowAPromotion(t *testing.T) {
 			db := open(dsn, dbscope.Hosts(nodes))
 			defer func() { ok(t, db.Close()) }()
 			ok(t, write(t.Context(), db, "CREATE TABLE promoted (n int)"))
-			fresh(t, db, nodes, 1)
+			fresh(t, nodes, 1, db)
 			primary.Kill()
 			standby.Query(t, standby.DSN("postgres"), "SELECT pg_promote()")
 			eventually(t, "a write on the new primary", func() bool {
@@ -149,7 +149,7 @@ func TestInATestReplicasAreTheTestsOwnConnection(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
 			db := open(dsn, dbscope.Hosts(nodes))
 			t.Cleanup(func() { ok(t, db.Close()) })
-			fresh(t, db, nodes, 1)
+			fresh(t, nodes, 1, db)
 			ctx := scopetest.Rollback(t, db)
 			ok(t, write(ctx, db, "INSERT INTO shared VALUES (1)"))
 			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {

@@ -7,87 +7,143 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/cluster"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 var key = bytes.Repeat([]byte("k"), 32)
 
+// replicated is a primary with two replicas.
+type replicated struct {
+	hosts         []string
+	options       []cluster.Option
+	open          func(opts ...dbscope.DBOption) database
+	prepare       func(statements string)
+	update, read  string // read tells the number, and 1 on a replica
+	pause, resume []func()
+}
+
+func onPostgres(t *testing.T, primary *pgtest.Server, open func(string, ...dbscope.DBOption) database, standbys ...*pgtest.Server) replicated {
+	r := replicated{
+		hosts:   append(hostsOf(primary), hostsOf(standbys...)...),
+		open:    func(opts ...dbscope.DBOption) database { return open(dsn, opts...) },
+		prepare: func(statements string) { primary.Query(t, primary.DSN("postgres"), statements) },
+		update:  "UPDATE own SET n = $1",
+		read:    "SELECT n || ' ' || pg_is_in_recovery()::int FROM own",
+	}
+	for _, s := range standbys {
+		r.pause = append(r.pause, func() { s.Query(t, s.DSN("postgres"), "SELECT pg_wal_replay_pause()") })
+		r.resume = append(r.resume, func() { s.Query(t, s.DSN("postgres"), "SELECT pg_wal_replay_resume()") })
+	}
+	return r
+}
+
+func onMariaDB(t *testing.T, primary *mariatest.Server, replicas ...*mariatest.Server) replicated {
+	host := func(s *mariatest.Server) string { return fmt.Sprintf("127.0.0.1:%d", s.Port()) }
+	dsn := primary.CreateDatabase(t)
+	name := dsn[strings.LastIndexByte(dsn, '/')+1:]
+	r := replicated{
+		hosts:   []string{host(primary)},
+		options: []cluster.Option{cluster.MariaDB()},
+		open: func(opts ...dbscope.DBOption) database {
+			return overSQL{sqlscope.Open("mysql", strings.ReplaceAll(dsn, host(primary), "{host}"), opts...)}
+		},
+		prepare: func(statements string) { primary.Query(t, name, statements) },
+		update:  "UPDATE own SET n = ?",
+		read:    "SELECT CONCAT(n, ' ', IF(@@read_only, 1, 0)) FROM own",
+	}
+	for _, s := range replicas {
+		r.hosts = append(r.hosts, host(s))
+		r.pause = append(r.pause, func() { s.PauseReplay(t) })
+		r.resume = append(r.resume, func() { s.ResumeReplay(t) })
+	}
+	return r
+}
+
 // A client writes, and reads with the token of its write, in another process
 // as it were, while replicas stop replaying and go on at random. With the token
 // it sees what it wrote; without, now and then it does not.
 func TestAClientReadsItsOwnWrites(t *testing.T) {
+	primary := pgtest.Start(t)
+	one, two := primary.Standby(t), primary.Standby(t)
+	for name, open := range adapters {
+		t.Run("PostgreSQL by "+name, func(t *testing.T) {
+			readOwnWrites(t, onPostgres(t, primary, open, one, two))
+		})
+	}
+	t.Run("MariaDB", func(t *testing.T) {
+		primary := mariatest.Start(t)
+		readOwnWrites(t, onMariaDB(t, primary, primary.Replica(t), primary.Replica(t)))
+	})
+}
+
+func readOwnWrites(t *testing.T, on replicated) {
 	pairs := 500
 	if os.Getenv("DBSCOPE_LONG") != "" {
 		pairs = 10_000
 	}
-	primary := pgtest.Start(t)
-	one, two := primary.Standby(t), primary.Standby(t)
-	for name, open := range adapters {
-		t.Run(name, func(t *testing.T) {
-			list := cluster.List(hostsOf(primary, one, two)...)
-			nodes := cluster.New(list, cluster.SignedBy(key), cluster.PollEvery(50*time.Millisecond))
-			writer := open(dsn, dbscope.Hosts(cluster.New(list, cluster.SignedBy(key))))
-			reader := open(dsn, dbscope.Hosts(nodes))
-			defer func() { ok(t, errors.Join(writer.Close(), reader.Close())) }()
-			ok(t, write(t.Context(), writer, "DROP TABLE IF EXISTS own"))
-			ok(t, write(t.Context(), writer, "CREATE TABLE own (id int PRIMARY KEY, n int)"))
-			ok(t, write(t.Context(), writer, "INSERT INTO own VALUES (1, 0)"))
-			fresh(t, reader, nodes, 2)
-			stop := pauseAtRandom(t, one, two)
-			defer stop()
-			stale, staleWithout, onReplica := 0, 0, 0
-			for n := 1; n <= pairs; n++ {
-				ctx := dbscope.ReadYourWrites(t.Context(), "")
-				ok(t, write(ctx, writer, "UPDATE own SET n = $1", n))
-				token := dbscope.WritesToken(ctx)
-				got, replica := readOwn(t, dbscope.ReadYourWrites(t.Context(), token), reader)
-				if got != n {
-					stale++
-				}
-				if replica {
-					onReplica++
-				}
-				if got, _ := readOwn(t, t.Context(), reader); got != n {
-					staleWithout++
-				}
-			}
-			t.Logf("%d pairs: %d stale with the token, %d without; %.0f%% read on replicas", pairs, stale, staleWithout, 100*float64(onReplica)/float64(pairs))
-			if stale > 0 || staleWithout == 0 || onReplica == 0 {
-				t.Error("that is not as it should be")
-			}
-		})
+	options := append(on.options, cluster.SignedBy(key), cluster.PollEvery(50*time.Millisecond))
+	nodes := cluster.New(cluster.List(on.hosts...), options...)
+	writer := on.open(dbscope.Hosts(cluster.New(cluster.List(on.hosts...), options...)))
+	reader := on.open(dbscope.Hosts(nodes))
+	defer func() { ok(t, errors.Join(writer.Close(), reader.Close())) }()
+	on.prepare("DROP TABLE IF EXISTS own; CREATE TABLE own (n int); INSERT INTO own VALUES (0)")
+	fresh(t, nodes, 2, reader)
+	stop := pauseAtRandom(t, on)
+	defer stop()
+	stale, staleWithout, onReplica := 0, 0, 0
+	for n := 1; n <= pairs; n++ {
+		ctx := dbscope.ReadYourWrites(t.Context(), "")
+		ok(t, write(ctx, writer, on.update, n))
+		token := dbscope.WritesToken(ctx)
+		got, replica, err := readOwn(dbscope.ReadYourWrites(t.Context(), token), reader, on.read)
+		ok(t, err)
+		if got != n {
+			stale++
+		}
+		onReplica += replica
+		got, _, err = readOwn(t.Context(), reader, on.read)
+		ok(t, err)
+		if got != n {
+			staleWithout++
+		}
+	}
+	t.Logf("%d pairs: %d stale with the token, %d without; %d %% read on replicas", pairs, stale, staleWithout, 100*onReplica/pairs)
+	if stale > 0 || staleWithout == 0 || onReplica == 0 {
+		t.Error("that is not as it should be")
 	}
 }
 
-func readOwn(t *testing.T, ctx context.Context, db database) (n int, replica bool) {
-	t.Helper()
-	ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
-		text, err := db.text(ctx, "SELECT n || ' ' || pg_is_in_recovery() FROM own")
+func readOwn(ctx context.Context, db database, query string) (n, replica int, err error) {
+	err = dbscope.Run(ctx, func(ctx context.Context) error {
+		text, err := db.text(ctx, query)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Sscan(text, &n, &replica)
 		return err
-	}, dbscope.ReadOnly()))
-	return n, replica
+	}, dbscope.ReadOnly())
+	return n, replica, err
 }
 
-// pauseAtRandom makes standbys stop replaying and go on, until it is stopped.
-func pauseAtRandom(t *testing.T, standbys ...*pgtest.Server) (stop func()) {
+// pauseAtRandom makes replicas stop replaying and go on, until it is stopped.
+func pauseAtRandom(t *testing.T, on replicated) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			s := standbys[rand.IntN(len(standbys))]
-			s.Query(t, s.DSN("postgres"), "SELECT pg_wal_replay_pause()")
+			i := rand.IntN(len(on.pause))
+			on.pause[i]()
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
-			s.Query(t, s.DSN("postgres"), "SELECT pg_wal_replay_resume()")
+			on.resume[i]()
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 		}
 	}()
@@ -101,11 +157,11 @@ func TestATokenThatIsNotValidIsIgnored(t *testing.T) {
 	nodes := cluster.New(list, cluster.SignedBy(key))
 	db := adapters["pgxscope"](dsn, dbscope.Hosts(nodes))
 	defer func() { ok(t, db.Close()) }()
-	fresh(t, db, nodes, 1)
+	fresh(t, nodes, 1, db)
 	other := cluster.New(list, cluster.SignedBy(bytes.Repeat([]byte("o"), 32), key))
 	rotated := adapters["pgxscope"](dsn, dbscope.Hosts(other))
 	defer func() { ok(t, rotated.Close()) }()
-	fresh(t, rotated, other, 1)
+	fresh(t, other, 1, rotated)
 	standby.Query(t, standby.DSN("postgres"), "SELECT pg_wal_replay_pause()")
 	ctx := dbscope.ReadYourWrites(t.Context(), "")
 	ok(t, write(ctx, db, "CREATE TABLE tokens ()"))
