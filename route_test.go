@@ -378,18 +378,23 @@ func TestTheRouterIsToldOfWhatMayBeItsHostsFault(t *testing.T) {
 	for name, u := range map[string]unit{
 		"a lost connection": {"exec", drivertest.Fault{Err: errBroken, Fate: driver.Lost}, nil, []string{"primary: true"}},
 		"a lost connection to a replica": {
-			"exec", drivertest.Fault{Err: errBroken, Fate: driver.Lost},
+			"exec",
+			drivertest.Fault{Err: errBroken, Fate: driver.Lost},
 			[]dbscope.Option{dbscope.ReadOnly()},
 			[]string{"replica: true"},
 		},
 		"an unknown commit": {"commit", drivertest.Fault{Err: errBroken, Outcome: driver.Unknown}, nil, []string{"primary: true"}},
 		"a refused write": {
-			"exec", drivertest.Fault{Err: errors.Join(errBroken, drivertest.ErrReadOnly), Fate: driver.Aborted}, nil,
+			"exec",
+			drivertest.Fault{Err: errors.Join(errBroken, drivertest.ErrReadOnly), Fate: driver.Aborted},
+			nil,
 			[]string{"primary: true"},
 		},
 		"a write that was to be refused": {
-			"exec", drivertest.Fault{Err: drivertest.ErrReadOnly, Fate: driver.Aborted},
-			[]dbscope.Option{dbscope.ReadOnly()}, nil,
+			"exec",
+			drivertest.Fault{Err: drivertest.ErrReadOnly, Fate: driver.Aborted},
+			[]dbscope.Option{dbscope.ReadOnly()},
+			nil,
 		},
 		"an error":          {"exec", drivertest.Fault{Err: errBroken, Fate: driver.Aborted}, nil, nil},
 		"a refused commit":  {"commit", drivertest.Fault{Err: errBroken, Outcome: driver.RolledBack}, nil, nil},
