@@ -46,15 +46,24 @@ func (postgres) state(row []string) (state, error) {
 	return state{primary: row[0] == "f" || row[0] == "false", at: at, cluster: cluster}, err
 }
 
+// queries ask for two positions. What synchronous_commit = off has committed is
+// not durable yet, and so after the one that current has. The other one can be
+// beyond all that is written, so that an idle replica never reaches it.
 func (postgres) queries() (before, after string) {
-	return "SELECT pg_current_xact_id_if_assigned()::text", "SELECT " + current
+	return "SELECT pg_current_xact_id_if_assigned()::text, current_setting('synchronous_commit')",
+		"SELECT " + current + ", (pg_current_wal_insert_lsn() - '0/0')::text"
 }
 
 func (postgres) position(before, after []string) (driver.Position, bool) {
-	if len(before) != 1 || before[0] == "" {
+	switch {
+	case len(before) != 2 || before[0] == "":
 		return driver.Position{}, false // it has no id, and so has written nothing
+	case len(after) != 3:
+		return driver.Newest, true
+	case before[1] == "off":
+		after[0] = after[2]
 	}
-	p, err := position(after)
+	p, err := position(after[:2])
 	if err != nil {
 		return driver.Newest, true
 	}

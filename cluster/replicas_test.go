@@ -132,9 +132,9 @@ func TestWithReplicasOnlyThePrimaryGetsNoReads(t *testing.T) {
 		goes(t, c, writes, "p")
 		time.Sleep(time.Second)
 		start := time.Now()
-		err := fails(t, c, reads, cluster.ErrNoReplica)
-		if !strings.Contains(err.Error(), "r connecting: connection refused") || time.Since(start) != 0 {
-			t.Errorf("after %v: %v", time.Since(start), err)
+		text := fails(t, c, reads, cluster.ErrNoReplica)
+		if !strings.Contains(text, "r connecting: connection refused") || time.Since(start) != 0 {
+			t.Errorf("after %v: %v", time.Since(start), text)
 		}
 		n.refuses("r", false)
 		n.replica("r", 1, 100)

@@ -189,13 +189,13 @@ func goes(t testing.TB, c *cluster.Cluster, need driver.Need, host string) {
 	}
 }
 
-func fails(t testing.TB, c *cluster.Cluster, need driver.Need, target error) error {
+func fails(t testing.TB, c *cluster.Cluster, need driver.Need, target error) (text string) {
 	t.Helper()
 	r, err := c.Route(t.Context(), need)
 	if !errors.Is(err, target) {
 		t.Fatalf("it went to %q, error is %v, want one that is %q", r.Host, err, target)
 	}
-	return err
+	return err.Error()
 }
 
 func ok(t testing.TB, err error) {

@@ -10,7 +10,8 @@ import (
 type Router interface {
 	// Use is called for each DB that is made with the router. open opens a pool
 	// of a host, for connections of the router's own; gone tells that a host is
-	// a member no more. stop is called when the DB is closed. Use must not block.
+	// a member no more. stop is called once, when the DB is closed. Use must not
+	// block.
 	Use(open func(ctx context.Context, host string) (Engine, error), gone func(host string)) (stop func() error)
 	// Route returns the host for a session that is about to be opened. It may
 	// block for a limited time, or until ctx is done, while there is none.

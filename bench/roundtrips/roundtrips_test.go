@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
@@ -38,8 +39,9 @@ type subject struct {
 	unit func(ctx context.Context, n int) error
 }
 
-// subjects opens all ways through a connection string.
-func subjects(b *testing.B, dsn string) []subject {
+// subjects opens all ways through a connection string. What a cluster asks its
+// hosts goes directly.
+func subjects(b *testing.B, dsn, direct string) []subject {
 	ctx := b.Context()
 	var all []subject
 	for _, mode := range []pgx.QueryExecMode{
@@ -62,7 +64,7 @@ func subjects(b *testing.B, dsn string) []subject {
 				return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) })
 			}})
 		if mode == pgx.QueryExecModeCacheStatement {
-			all = append(all, nested(pool, db)...)
+			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct))
 		}
 	}
 	return append(all, overSQL(b, dsn)...)
@@ -87,6 +89,25 @@ func nested(pool *pgxpool.Pool, db *pgxscope.DB) []subject {
 			})
 		}},
 	}
+}
+
+// onCluster runs units that may write where somebody wants to read their own
+// writes: COMMIT brings a position with it.
+func onCluster(b *testing.B, dsn, direct string) subject {
+	next := direct // the cluster opens its pool first
+	db := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		config, err := pgxpool.ParseConfig(next)
+		if err != nil {
+			return nil, err
+		}
+		next = dsn
+		pgxscope.Configure(config)
+		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	}, dbscope.Hosts(cluster.New(cluster.List("server"))))
+	b.Cleanup(func() { must(b, db.Close()) })
+	return subject{"pgxscope on a cluster, with tokens", func(ctx context.Context, n int) error {
+		return dbscope.Run(dbscope.ReadYourWrites(ctx, ""), func(ctx context.Context) error { return scan(ctx, db, n) })
+	}}
 }
 
 func overSQL(b *testing.B, dsn string) []subject {
@@ -159,7 +180,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 	dsn := server.CreateDatabase(b)
 	server.Query(b, dsn, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 1)")
 	proxy := wire.Start(b, fmt.Sprintf("127.0.0.1:%d", server.Port()))
-	through, direct := subjects(b, proxy.DSN(dsn)), subjects(b, dsn)
+	through, direct := subjects(b, proxy.DSN(dsn), dsn), subjects(b, dsn, dsn)
 	for b.Loop() {
 		proxy.Delay(0)
 		counts := make([][]any, len(through))

@@ -166,7 +166,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
 	if !c.begun() || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
 		o, err = c.Commit(ctx)
-		return o, nil, nil, err
+		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
 	defer c.bound(ctx)()
@@ -184,7 +184,7 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return driver.Unknown, nil, nil, late(ctx, err)
 	case c.PgConn().TxStatus() == 'E': // the first query failed
 		if undo := c.Rollback(ctx); undo != nil {
-			return driver.Unknown, nil, nil, errors.Join(err, undo)
+			c.abandon()
 		}
 	}
 	return driver.RolledBack, nil, nil, err

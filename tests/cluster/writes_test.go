@@ -189,3 +189,29 @@ func TestATokenThatIsNotValidIsIgnored(t *testing.T) {
 		}
 	}
 }
+
+// What synchronous_commit = off has committed reaches replicas only once it is
+// written, by a process that sleeps for ten seconds here.
+func TestAClientReadsItsOwnWritesThatAreNotDurableYet(t *testing.T) {
+	primary := pgtest.Start(t, "synchronous_commit = off", "wal_writer_delay = 10000ms")
+	standby := primary.Standby(t)
+	nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
+	for name, open := range adapters {
+		t.Run(name, func(t *testing.T) {
+			db := open(dsn, dbscope.Hosts(nodes))
+			defer func() { ok(t, db.Close()) }()
+			ok(t, write(t.Context(), db, "DROP TABLE IF EXISTS own"))
+			ok(t, write(t.Context(), db, "CREATE TABLE own (id int PRIMARY KEY, n int)"))
+			ok(t, write(t.Context(), db, "INSERT INTO own VALUES (1, 0)"))
+			primary.Query(t, primary.DSN("postgres"), "SET synchronous_commit = on; CREATE TABLE durable_"+name+" ()")
+			fresh(t, db, nodes, 1)
+			for n := 1; n <= 20; n++ {
+				ctx := dbscope.ReadYourWrites(t.Context(), "")
+				ok(t, write(ctx, db, "UPDATE own SET n = $1", n))
+				if got, replica := readOwn(t, ctx, db); got != n {
+					t.Errorf("it reads %d after it wrote %d, on a replica: %v", got, n, replica)
+				}
+			}
+		})
+	}
+}
