@@ -141,7 +141,7 @@ func answer(w http.ResponseWriter, err error, value string, timeline int64) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintf(w, "%d %s", timeline, value)
+	_, _ = fmt.Fprintf(w, "%d %s", timeline, value)
 }
 
 // load is what clients do and see.

@@ -52,7 +52,7 @@ func TestTokensCostNoRoundTripsForWritesAndReads(t *testing.T) {
 	}
 	nodes := cluster.New(cluster.List(hostsOf(primary, standby)...), cluster.SignedBy(key))
 	db := openCounted(t, nodes, proxies)
-	fresh(t, db, nodes, 1)
+	fresh(t, nodes, 1, db)
 	trips := func() (n int) {
 		for _, p := range proxies {
 			n += p.RoundTrips()

@@ -204,12 +204,13 @@ func TestAClientReadsItsOwnWritesThatAreNotDurableYet(t *testing.T) {
 			ok(t, write(t.Context(), db, "CREATE TABLE own (id int PRIMARY KEY, n int)"))
 			ok(t, write(t.Context(), db, "INSERT INTO own VALUES (1, 0)"))
 			primary.Query(t, primary.DSN("postgres"), "SET synchronous_commit = on; CREATE TABLE durable_"+name+" ()")
-			fresh(t, db, nodes, 1)
+			fresh(t, nodes, 1, db)
+			on := onPostgres(t, primary, open, standby)
 			for n := 1; n <= 20; n++ {
 				ctx := dbscope.ReadYourWrites(t.Context(), "")
 				ok(t, write(ctx, db, "UPDATE own SET n = $1", n))
-				if got, replica := readOwn(t, ctx, db); got != n {
-					t.Errorf("it reads %d after it wrote %d, on a replica: %v", got, n, replica)
+				if got, replica, err := readOwn(ctx, db, on.read); err != nil || got != n {
+					t.Errorf("it reads %d after it wrote %d, on %d replica: %v", got, n, replica, err)
 				}
 			}
 		})
