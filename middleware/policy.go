@@ -30,7 +30,8 @@ type Policy[R any] struct {
 	// Token returns the token that a request has brought for
 	// [dbscope.ReadYourWrites], or "" for none; it may be any text. The default
 	// is that tokens are neither taken nor given, see [Policy.NewToken].
-	Token func(r R) string
+	Token    func(r R) string
+	putToken func(r R, token string) // see TokenInTrailer; nil is nowhere
 	// Options are those of every scope.
 	Options []dbscope.Option
 }

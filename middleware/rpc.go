@@ -56,8 +56,8 @@ func (f *Failure) Unwrap() error { return f.cause }
 // Unit is the scope of one call. Its Context is the handler's. Start begins it;
 // Sending and Finish decide; Abandon must be deferred:
 //
-//	unit, scoped := rpc.Start(ctx, call)
-//	if !scoped {
+//	unit, started := rpc.Start(ctx, call)
+//	if !started {
 //		return handler(ctx, request)
 //	}
 //	defer unit.Abandon()
@@ -75,7 +75,7 @@ type Unit[R any] struct {
 	rpc     *RPC[R]
 	request R
 	scope   *dbscope.Scope
-	done    bool // Finish was reached and did not panic
+	done    bool // Finish was reached and did not panic, or there is no scope
 
 	mu      sync.Mutex // guards the rest; nothing foreign is called under it
 	phase   phase
@@ -96,11 +96,16 @@ const (
 type unitKey[R any] struct{}
 
 // Start begins the unit of a call, and reports whether the call has one: it has
-// not where its context has a scope already, nor where the policy says so. It
-// does no I/O.
-func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], scoped bool) {
+// not where its context has a scope already, nor where the policy says so. With
+// [Policy.TokenInTrailer] the latter has one without a scope, for its token to
+// count. It does no I/O.
+func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], started bool) {
+	ctx, changed := p.policy.ReadYourWrites(ctx, r)
 	if !p.policy.Scoped(ctx, r) {
-		return nil, false
+		if !changed {
+			return nil, false
+		}
+		return &Unit[R]{Context: ctx, phase: sending, done: true}, true
 	}
 	u = &Unit[R]{rpc: p, request: r}
 	u.Context, u.scope = p.policy.Begin(context.WithValue(ctx, unitKey[R]{}, u), r)
@@ -162,6 +167,9 @@ func (u *Unit[R]) decide() error {
 // back. Where it returns an error, the client must get that and nothing else.
 // It blocks for the end.
 func (u *Unit[R]) Finish(code int) error {
+	if u.scope == nil {
+		return nil
+	}
 	was := u.enter(over, nil)
 	failure := u.failure // which nothing changes any more
 	var err error
@@ -182,6 +190,7 @@ func (u *Unit[R]) Finish(code int) error {
 		u.report(err)
 		failure = u.failed(err)
 	}
+	u.putToken()
 	u.done = true
 	return failure
 }
@@ -192,6 +201,17 @@ func (u *Unit[R]) Abandon() {
 	if !u.done {
 		u.enter(over, nil)
 		u.report(u.scope.Release(u.Context))
+		u.putToken() // a recovery outside answers
+	}
+}
+
+// putToken is for the end, when all that the call commits is committed. The
+// trailer still takes it then, whatever was sent before.
+func (u *Unit[R]) putToken() {
+	if put := u.rpc.policy.putToken; put != nil {
+		if token := u.rpc.policy.NewToken(u.Context); token != "" {
+			put(u.request, token)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/dbscope/dbscope"
 )
@@ -44,6 +45,25 @@ func (p *Policy[R]) NewToken(ctx context.Context) string {
 	}
 	return token
 }
+
+// TokenInTrailer carries the tokens of calls in metadata of that name, for
+// [RPC]: of returns the token that a call has brought, like the field Token,
+// which it sets; put adds one to the trailer of the answer, which may be an
+// error's, and is called at most once a call, when all that the call commits is
+// committed. It panics where there can be no metadata of that name in both gRPC
+// and Connect.
+func (p *Policy[R]) TokenInTrailer(name string, of func(r R) string, put func(r R, token string)) {
+	lower := strings.ToLower(name)
+	if lower == "" || strings.Trim(lower, metadataBytes) != "" || strings.HasSuffix(lower, "-bin") ||
+		strings.HasPrefix(lower, "grpc-") || strings.HasPrefix(lower, "connect-") {
+		panic(fmt.Sprintf("dbscope: there can be no metadata %q for the token", name))
+	}
+	p.Token, p.putToken = of, put
+}
+
+// metadataBytes are what gRPC allows in names. It keeps some names to itself, as
+// Connect does, and takes those with -bin for encoded ones.
+const metadataBytes = "0123456789abcdefghijklmnopqrstuvwxyz_.-"
 
 // HTTPToken says where HTTP has the token: in a cookie, in a header of requests
 // and responses, or in both. The zero value is nowhere. Once it is set up it is
