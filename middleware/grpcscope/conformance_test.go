@@ -32,9 +32,11 @@ func TestTheStreamInterceptorConforms(t *testing.T) {
 	}})
 }
 
-// serve answers both the unary method and streams.
-func serve(t middlewaretest.T, site middlewaretest.Site) string {
-	onError := grpcscope.OnError(func(_ grpcscope.Call, err error) { site.OnError(err) })
+func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWith(t, site) }
+
+// serveWith answers both the unary method and streams.
+func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...grpcscope.Option) string {
+	opts = append(opts, grpcscope.OnError(func(_ grpcscope.Call, err error) { site.OnError(err) }))
 	o := &outermost{site: site}
 	var address string
 	o.server, address = listen(t,
@@ -55,8 +57,8 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string {
 				return x.Flush()
 			},
 		},
-		grpc.ChainUnaryInterceptor(o.unary, grpcscope.UnaryServerInterceptor(onError)),
-		grpc.ChainStreamInterceptor(o.stream, grpcscope.StreamServerInterceptor(onError)),
+		grpc.ChainUnaryInterceptor(o.unary, grpcscope.UnaryServerInterceptor(opts...)),
+		grpc.ChainStreamInterceptor(o.stream, grpcscope.StreamServerInterceptor(opts...)),
 	)
 	return address
 }

@@ -36,6 +36,9 @@
 // is committed also when the client is gone. After [dbscope.MarkRollback] the
 // scope is rolled back and the answer sent as it is. A call whose context has a
 // scope already is passed on untouched: that scope stays in charge.
+//
+// Where read-only calls go to replicas, see [dbscope.Hosts], [TokenMetadata] lets
+// a client read there what it has written itself.
 package grpcscope
 
 import (
@@ -59,8 +62,8 @@ func UnaryServerInterceptor(opts ...Option) grpc.UnaryServerInterceptor {
 	rpc := newRPC(opts)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		call := Call{Context: ctx, FullMethod: info.FullMethod}
-		unit, scoped := rpc.Start(ctx, call)
-		if !scoped {
+		unit, started := rpc.Start(ctx, call)
+		if !started {
 			return handler(ctx, req)
 		}
 		defer unit.Abandon()
@@ -77,8 +80,8 @@ func StreamServerInterceptor(opts ...Option) grpc.StreamServerInterceptor {
 	rpc := newRPC(opts)
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		call := Call{ss.Context(), info.FullMethod, info.IsClientStream, info.IsServerStream}
-		unit, scoped := rpc.Start(call.Context, call)
-		if !scoped {
+		unit, started := rpc.Start(call.Context, call)
+		if !started {
 			return handler(srv, ss)
 		}
 		defer unit.Abandon()

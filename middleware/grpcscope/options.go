@@ -3,8 +3,11 @@ package grpcscope
 import (
 	"context"
 	"log/slog"
+	"strings"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware"
@@ -61,6 +64,39 @@ func OnError(report func(c Call, err error)) Option {
 // here. The default is none. With several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(p *middleware.Policy[Call]) { p.Options = append(p.Options, opts...) }
+}
+
+// TokenMetadata lets clients read what they have written: the answer to a call
+// that wrote carries the token of [dbscope.WritesToken] in its trailer, and a
+// call with the token in metadata of that name reads from replicas only what is
+// as new, see [dbscope.ReadYourWrites]. That needs DBs with the option
+// [dbscope.Hosts], and scopes that may read from a replica, see [ReadOnly]. The
+// example has a client's interceptor for it.
+//
+// The token is in the trailer alone, because every answer has one, an error too,
+// and it is sent when all is committed: the token tells of what a stream wrote
+// after its first message as well, and a client has one place to look. One that
+// breaks a stream off gets none. It is set where something was committed,
+// of this scope or of others that were begun under it, also where the call then
+// fails or a commit's outcome is unknown, and counts for 30 seconds. A token that
+// is forged, too old or nonsense is as good as none. For a call with [Unscoped]
+// the token counts, and none is set; one whose context has a scope already is left
+// to who began that.
+//
+// It panics where there can be no metadata of that name, such as one that begins
+// with grpc- or ends with -bin. The default is no token.
+func TokenMetadata(name string) Option {
+	name = strings.ToLower(name)
+	return func(p *middleware.Policy[Call]) {
+		p.TokenInTrailer(name, func(c Call) string {
+			for _, token := range metadata.ValueFromIncomingContext(c.Context, name) {
+				return token
+			}
+			return ""
+		}, func(c Call, token string) {
+			_ = grpc.SetTrailer(c.Context, metadata.Pairs(name, token)) // it fails where nobody listens any more
+		})
+	}
 }
 
 func logError(c Call, err error) {
