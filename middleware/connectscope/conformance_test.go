@@ -51,8 +51,11 @@ var protocols = map[string]connect.ClientOption{
 	"gRPC-Web": connect.WithGRPCWeb(),
 }
 
-// serve answers both the unary method and streams.
-func serve(t middlewaretest.T, site middlewaretest.Site) string {
+func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWith(t, site) }
+
+// serveWith answers methods of all kinds.
+func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscope.Option) string {
+	opts = append(opts, connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }))
 	service := &orders{
 		place: func(ctx context.Context, _ *connect.Request[text]) (*connect.Response[text], error) {
 			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
@@ -71,14 +74,22 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string {
 			}
 			return x.Flush()
 		},
+		upload: func(ctx context.Context, _ *connect.ClientStream[text]) (*connect.Response[text], error) {
+			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
+			err := x.outcome(site.Handler(x))
+			return response(x.body.String()), err
+		},
+		chat: func(ctx context.Context, stream *connect.BidiStream[text, text]) error {
+			x := &exchange{ctx: ctx, status: 200, header: stream.ResponseHeader(), stream: stream}
+			return x.outcome(site.Handler(x))
+		},
 	}
 	h := service.handler(
 		connect.WithRecover(func(_ context.Context, _ connect.Spec, _ http.Header, v any) error {
 			site.Recovered(v)
 			return refuse(connect.CodeInternal, "recovered")
 		}),
-		connect.WithInterceptors(connectscope.Interceptor(
-			connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }))))
+		connect.WithInterceptors(connectscope.Interceptor(opts...)))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if site.Context != nil {
 			r = r.WithContext(site.Context(r.Context()))
@@ -101,7 +112,7 @@ type exchange struct {
 	status  int
 	header  http.Header
 	body    strings.Builder
-	stream  *connect.ServerStream[text] // nil where the call is unary
+	stream  interface{ Send(*text) error } // nil where there is one answer
 	flushed bool
 }
 

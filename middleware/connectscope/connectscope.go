@@ -35,6 +35,9 @@
 // is committed also when the client is gone. After [dbscope.MarkRollback] the
 // scope is rolled back and the answer sent as it is. A call whose context has a
 // scope already is passed on untouched: that scope stays in charge.
+//
+// Where read-only calls go to replicas, see [dbscope.Hosts], [TokenHeader] lets a
+// client read there what it has written itself.
 package connectscope
 
 import (
@@ -63,9 +66,9 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if req.Spec().IsClient {
 			return next(ctx, req)
 		}
-		call := Call{ctx, req.Spec(), req.Peer(), req.Header()}
-		unit, scoped := i.rpc.Start(ctx, call)
-		if !scoped {
+		call := Call{ctx, req.Spec(), req.Peer(), req.Header(), nil}
+		unit, started := i.rpc.Start(ctx, call)
+		if !started {
 			return next(ctx, req)
 		}
 		defer unit.Abandon()
@@ -84,9 +87,9 @@ func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) conne
 
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		call := Call{ctx, conn.Spec(), conn.Peer(), conn.RequestHeader()}
-		unit, scoped := i.rpc.Start(ctx, call)
-		if !scoped {
+		call := Call{ctx, conn.Spec(), conn.Peer(), conn.RequestHeader(), conn}
+		unit, started := i.rpc.Start(ctx, call)
+		if !started {
 			return next(ctx, conn)
 		}
 		defer unit.Abandon()

@@ -17,6 +17,19 @@ type Call struct {
 	Spec    connect.Spec    // the procedure, its kind of stream, its idempotency level
 	Peer    connect.Peer
 	Header  http.Header // of the request; not to be changed
+
+	stream connect.StreamingHandlerConn // nil where the call is unary
+}
+
+// trailer returns the answer's, or nil where nobody is to get one.
+func (c Call) trailer() http.Header {
+	if c.stream != nil {
+		return c.stream.ResponseTrailer()
+	}
+	if info, ok := connect.CallInfoForHandlerContext(c.Context); ok { // which errors have too
+		return info.ResponseTrailer()
+	}
+	return nil
 }
 
 // Option changes an [Interceptor]. Functions in options must be safe for
@@ -61,6 +74,38 @@ func OnError(report func(c Call, err error)) Option {
 // here. The default is none. With several of these options, all count.
 func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(p *middleware.Policy[Call]) { p.Options = append(p.Options, opts...) }
+}
+
+// TokenHeader lets clients read what they have written: the answer to a call
+// that wrote carries the token of [dbscope.WritesToken] in its trailer, and a
+// call with the token in a header of that name reads from replicas only what is
+// as new, see [dbscope.ReadYourWrites]. That needs DBs with the option
+// [dbscope.Hosts], and scopes that may read from a replica, see [ReadOnly]. The
+// example has a client's interceptor for it.
+//
+// The token is in the trailer alone, because every answer has one, an error too,
+// in its [connect.Error.Meta], and it is sent when all is committed: the token
+// tells of what a stream wrote after its first message as well, and a client has
+// one place to look. One that breaks a stream off gets none. Over the Connect
+// protocol a unary answer has its trailers as headers that begin with Trailer-,
+// which in a browser, across origins, CORS must expose. The token is set where
+// something was committed, of this scope or of others that were begun under it,
+// also where the call then fails or a commit's outcome is unknown, and counts for
+// 30 seconds. A token that is forged, too old or nonsense is as good as none. For
+// a call with [Unscoped] the token counts, and none is set; one whose context has
+// a scope already is left to who began that.
+//
+// It panics where there can be no header of that name for all protocols, such as
+// one that begins with Connect- or Grpc-, or ends with -Bin. The default is no
+// token.
+func TokenHeader(name string) Option {
+	return func(p *middleware.Policy[Call]) {
+		p.TokenInTrailer(name, func(c Call) string { return c.Header.Get(name) }, func(c Call, token string) {
+			if trailer := c.trailer(); trailer != nil {
+				trailer.Set(name, token)
+			}
+		})
+	}
 }
 
 func logError(c Call, err error) {
