@@ -45,7 +45,7 @@ type Cluster struct {
 	maxLag   time.Duration
 	leastLag bool
 	noPrim   bool // replicas only
-	keys     [][]byte
+	keys     []*key
 	setup    error // of the options
 
 	view atomic.Pointer[view]
@@ -123,12 +123,13 @@ func ReplicasOnly() Option { return func(c *Cluster) { c.noPrim = true } }
 // Without keys reads see the writes of their own process only.
 func SignedBy(keys ...[]byte) Option {
 	return func(c *Cluster) {
+		c.keys = nil
 		for _, k := range keys {
 			if len(k) < 32 {
 				c.setup = errors.New("cluster: a key given to SignedBy is shorter than 32 bytes")
 			}
+			c.keys = append(c.keys, newKey(k))
 		}
-		c.keys = keys
 	}
 }
 

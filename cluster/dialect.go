@@ -20,9 +20,6 @@ type dialect interface {
 
 type postgres struct{}
 
-// current is what a primary has made durable: its position and timeline.
-const current = `(pg_current_wal_flush_lsn() - '0/0')::text, ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::bigint`
-
 // A replica's timeline is in its control file only when that is written, at the
 // latest with the next restartpoint; the receiver knows it at once, but tells
 // only roles that may read all statistics.
@@ -30,7 +27,8 @@ const postgresProbe = `SELECT r, p.*, (SELECT system_identifier FROM pg_control_
 	SELECT coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::text,
 		greatest((SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
 			(SELECT received_tli FROM pg_stat_wal_receiver))::bigint WHERE r
-	UNION ALL SELECT ` + current + ` WHERE NOT r) AS p (number, timeline)`
+	UNION ALL SELECT (pg_current_wal_flush_lsn() - '0/0')::text,
+		('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::bigint WHERE NOT r) AS p (number, timeline)`
 
 func (postgres) probe() string { return postgresProbe }
 
@@ -46,27 +44,30 @@ func (postgres) state(row []string) (state, error) {
 	return state{primary: row[0] == "f" || row[0] == "false", at: at, cluster: cluster}, err
 }
 
-// queries ask for two positions. What synchronous_commit = off has committed is
-// not durable yet, and so after the one that current has. The other one can be
-// beyond all that is written, so that an idle replica never reaches it.
+// queries ask for two positions, and in the name of a file for the timeline.
+// What synchronous_commit = off has committed is not durable yet, and so after
+// the first one. The second one can be beyond all that is written, so that an
+// idle replica never reaches it.
 func (postgres) queries() (before, after string) {
 	return "SELECT pg_current_xact_id_if_assigned()::text, current_setting('synchronous_commit')",
-		"SELECT " + current + ", (pg_current_wal_insert_lsn() - '0/0')::text"
+		"SELECT pg_current_wal_flush_lsn()::text, pg_current_wal_insert_lsn()::text, pg_walfile_name(pg_current_wal_flush_lsn())"
 }
 
-func (postgres) position(before, after []string) (driver.Position, bool) {
+func (postgres) position(before, after []string) (p driver.Position, ok bool) {
 	switch {
 	case len(before) != 2 || before[0] == "":
-		return driver.Position{}, false // it has no id, and so has written nothing
+		return p, false // it has no id, and so has written nothing
 	case len(after) != 3:
 		return driver.Newest, true
 	case before[1] == "off":
-		after[0] = after[2]
+		after[0] = after[1]
 	}
-	p, err := position(after[:2])
+	var high, low uint64
+	_, err := fmt.Sscanf(after[0]+" "+after[2], "%X/%X %08X", &high, &low, &p.Timeline)
 	if err != nil {
 		return driver.Newest, true
 	}
+	p.Number = high<<32 | low
 	return p, true
 }
 

@@ -69,11 +69,11 @@ func TestAPositionIsReadFromTheAnswersAroundACommit(t *testing.T) {
 		want          driver.Position
 		wrote         bool
 	}{
-		"PostgreSQL":                        {nil, []string{"700", "on"}, []string{"1234", "3", "1300"}, driver.Position{Timeline: 3, Number: 1234}, true},
-		"PostgreSQL, not durable yet":       {nil, []string{"700", "off"}, []string{"1234", "3", "1300"}, driver.Position{Timeline: 3, Number: 1300}, true},
-		"PostgreSQL, nothing written":       {nil, []string{"", "on"}, []string{"1234", "3", "1234"}, driver.Position{}, false},
+		"PostgreSQL":                        {nil, []string{"700", "on"}, []string{"1/AB00CD10", "1/AB00CE00", "0000000300000001000000AB"}, driver.Position{Timeline: 3, Number: 0x1AB00CD10}, true},
+		"PostgreSQL, not durable yet":       {nil, []string{"700", "off"}, []string{"1/AB00CD10", "1/AB00CE00", "0000000300000001000000AB"}, driver.Position{Timeline: 3, Number: 0x1AB00CE00}, true},
+		"PostgreSQL, nothing written":       {nil, []string{"", "on"}, []string{"1/AB00CD10", "1/AB00CD10", "0000000300000001000000AB"}, driver.Position{}, false},
 		"PostgreSQL, nothing sent":          {nil, nil, []string{}, driver.Position{}, false},
-		"PostgreSQL, an answer of no sense": {nil, []string{"700", "on"}, []string{"?", "3", "?"}, driver.Newest, true},
+		"PostgreSQL, an answer of no sense": {nil, []string{"700", "on"}, []string{"1/AB00CD10", "1/AB00CD10", "?"}, driver.Newest, true},
 		"PostgreSQL, no answer":             {nil, []string{"700", "on"}, nil, driver.Newest, true},
 		"MariaDB":                           {maria, []string{"0-1-41"}, []string{"0-1-42"}, driver.Position{Number: 42}, true},
 		"MariaDB, the first":                {maria, []string{""}, []string{"0-1-1"}, driver.Position{Number: 1}, true},

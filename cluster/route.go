@@ -91,7 +91,7 @@ func (c *Cluster) pick(v *view, need driver.Need) (driver.Route, bool) {
 	if need.ReadOnly && !need.Behind && len(v.replicas) > 0 {
 		after := need.After
 		if len(need.Token) > 0 {
-			if p := c.read(need.Token, v.cluster); after.Before(p) {
+			if p := c.read(need.Token, v.id); after.Before(p) {
 				after = p
 			}
 		}

@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"hash/fnv"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -30,7 +32,7 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 	if len(c.keys) == 0 {
 		return token
 	}
-	mine := shorten(c.view.Load().cluster)
+	mine := c.view.Load().id
 	now := time.Now().Unix()
 	var parts [][]byte
 	for part := range slices.Chunk(token, partLength) {
@@ -49,14 +51,14 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, p.Timeline)
 	b = binary.BigEndian.AppendUint64(b, p.Number)
 	b = binary.BigEndian.AppendUint32(b, uint32(now)) //nolint:gosec // until 2106
-	parts = append(parts, append(b, signature(c.keys[0], b)...))
+	s := c.keys[0].sign(b)
+	parts = append(parts, append(b, s[:]...))
 	return bytes.Join(parts[max(0, len(parts)-maxParts):], nil)
 }
 
 // read returns the position that a token has for the cluster; the zero one
 // where it has none that can be believed.
-func (c *Cluster) read(token []byte, cluster uint64) (after driver.Position) {
-	mine := shorten(cluster)
+func (c *Cluster) read(token []byte, mine uint32) (after driver.Position) {
 	now := time.Now().Unix()
 	for part := range slices.Chunk(token, partLength) {
 		if p, of, ok := c.verify(part, now); ok && of == mine && after.Before(p) {
@@ -72,7 +74,7 @@ func (c *Cluster) verify(part []byte, now int64) (p driver.Position, cluster uin
 		return p, 0, false
 	}
 	for _, key := range c.keys {
-		if hmac.Equal(signature(key, part[:signedLength]), part[signedLength:]) {
+		if s := key.sign(part[:signedLength]); hmac.Equal(s[:], part[signedLength:]) {
 			p.Timeline, p.Number = binary.BigEndian.Uint32(part[5:]), binary.BigEndian.Uint64(part[9:])
 			return p, binary.BigEndian.Uint32(part[1:]), true
 		}
@@ -89,12 +91,29 @@ func inTime(part []byte, now int64) bool {
 	return now-issued <= tokenLife && issued-now <= tokenLife
 }
 
-func signature(key, text []byte) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write(text)
-	return h.Sum(nil)[:16]
+// key signs; it is here so that signing allocates nothing.
+type key struct{ macs sync.Pool }
+
+type mac struct {
+	hash.Hash
+	sum [sha256.Size]byte
 }
 
+func newKey(secret []byte) *key {
+	secret = bytes.Clone(secret)
+	return &key{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }}}
+}
+
+func (k *key) sign(text []byte) (s [partLength - signedLength]byte) {
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.Reset()
+	m.Write(text)
+	copy(s[:], m.Sum(m.sum[:0]))
+	return s
+}
+
+// shorten makes the cluster of a token.
 func shorten(cluster uint64) uint32 {
 	h := fnv.New32a()
 	_ = binary.Write(h, binary.BigEndian, cluster)

@@ -59,6 +59,7 @@ type view struct {
 	nodes    []Node
 	asked    bool          // all hosts were
 	cluster  uint64        // of the newest primary
+	id       uint32        // the same, in tokens
 	changed  chan struct{} // closed when there is a newer one
 }
 
@@ -339,7 +340,7 @@ func (c *Cluster) rebuild() {
 		v.primary = primary.host
 		c.remember(primary)
 	}
-	v.cluster = c.newest.cluster
+	v.cluster, v.id = c.newest.cluster, shorten(c.newest.cluster)
 	last := c.lastResort(primary)
 	for _, m := range c.members {
 		n := Node{Host: m.host, Primary: m.primary, Position: m.at, Seen: m.asked, Err: m.err}

@@ -59,8 +59,8 @@ func Open(connString string, opts ...dbscope.DBOption) *DB {
 	return New(open, append([]dbscope.DBOption{dbscope.Name(name(connString))}, opts...)...)
 }
 
-// New makes a DB of pools that open makes, one for each host, on first use.
-// The host is that of [dbscope.Host]. A context given to [pgxpool.New] must
+// New makes a DB of pools that open makes, one for each host, on first use; with
+// [dbscope.Hosts] one more, for the router. The host is that of [dbscope.Host]. A context given to [pgxpool.New] must
 // outlive the call. Closing the DB closes the pools. See [Configure].
 func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opts ...dbscope.DBOption) *DB {
 	core := dbscope.New(adapter{open}, append([]dbscope.DBOption{dbscope.Name("postgres")}, opts...)...)

@@ -59,8 +59,8 @@ func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	return New(open, append([]dbscope.DBOption{dbscope.Name(name(driverName, dataSourceName))}, opts...)...)
 }
 
-// New makes a DB of pools that open makes, one for each host, on first use.
-// The host is that of [dbscope.Host]. Closing the DB closes the pools.
+// New makes a DB of pools that open makes, one for each host, on first use; with
+// [dbscope.Hosts] one more, for the router. The host is that of [dbscope.Host]. Closing the DB closes the pools.
 func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...dbscope.DBOption) *DB {
 	a := &adapter{open: open}
 	db := wrap(dbscope.New(a, append([]dbscope.DBOption{dbscope.Name("sql")}, opts...)...), &sync.Map{})
