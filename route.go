@@ -202,9 +202,9 @@ func (s *session) explain(err error) error {
 	case !s.db.classify.WriteRefused(err):
 		return err
 	case s.opts.tx.ReadOnly:
-		return fmt.Errorf("this unit was begun with the option ReadOnly and cannot write, begin it without: %w", err)
+		return fmt.Errorf("dbscope: %s: this unit was begun with the option ReadOnly and cannot write, begin it without: %w", s.db.name, err)
 	case s.db.hosts.router != nil:
-		return fmt.Errorf("the host %s has become a replica, run the unit again: %w", s.host.name, err)
+		return fmt.Errorf("dbscope: %s: the host %s has become a replica, run the unit again: %w", s.db.name, s.host.name, err)
 	}
 	return err
 }
