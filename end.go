@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -223,7 +224,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
 	}
-	if witness != nil && o.State == driver.Unknown {
+	if witness != nil && o.State == driver.Unknown && !errors.Is(o.Err, driver.ErrUnconfirmed) {
 		o = s.settleUnknown(ctx, o, witness)
 		s.mu.Lock()
 		s.outcome = o.State

@@ -29,9 +29,10 @@ var (
 	// ErrRollbackOnly: the scope was marked by [MarkRollback], and therefore
 	// rolled back instead of committed.
 	ErrRollbackOnly = errors.New("the scope was marked to roll back")
-	// ErrCommitUnknown: the answer to COMMIT was lost. The transaction may or
-	// may not be stored; do not repeat its work without looking.
-	ErrCommitUnknown = errors.New("the outcome of the commit is unknown: its answer was lost")
+	// ErrCommitUnknown: the answer to COMMIT was lost, or is no promise. The
+	// transaction may or may not be stored; do not repeat its work without
+	// looking.
+	ErrCommitUnknown = errors.New("the outcome of the commit is unknown")
 	// ErrOpenTransaction: the call would end or change a transaction that
 	// outer code has open.
 	ErrOpenTransaction = errors.New("a transaction is open here")

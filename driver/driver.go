@@ -123,6 +123,11 @@ const (
 // sending anything: the transaction is as it was, Check is not asked.
 var ErrNotSent = errors.New("statement not sent")
 
+// ErrUnconfirmed is the error of a commit whose outcome is unknown though the
+// server has done it: another question to that server would tell nothing.
+var ErrUnconfirmed = errors.New("the server has committed, but its wait for a synchronous standby was cancelled, " +
+	"so that the commit may be lost with it")
+
 // Gate is an adapter's way into a DB: it finds the session for a context. It
 // is safe for concurrent use. The function dbscope.Gate returns it.
 type Gate interface {

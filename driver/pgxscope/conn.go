@@ -147,11 +147,12 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	case c.PgConn().TxStatus() == 'I':
 		return driver.Unknown, errors.New("a statement ended the transaction behind the scope's back")
 	}
+	c.wire.unconfirmed = false
 	tag, err := c.end(ctx, "commit")
 	var refused *pgconn.PgError
 	switch {
 	case err == nil && tag.String() == "COMMIT":
-		return driver.Committed, nil
+		return c.committed()
 	case err == nil:
 		return driver.RolledBack, pgx.ErrTxCommitRollback
 	case errors.As(err, &refused) && c.PgConn().TxStatus() == 'I' && !c.IsClosed() && refused.Code != "40003":
@@ -159,6 +160,14 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	default:
 		return driver.Unknown, err
 	}
+}
+
+// committed is the outcome of a COMMIT that the server has done.
+func (c *conn) committed() (driver.Outcome, error) {
+	if c.wire.unconfirmed {
+		return driver.Unknown, driver.ErrUnconfirmed
+	}
+	return driver.Committed, nil
 }
 
 // CommitRows implements [driver.Positioner], in one simple query. What became
@@ -169,15 +178,17 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
+	c.wire.unconfirmed = false
 	defer c.bound(ctx)()
 	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
 	var refused *pgconn.PgError
 	switch said := len(results) > 1 && results[1].Err == nil; {
 	case said && results[1].CommandTag.String() == "COMMIT":
-		if err != nil || len(results) < 3 {
-			return driver.Committed, nil, nil, nil
+		failed := err != nil || len(results) < 3
+		if o, err = c.committed(); err != nil || failed {
+			return o, nil, nil, err
 		}
-		return driver.Committed, texts(results[0].Rows), texts(results[2].Rows), nil
+		return o, texts(results[0].Rows), texts(results[2].Rows), nil
 	case said:
 		return driver.RolledBack, nil, nil, pgx.ErrTxCommitRollback
 	case !errors.As(err, &refused) || c.IsClosed() || refused.Code == "40003":

@@ -36,6 +36,14 @@ func Configure(config *pgxpool.Config) {
 			made = &wire{r: r, w: w, in: bufio.NewReader(r)}
 			return build(made, made)
 		}
+		notice := cc.OnNotice
+		cc.OnNotice = func(pc *pgconn.PgConn, n *pgconn.Notice) {
+			// Its text is in the server's language, the name of the function is not.
+			made.unconfirmed = made.unconfirmed || n.Routine == "SyncRepWaitForLSN"
+			if notice != nil {
+				notice(pc, n)
+			}
+		}
 		connected := cc.AfterConnect
 		cc.AfterConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
 			made.opened = time.Now()
@@ -62,7 +70,8 @@ type wire struct {
 	w  io.Writer
 	in *bufio.Reader // over r
 
-	opened time.Time
+	opened      time.Time
+	unconfirmed bool // a wait for a synchronous standby was cancelled
 
 	mu    sync.Mutex
 	ahead []string // what goes in front of the next write
