@@ -93,6 +93,16 @@ func TestTokensAreMergedByMaximumAndPartsOfOtherClustersAreKept(t *testing.T) {
 	})
 }
 
+func TestClustersWithTheSameKeyAreToldApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := signing(t, 1, cluster.SignedBy(key)), signing(t, 2, cluster.SignedBy(key))
+		token := two.Sign(at(10), one.Sign(at(20), nil))
+		equal(t, "length", len(token), 2*part)
+		equal(t, "one's", needed(t, one, token), at(20))
+		equal(t, "two's", needed(t, two, token), at(10))
+	})
+}
+
 func TestATokenExpiresAfterThirtySeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, other := signing(t, 77, cluster.SignedBy(key)), signing(t, 78, cluster.SignedBy(otherKey))
