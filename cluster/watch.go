@@ -135,8 +135,9 @@ func (c *Cluster) discover(ctx context.Context) {
 		if err == nil && len(hosts) == 0 {
 			err = errors.New("there are none")
 		}
-		tell := c.setMembers(ctx, hosts, err)
-		tell()
+		for _, tell := range c.setMembers(ctx, hosts, err) {
+			tell()
+		}
 		for waited := time.Duration(0); waited < findEvery; waited += findHurried {
 			sleep(ctx, findHurried, nil)
 			if c.view.Load().primary == "" {
@@ -147,17 +148,16 @@ func (c *Cluster) discover(ctx context.Context) {
 }
 
 // setMembers returns what tells the users of hosts that are gone.
-func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (tell func()) {
+func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (tell []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	tell = func() {}
 	if ctx.Err() != nil {
-		return tell
+		return nil
 	}
 	c.missing = err
 	if err != nil {
 		c.rebuild()
-		return tell
+		return nil
 	}
 	for _, h := range hosts {
 		if c.members[h] != nil {
@@ -176,8 +176,7 @@ func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (te
 		m.stop()
 		delete(c.members, h)
 		for _, gone := range c.users {
-			earlier := tell
-			tell = func() { earlier(); gone(h) }
+			tell = append(tell, func() { gone(h) })
 		}
 	}
 	c.rebuild()
