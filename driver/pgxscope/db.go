@@ -43,13 +43,11 @@ type DB struct {
 // the string come with the first use.
 func Open(connString string, opts ...dbscope.DBOption) *DB {
 	open := func(ctx context.Context, host string) (*pgxpool.Pool, error) {
-		switch holds := strings.Contains(connString, "{host}"); {
-		case holds && host == "":
-			return nil, errors.New("the connection string holds {host}, but no host is set: pass dbscope.Host to Open, or call SwitchHost")
-		case !holds && host != "":
-			return nil, fmt.Errorf("the connection string has no {host} to stand for host %s", host)
+		connString, err := driver.WithHost("connection string", connString, host)
+		if err != nil {
+			return nil, err
 		}
-		config, err := pgxpool.ParseConfig(strings.ReplaceAll(connString, "{host}", host))
+		config, err := pgxpool.ParseConfig(connString)
 		if err != nil {
 			return nil, err
 		}
@@ -59,9 +57,10 @@ func Open(connString string, opts ...dbscope.DBOption) *DB {
 	return New(open, append([]dbscope.DBOption{dbscope.Name(name(connString))}, opts...)...)
 }
 
-// New makes a DB of pools that open makes, one for each host, on first use; with
-// [dbscope.Hosts] one more, for the router. The host is that of [dbscope.Host]. A context given to [pgxpool.New] must
-// outlive the call. Closing the DB closes the pools. See [Configure].
+// New makes a DB of pools that open makes, one for each host, on first use;
+// with [dbscope.Hosts] one more, for the router. The host is that of
+// [dbscope.Host]. A context given to [pgxpool.New] must outlive the call.
+// Closing the DB closes the pools. See [Configure].
 func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opts ...dbscope.DBOption) *DB {
 	core := dbscope.New(adapter{open}, append([]dbscope.DBOption{dbscope.Name("postgres")}, opts...)...)
 	return wrap(core, &sync.Map{})

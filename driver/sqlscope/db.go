@@ -48,19 +48,18 @@ type DB struct {
 // pool that [DB.Engine] returns.
 func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	open := func(_ context.Context, host string) (*sql.DB, error) {
-		switch holds := strings.Contains(dataSourceName, "{host}"); {
-		case holds && host == "":
-			return nil, errors.New("the data source name holds {host}, but no host is set: pass dbscope.Host to Open, or call SwitchHost")
-		case !holds && host != "":
-			return nil, fmt.Errorf("the data source name has no {host} to stand for host %s", host)
+		dsn, err := driver.WithHost("data source name", dataSourceName, host)
+		if err != nil {
+			return nil, err
 		}
-		return sql.Open(driverName, strings.ReplaceAll(dataSourceName, "{host}", host))
+		return sql.Open(driverName, dsn)
 	}
 	return New(open, append([]dbscope.DBOption{dbscope.Name(name(driverName, dataSourceName))}, opts...)...)
 }
 
-// New makes a DB of pools that open makes, one for each host, on first use; with
-// [dbscope.Hosts] one more, for the router. The host is that of [dbscope.Host]. Closing the DB closes the pools.
+// New makes a DB of pools that open makes, one for each host, on first use;
+// with [dbscope.Hosts] one more, for the router. The host is that of
+// [dbscope.Host]. Closing the DB closes the pools.
 func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...dbscope.DBOption) *DB {
 	a := &adapter{open: open}
 	db := wrap(dbscope.New(a, append([]dbscope.DBOption{dbscope.Name("sql")}, opts...)...), &sync.Map{})
