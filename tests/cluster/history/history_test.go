@@ -136,7 +136,7 @@ func TestLongHistoryOfARealRegisterIsGoodAndOneWrongReadIsFound(t *testing.T) {
 	}
 	t.Logf("%d operations checked in %v", clients*each, time.Since(begin))
 
-	play(h, "0", "a!last a. b? b="+values["0"])
+	play(h, "0", "a!old a. b!new b. c? c=old")
 	if err := h.Check(time.Minute); err == nil || !strings.Contains(err.Error(), `key "0"`) {
 		t.Errorf("a stale read: %v", err)
 	}
