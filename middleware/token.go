@@ -131,3 +131,13 @@ func (t *HTTPToken) Put(token string, set, add func(name, value string)) {
 		add("Set-Cookie", c.String())
 	}
 }
+
+// putToken is for the end, when all that the call commits is committed. The
+// trailer still takes it then, whatever was sent before.
+func (u *Unit[R]) putToken() {
+	if put := u.rpc.policy.putToken; put != nil {
+		if token := u.rpc.policy.NewToken(u.Context); token != "" {
+			put(u.request, token)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package httpscope
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/dbscope/dbscope"
 )
@@ -35,98 +34,6 @@ func (w *writer) begin(why string) error {
 		return nil
 	}
 	return h.send(w)
-}
-
-// finish is the end of a handler that returned, with an error of its own or
-// not. It reports whether the handler is to be called again, as again says,
-// with another writer.
-func (w *writer) finish(erred bool, again func(error) bool) bool {
-	p := w.now()
-	var err error
-	if p == failed {
-		err = w.closed()
-	}
-	if p == failed || erred {
-		w.report(w.scope.Rollback(ending{w}))
-	} else {
-		err = w.decide()
-	}
-	// The client may be slow: give the connections back before it reads.
-	w.report(w.scope.Release(ending{w}))
-	if p == holding && again(err) {
-		w.drop()
-		return true
-	}
-	if p == holding && erred && w.status != 0 && w.opts.policy.Commit(w.request, w.status) {
-		if w.drop() {
-			w.carry()
-		}
-		return false
-	}
-	if p != failed {
-		w.report(err)
-	}
-	if p == failed || p == holding && err != nil {
-		w.sendFailure(err)
-	} else if h := w.take(ended); h != nil {
-		defer h.put()
-		if w.status != 0 {
-			_ = h.send(w) // a client that is gone is not the handler's to know
-		} else {
-			w.carry()
-		}
-	}
-	w.enter(ended)
-	return false
-}
-
-// drop forgets what is held, and reports whether there was something.
-func (w *writer) drop() bool {
-	h := w.take(ended)
-	if h == nil {
-		return false
-	}
-	h.before.restore(w.outer.Header())
-	h.put()
-	return true
-}
-
-// carry puts the token into the headers, just before they are out of reach.
-func (w *writer) carry() {
-	if token := w.opts.policy.NewToken(w.request.Context()); token != "" {
-		header := w.outer.Header()
-		w.opts.token.Put(token, header.Set, header.Add)
-	}
-}
-
-// abandon is the end of a handler that did not return, and does nothing after
-// finish.
-func (w *writer) abandon() {
-	if w.now() == ended {
-		return
-	}
-	dropped := w.drop()
-	w.report(w.scope.Release(ending{w}))
-	if dropped { // for who recovers and answers
-		w.carry()
-	}
-}
-
-// ending is the request's context, and leads from what the end of the scope
-// reports to the request.
-type ending struct{ w *writer }
-
-type requestKey struct{}
-
-func (e ending) Deadline() (time.Time, bool) { return e.w.request.Context().Deadline() }
-func (e ending) Done() <-chan struct{}       { return e.w.request.Context().Done() }
-func (e ending) Err() error                  { return e.w.request.Context().Err() }
-
-func (e ending) Value(key any) any {
-	if key == (requestKey{}) {
-		return e.w.request
-	}
-	return e.w.request.Context().Value(key)
 }
 
 // decide commits the scope or rolls it back, by the status. It returns the

@@ -1,0 +1,127 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dbscope/dbscope"
+)
+
+// Unit is the scope of one call. Its Context is the handler's. Start begins it;
+// Sending and Finish decide; Abandon must be deferred:
+//
+//	unit, started := rpc.Start(ctx, call)
+//	if !started {
+//		return handler(ctx, request)
+//	}
+//	defer unit.Abandon()
+//	response, err := handler(unit.Context, request)
+//	if failure := unit.Finish(codeOf(err)); failure != nil {
+//		return nil, failure
+//	}
+//	return response, err
+//
+// Sending is safe for concurrent use; the rest is for the goroutine that calls
+// the handler.
+type Unit[R any] struct {
+	Context context.Context
+
+	rpc     *RPC[R]
+	request R
+	scope   *dbscope.Scope
+	done    bool // Finish was reached and did not panic, or there is no scope
+
+	mu      sync.Mutex // guards the rest; nothing foreign is called under it
+	phase   phase
+	failure error // why the phase is failed
+}
+
+// Sending must be called before each message, which is sent only where it
+// returns nil. The first one decides: the unit is committed, or what the policy
+// says for code OK. What the handler does later is a new transaction, which
+// Finish ends. A read-only scope is left alone. After an error nothing but the
+// failure that Finish returns reaches the client. It blocks for the commit.
+func (u *Unit[R]) Sending() error {
+	u.mu.Lock()
+	was, failure := u.phase, u.failure
+	if was == undecided {
+		u.phase = deciding
+	}
+	u.mu.Unlock()
+	switch was {
+	case undecided:
+		return u.decide()
+	case deciding:
+		return errUndecided
+	case over:
+		return errOver
+	}
+	return failure
+}
+
+func (u *Unit[R]) decide() error {
+	var err error
+	if !u.scope.ReadOnly() {
+		if err = errOpenRows; !u.scope.Busy() {
+			err = u.rpc.policy.Decide(u.Context, u.scope, u.request, ok)
+		}
+	}
+	if err == nil {
+		u.enter(sending, nil)
+		return nil
+	}
+	u.report(err) // a handler may overlook it
+	failure := u.failed(err)
+	u.enter(failed, failure)
+	if errors.Is(err, errOpenRows) {
+		return err // which is for the handler's programmer
+	}
+	return failure
+}
+
+// Finish is the end of a handler that returned; code is how it went. It
+// commits or undoes what is open, as the policy says, and gives the connections
+// back. Where it returns an error, the client must get that and nothing else.
+// It blocks for the end.
+func (u *Unit[R]) Finish(code int) error {
+	if u.scope == nil {
+		return nil
+	}
+	was := u.enter(over, nil)
+	failure := u.failure // which nothing changes any more
+	var err error
+	switch was {
+	case deciding: // a hook panicked and the handler recovered
+		failure = u.failed(errUndecided)
+		fallthrough
+	case failed:
+		u.report(u.scope.Rollback(u.Context))
+	default:
+		err = u.rpc.policy.Decide(u.Context, u.scope, u.request, code)
+	}
+	u.report(u.scope.Release(u.Context))
+	if err != nil {
+		if was == sending {
+			err = fmt.Errorf("dbscope: after the first message was sent: %w", err)
+		}
+		u.report(err)
+		failure = u.failed(err)
+	}
+	u.putToken()
+	u.done = true
+	return failure
+}
+
+// Abandon undoes the unit where its handler did not return, and does nothing
+// after Finish. It blocks for the rollback.
+func (u *Unit[R]) Abandon() {
+	if !u.done {
+		u.enter(over, nil)
+		u.report(u.scope.Release(u.Context))
+		u.putToken() // a recovery outside answers
+	}
+}
+
+func (u *Unit[R]) report(err error) { u.rpc.policy.Report(u.request, err) }
