@@ -50,16 +50,22 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 	if hosts.router != nil {
 		return s.connectRouted(ctx, hosts)
 	}
-	used, err := hosts.use(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.host = used
-	conn, err := s.connectTo(ctx, driver.Route{})
-	if err != nil {
+	for {
+		since := hosts.departures.Load()
+		used, err := hosts.use(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.host = used
+		conn, err := s.connectTo(ctx, driver.Route{}, since)
+		if err == nil {
+			return conn, nil
+		}
 		s.leaveHost()
+		if !errors.Is(err, errLeft) {
+			return nil, err
+		}
 	}
-	return conn, err
 }
 
 // leaveHost tells that the session needs its host no more.
@@ -70,8 +76,9 @@ func (s *session) leaveHost() {
 	}
 }
 
-// connectTo connects to the session's host and begins.
-func (s *session) connectTo(ctx context.Context, route driver.Route) (driver.Conn, error) {
+// connectTo connects to the session's host, which was chosen after so many
+// departures, and begins.
+func (s *session) connectTo(ctx context.Context, route driver.Route, since uint64) (driver.Conn, error) {
 	engine := s.host.engine
 	s.mu.Lock()
 	conn := s.conn // of the slot's previous transaction
@@ -84,7 +91,7 @@ func (s *session) connectTo(ctx context.Context, route driver.Route) (driver.Con
 	for attempt := 1; ; attempt++ {
 		if conn == nil {
 			var err error
-			if conn, err = s.acquire(ctx, engine); err != nil {
+			if conn, err = s.acquire(ctx, engine, since); err != nil {
 				return nil, err
 			}
 		}
@@ -121,7 +128,7 @@ func (s *session) connectTo(ctx context.Context, route driver.Route) (driver.Con
 	}
 }
 
-func (s *session) acquire(ctx context.Context, engine driver.Engine) (driver.Conn, error) {
+func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint64) (driver.Conn, error) {
 	if s.sandbox != nil {
 		return s.sandbox.acquire(ctx, s, engine)
 	}
@@ -133,15 +140,22 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine) (driver.Con
 		bounded = true
 	}
 	s.engine = engine
-	conn, err := engine.Acquire(wait)
+	w := s.waiting(wait, since)
+	conn, err := engine.Acquire(w)
+	left := w.stop()
 	switch {
-	case err == nil:
+	case err == nil && !left:
 		if s.slot != nil {
 			s.slot.holding.Add(1)
 		}
 		return conn, nil
+	case err == nil:
+		conn.Release(true)
+		return nil, errLeft
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
+	case left:
+		return nil, errLeft
 	case bounded && wait.Err() != nil:
 		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
 			"of its Group holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",

@@ -27,8 +27,9 @@ func (db *DB[H]) Host() string {
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
 // connection from it; where that fails, the error says so and all stays as it
-// was. Sessions that are open finish where they began, and the old pool is
-// closed in the background once they have. It blocks while it connects, until
+// was. Sessions that are open finish where they began, those that wait for a
+// connection take one of the new host, and the old pool is closed in the
+// background. It blocks while it connects, until
 // ctx is done, and while another switch does; of several at once the last to
 // come wins. It may be called by [BeforeSession].
 func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
@@ -53,6 +54,8 @@ type hosts struct {
 	host   atomic.Pointer[host]        // the current one, without a router
 	drains sync.WaitGroup
 
+	departures atomic.Uint64 // of hosts that were left; changed under mu
+
 	mu     sync.Mutex
 	routed map[string]*host // those that a router chose
 	closed bool
@@ -65,6 +68,8 @@ type host struct {
 	engine driver.Engine // nil before the first use
 	users  int           // sessions, guarded by the hosts' mu
 	unused chan struct{} // closed once it was left and has no users; made when it is left
+
+	waiting map[*waiting]struct{} // for a connection, guarded by the hosts' mu
 }
 
 func newHosts(name string, o *dbOptions, open func(context.Context, string) (driver.Engine, error)) *hosts {
@@ -72,7 +77,7 @@ func newHosts(name string, o *dbOptions, open func(context.Context, string) (dri
 	h.host.Store(&host{name: o.host})
 	if h.router != nil {
 		h.routed = map[string]*host{}
-		h.stop = h.router.Use(open, h.gone)
+		h.stop = h.router.Use(open, h.left)
 	}
 	return h
 }
@@ -105,8 +110,9 @@ func (h *hosts) use(ctx context.Context) (*host, error) {
 	}
 }
 
-// useRouted is use for a host that the router has chosen.
-func (h *hosts) useRouted(ctx context.Context, name string) (*host, error) {
+// useRouted is use for a host that the router has chosen, after so many
+// departures.
+func (h *hosts) useRouted(ctx context.Context, name string, since uint64) (*host, error) {
 	if now := h.known(name); now != nil {
 		return now, nil
 	}
@@ -127,7 +133,12 @@ func (h *hosts) useRouted(ctx context.Context, name string) (*host, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := &host{name: name, engine: e, users: 1}
+	now := &host{name: name, engine: e}
+	if h.departures.Load() != since { // it may be a member no more
+		h.drain(now)
+		return nil, errLeft
+	}
+	now.users++
 	h.routed[name] = now
 	return now, nil
 }
@@ -143,13 +154,18 @@ func (h *hosts) known(name string) *host {
 	return now
 }
 
-// gone drains the pool of a host that is a member no more.
-func (h *hosts) gone(name string) {
+// left is told by the router, see [driver.Router].
+func (h *hosts) left(name string, gone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if left := h.routed[name]; left != nil {
+	switch left := h.routed[name]; {
+	case left == nil: // but a session may be about to open it
+		h.departures.Add(1)
+	case gone:
 		delete(h.routed, name)
 		h.drain(left)
+	default:
+		h.depart(left)
 	}
 }
 
@@ -191,16 +207,21 @@ func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
 
 // writing returns the engine of the host that the router has for writing.
 func (h *hosts) writing(ctx context.Context) (driver.Engine, error) {
-	r, err := h.router.Route(ctx, driver.Need{})
-	if err != nil {
-		return nil, err
+	for {
+		since := h.departures.Load()
+		r, err := h.router.Route(ctx, driver.Need{})
+		if err != nil {
+			return nil, err
+		}
+		used, err := h.useRouted(ctx, r.Host, since)
+		switch {
+		case err == nil:
+			h.unuse(used)
+			return used.engine, nil
+		case !errors.Is(err, errLeft):
+			return nil, err
+		}
 	}
-	used, err := h.useRouted(ctx, r.Host)
-	if err != nil {
-		return nil, err
-	}
-	h.unuse(used)
-	return used.engine, nil
 }
 
 // take waits for the turn.
@@ -284,6 +305,7 @@ func (h *hosts) replace(next *host) {
 // drain closes a pool that was left once its sessions are over, or have taken
 // too long. Nobody waits for it but Close. The caller holds mu.
 func (h *hosts) drain(left *host) {
+	h.depart(left)
 	left.unused = make(chan struct{})
 	if left.users == 0 {
 		close(left.unused)

@@ -47,6 +47,25 @@ func TestNewSessionsRunOnTheHostThatWasSwitchedTo(t *testing.T) {
 	})
 }
 
+// Its connection of the old host may never come.
+func TestASessionThatWaitsForAConnectionGoesToTheHostThatWasSwitchedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t, dbscope.Host("one"))
+		f.Inject("acquire", drivertest.Fault{Until: make(chan struct{})})
+		stored := make(chan error)
+		go func() {
+			stored <- dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") })
+		}()
+		synctest.Wait()
+		ok(t, db.SwitchHost(t.Context(), "two"))
+		ok(t, <-stored)
+		equal(t, "stored", f.Rows(), "row")
+		synctest.Wait()
+		equal(t, "pools", opens(f), "open one", "open two", "close")
+		ok(t, db.Close())
+	})
+}
+
 func TestAHostThatDoesNotAnswerIsNotSwitchedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, db := newFake(t, dbscope.Host("one"))

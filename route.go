@@ -142,18 +142,20 @@ func (s *session) connectRouted(ctx context.Context, hosts *hosts) (driver.Conn,
 	}
 	var failed error
 	for {
+		since := hosts.departures.Load()
 		route, err := hosts.router.Route(ctx, need)
 		if err != nil {
 			return nil, joined(err, failed)
 		}
 		var conn driver.Conn
-		if s.host, err = hosts.useRouted(ctx, route.Host); err == nil {
-			if conn, err = s.connectTo(ctx, route); err == nil {
+		if s.host, err = hosts.useRouted(ctx, route.Host, since); err == nil {
+			if conn, err = s.connectTo(ctx, route, since); err == nil {
 				return conn, nil
 			}
 		}
 		s.leaveHost()
 		switch {
+		case errors.Is(err, errLeft):
 		case errors.Is(err, errBehind):
 			need.Behind = true
 		case errors.As(err, new(unreachable)):

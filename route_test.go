@@ -25,7 +25,7 @@ type router struct {
 	ready func() (bool, error)                         // or nil
 
 	mu      sync.Mutex
-	gone    []func(string)
+	left    []func(host string, gone bool)
 	needs   []driver.Need
 	failed  []string
 	stopped int
@@ -37,10 +37,10 @@ const (
 	askAfter  = "AFTER COMMIT"
 )
 
-func (r *router) Use(_ func(context.Context, string) (driver.Engine, error), gone func(string)) func() error {
+func (r *router) Use(_ func(context.Context, string) (driver.Engine, error), left func(string, bool)) func() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.gone = append(r.gone, gone)
+	r.left = append(r.left, left)
 	return func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -284,8 +284,8 @@ func TestCloseClosesThePoolOfEachHostAndStopsTheRouter(t *testing.T) {
 	pools := opens(f)
 	slices.Sort(pools)
 	equal(t, "pools", pools, "close", "close", "open primary", "open replica")
-	if len(r.gone) != 1 || r.stopped != 1 {
-		t.Errorf("the router was used %d times and stopped %d times", len(r.gone), r.stopped)
+	if len(r.left) != 1 || r.stopped != 1 {
+		t.Errorf("the router was used %d times and stopped %d times", len(r.left), r.stopped)
 	}
 	if err := execOnce(t.Context(), db, "late"); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed DB says %v", err)
@@ -297,9 +297,9 @@ func TestASessionInFlightFinishesOnAHostThatIsGone(t *testing.T) {
 		r, f, db := newRouted(t)
 		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			exec(ctx, t, db, "a")
-			r.gone[0]("primary")
-			r.gone[0]("primary") // again, which means nothing
-			r.gone[0]("one that was never used")
+			r.left[0]("primary", true)
+			r.left[0]("primary", true) // again, which means nothing
+			r.left[0]("one that was never used", true)
 			synctest.Wait()
 			exec(ctx, t, db, "b")
 			equal(t, "pools", opens(f), "open primary")
@@ -315,8 +315,72 @@ func TestASessionInFlightFinishesOnAHostThatIsGone(t *testing.T) {
 	})
 }
 
+// Connections of a host that is frozen never come back.
+func TestASessionThatWaitsForAConnectionGoesWhereItIsRoutedAnew(t *testing.T) {
+	for name, gone := range map[string]bool{"from a host that has lost its role": false, "from a host that is gone": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, f, db := newRouted(t)
+				primary := "old"
+				r.route = func(driver.Need) (driver.Route, error) { return driver.Route{Host: primary}, nil }
+				f.Inject("acquire", drivertest.Fault{Until: make(chan struct{})})
+				stored := make(chan error)
+				go func() { stored <- execOnce(t.Context(), db, "a") }()
+				synctest.Wait()
+				r.left[0]("another", false) // not this one
+				synctest.Wait()
+				equal(t, "pools", opens(f), "open old")
+				primary = "new"
+				r.left[0]("old", gone)
+				ok(t, <-stored)
+				equal(t, "stored", f.Rows(), "a")
+				equal(t, "blamed", r.told())
+				ok(t, db.Close())
+				pools := opens(f)
+				slices.Sort(pools)
+				equal(t, "pools", pools, "close", "close", "open new", "open old")
+			})
+		})
+	}
+}
+
+func TestASessionWhoseHostIsLeftBeforeItWaitsIsRoutedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, f, db := newRouted(t)
+		ok(t, execOnce(t.Context(), db, "a", dbscope.ReadOnly()))
+		r.route = func(driver.Need) (driver.Route, error) {
+			r.route = nil
+			r.left[0]("replica", false)
+			f.Inject("acquire", drivertest.Fault{Until: make(chan struct{})})
+			return driver.Route{Host: "replica"}, nil
+		}
+		ok(t, execOnce(t.Context(), db, "b"))
+		equal(t, "pools", opens(f), "open replica", "open primary")
+		ok(t, db.Close())
+	})
+}
+
+// Nothing would close it.
+func TestNoPoolIsLeftOpenOfAHostThatIsGoneBeforeItIsOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, f, db := newRouted(t)
+		r.route = func(driver.Need) (driver.Route, error) {
+			r.route = nil
+			r.left[0]("old", true)
+			return driver.Route{Host: "old"}, nil
+		}
+		ok(t, execOnce(t.Context(), db, "a"))
+		synctest.Wait()
+		pools := opens(f)
+		slices.Sort(pools)
+		equal(t, "pools", pools, "close", "open old", "open primary")
+		ok(t, db.Close())
+	})
+}
+
 func TestNoUnitFailsWhileHostsComeAndGo(t *testing.T) {
 	r, f, db := newRouted(t)
+	f.LimitConns(5) // so that some wait for one
 	var units sync.WaitGroup
 	stop := make(chan struct{})
 	for i := range 20 {
@@ -339,12 +403,12 @@ func TestNoUnitFailsWhileHostsComeAndGo(t *testing.T) {
 		})
 	}
 	for n := range 200 {
-		r.gone[0]([]string{"primary", "replica"}[n%2])
+		r.left[0]([]string{"primary", "replica"}[n%2], n%3 > 0)
 	}
 	closing := make(chan struct{})
 	go func() { // as a router may that is stopping
 		defer close(closing)
-		r.gone[0]("primary")
+		r.left[0]("primary", true)
 	}()
 	close(stop)
 	units.Wait()

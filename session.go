@@ -31,6 +31,7 @@ type session struct {
 
 	engine  driver.Engine       // that conn is of
 	host    *host               // whose engine it is, while the session is open
+	wait    waiting             // of the first connection
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
 	ending  sync.Mutex          // held by who has seized the session

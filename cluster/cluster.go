@@ -53,13 +53,14 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	open    func(ctx context.Context, host string) (driver.Engine, error)
-	users   map[int]func(host string) // told of hosts that are gone
+	users   map[int]func(host string, gone bool) // told of hosts that were left
 	nextUse int
 	stop    context.CancelFunc // nil while nothing is watched
 	done    *sync.WaitGroup
 	members map[string]*member
-	missing error // of find
-	newest  state // of the newest primary seen
+	missing error  // of find
+	writer  string // the last primary
+	newest  state  // of the newest primary seen
 	history []passed
 }
 
@@ -73,7 +74,7 @@ type Option func(*Cluster)
 func New(find func(ctx context.Context) ([]string, error), opts ...Option) *Cluster {
 	c := &Cluster{
 		find: find, dialect: postgres{}, interval: 500 * time.Millisecond, wait: 5 * time.Second, maxLag: 10 * time.Second,
-		users: map[int]func(string){}, members: map[string]*member{},
+		users: map[int]func(string, bool){}, members: map[string]*member{},
 	}
 	for _, o := range opts {
 		o(c)

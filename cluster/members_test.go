@@ -62,8 +62,12 @@ func TestHostsThatAreFoundComeAndGo(t *testing.T) {
 		n.replica("c", 1, 100)
 		c := cluster.New(f.find)
 		equal(t, "calls before the first session", f.called(), 0)
-		var left []string
-		leave := useTold(t, c, n, func(host string) { left = append(left, host) })
+		var gone []string
+		leave := useTold(t, c, n, func(host string, forGood bool) {
+			if forGood {
+				gone = append(gone, host)
+			}
+		})
 		defer leave()
 		began(t, c)
 		equal(t, "hosts", hosts(c), "a b")
@@ -71,7 +75,7 @@ func TestHostsThatAreFoundComeAndGo(t *testing.T) {
 		f.set(nil, "c", "a")
 		time.Sleep(11 * time.Second)
 		equal(t, "hosts", hosts(c), "a c")
-		equal(t, "gone", left, []string{"b"})
+		equal(t, "gone", gone, []string{"b"})
 		time.Sleep(time.Second)
 		goes(t, c, reads, "c")
 		n.mu.Lock()
@@ -85,8 +89,44 @@ func TestHostsThatAreFoundComeAndGo(t *testing.T) {
 			goes(t, c, writes, "a")
 		}
 		leave()
-		equal(t, "gone", left, []string{"b"})
+		equal(t, "gone", gone, []string{"b"})
 		equal(t, "hosts", hosts(c), "")
+	})
+}
+
+// Sessions may be waiting for a connection there.
+func TestAHostIsLeftWhenOthersTakeItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network()
+		n.primary("a", 1, 100)
+		n.replica("b", 1, 100)
+		n.replica("c", 1, 100)
+		var left []string
+		c := cluster.New(cluster.List("a", "b", "c"))
+		leave := useTold(t, c, n, func(host string, _ bool) { left = append(left, host) })
+		defer leave()
+		began(t, c)
+		steps := []struct {
+			what   string
+			change func()
+			left   string
+		}{
+			{"nothing happens", func() {}, "[]"},
+			{"a replica is silent", func() { n.silent("c", true) }, "[c]"},
+			{"it answers again", func() { n.silent("c", false) }, "[]"},
+			{"it is gone", func() { n.refuses("c", true) }, "[c]"},
+			{"the primary is silent, and there is no other", func() { n.silent("a", true) }, "[]"},
+			{"a replica is promoted", func() { n.primary("b", 2, 110) }, "[a]"},
+			{"the old primary follows", func() { n.silent("a", false); n.replica("a", 2, 110) }, "[]"},
+			{"the roles change", func() { n.primary("a", 3, 120); n.replica("b", 3, 120) }, "[b]"},
+		}
+		for _, step := range steps {
+			left = nil
+			step.change()
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			equal(t, "left when "+step.what, left, step.left)
+		}
 	})
 }
 
@@ -199,7 +239,7 @@ func TestAClusterMayBeLeftAndUsedAtOnce(t *testing.T) {
 	for range 8 {
 		users.Go(func() {
 			for range 50 {
-				leave := c.Use(n.open, func(string) {})
+				leave := c.Use(n.open, func(string, bool) {})
 				_, err := c.Route(t.Context(), writes)
 				if err := errors.Join(err, leave()); err != nil {
 					t.Error(err)

@@ -153,11 +153,11 @@ func (c *conn) Opened() time.Time { return c.opened }
 
 // use begins to use the cluster, until the test ends, and looks at what is left.
 func use(t testing.TB, c *cluster.Cluster, n *servers) (stop func()) {
-	return useTold(t, c, n, func(string) {})
+	return useTold(t, c, n, func(string, bool) {})
 }
 
-func useTold(t testing.TB, c *cluster.Cluster, n *servers, gone func(string)) (stop func()) {
-	leave := c.Use(n.open, gone)
+func useTold(t testing.TB, c *cluster.Cluster, n *servers, left func(string, bool)) (stop func()) {
+	leave := c.Use(n.open, left)
 	stop = sync.OnceFunc(func() {
 		ok(t, leave())
 		n.mu.Lock()

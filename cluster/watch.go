@@ -78,7 +78,7 @@ func reached(at, after driver.Position) bool {
 }
 
 // Use implements [driver.Router].
-func (c *Cluster) Use(open func(ctx context.Context, host string) (driver.Engine, error), gone func(host string)) func() error {
+func (c *Cluster) Use(open func(ctx context.Context, host string) (driver.Engine, error), left func(host string, gone bool)) func() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := c.nextUse
@@ -86,7 +86,7 @@ func (c *Cluster) Use(open func(ctx context.Context, host string) (driver.Engine
 	if len(c.users) == 0 {
 		c.open = open
 	}
-	c.users[id] = gone
+	c.users[id] = left
 	return func() error { return c.leave(id) }
 }
 
@@ -135,9 +135,7 @@ func (c *Cluster) discover(ctx context.Context) {
 		if err == nil && len(hosts) == 0 {
 			err = errors.New("there are none")
 		}
-		for _, tell := range c.setMembers(ctx, hosts, err) {
-			tell()
-		}
+		c.setMembers(ctx, hosts, err)
 		for waited := time.Duration(0); waited < findEvery; waited += findHurried {
 			sleep(ctx, findHurried, nil)
 			if c.view.Load().primary == "" {
@@ -147,17 +145,16 @@ func (c *Cluster) discover(ctx context.Context) {
 	}
 }
 
-// setMembers returns what tells the users of hosts that are gone.
-func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (tell []func()) {
+func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() != nil {
-		return nil
+		return
 	}
 	c.missing = err
 	if err != nil {
 		c.rebuild()
-		return nil
+		return
 	}
 	for _, h := range hosts {
 		if c.members[h] != nil {
@@ -169,18 +166,26 @@ func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) (te
 		p := &prober{open: c.open, dialect: c.dialect, host: h}
 		c.done.Go(func() { c.watch(watching, m, p) })
 	}
+	var gone []string
 	for h, m := range c.members {
-		if slices.Contains(hosts, h) {
-			continue
-		}
-		m.stop()
-		delete(c.members, h)
-		for _, gone := range c.users {
-			tell = append(tell, func() { gone(h) })
+		if !slices.Contains(hosts, h) {
+			m.stop()
+			delete(c.members, h)
+			gone = append(gone, h)
 		}
 	}
 	c.rebuild()
-	return tell
+	for _, h := range gone {
+		c.tellLeft(h, true)
+	}
+}
+
+// tellLeft tells the users of a host that sessions do not get any more. The
+// caller holds mu, and has made the view.
+func (c *Cluster) tellLeft(host string, gone bool) {
+	for _, left := range c.users {
+		left(host, gone)
+	}
 }
 
 // watch asks one host again and again.
@@ -357,7 +362,27 @@ func (c *Cluster) rebuild() {
 	}
 	slices.SortFunc(v.nodes, func(a, b Node) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(v.replicas, func(a, b replica) int { return cmp.Compare(a.host, b.host) })
-	close(c.view.Swap(v).changed)
+	was := c.view.Swap(v)
+	close(was.changed)
+	c.tellOf(was, v)
+}
+
+// tellOf tells the users which hosts sessions do not get any more. A primary is
+// left only for another one: those who wait for it may as well wait there. The
+// caller holds mu.
+func (c *Cluster) tellOf(was, is *view) {
+	for _, r := range was.replicas {
+		if r.host != is.primary && !slices.ContainsFunc(is.replicas, func(s replica) bool { return s.host == r.host }) {
+			c.tellLeft(r.host, false)
+		}
+	}
+	if is.primary == "" || is.primary == c.writer {
+		return
+	}
+	if c.writer != "" {
+		c.tellLeft(c.writer, false)
+	}
+	c.writer = is.primary
 }
 
 // choose returns the host that writes, or why there is none. The caller holds

@@ -41,7 +41,9 @@ type Adapter[H any] interface {
 // use.
 type Engine interface {
 	// Acquire takes a connection out of the pool. It blocks until there is
-	// one or ctx is done.
+	// one or ctx is done. Before it waits for ctx.Done it has called Done once,
+	// to look: only a Done that is asked for again ends also where the host is
+	// left meanwhile.
 	Acquire(ctx context.Context) (Conn, error)
 	// Close closes the pool. It may block until all connections are back.
 	Close() error

@@ -9,10 +9,12 @@ import (
 // dbscope.Hosts. It must be safe for concurrent use.
 type Router interface {
 	// Use is called for each DB that is made with the router. open opens a pool
-	// of a host, for connections of the router's own; gone tells that a host is
-	// a member no more. stop is called once, when the DB is closed. Use must not
-	// block.
-	Use(open func(ctx context.Context, host string) (Engine, error), gone func(host string)) (stop func() error)
+	// of a host, for connections of the router's own. left tells that Route does
+	// not return a host any more, or not for what it did before: sessions that
+	// wait for a connection of the host are routed anew. With gone it is a member
+	// no more, and its pool is closed. left does not block. stop is called once,
+	// when the DB is closed. Use must not block.
+	Use(open func(ctx context.Context, host string) (Engine, error), left func(host string, gone bool)) (stop func() error)
 	// Route returns the host for a session that is about to be opened. It may
 	// block for a limited time, or until ctx is done, while there is none.
 	Route(ctx context.Context, need Need) (Route, error)

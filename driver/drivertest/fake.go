@@ -156,6 +156,11 @@ var ErrTransient = errors.New("a transient failure")
 type engine struct{ f *Fake }
 
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	default:
+	}
 	if e.f.limit != nil {
 		select {
 		case e.f.limit <- struct{}{}:

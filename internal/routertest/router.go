@@ -56,7 +56,7 @@ func (r *Router) Reads() (hosts []string) {
 }
 
 // Use implements [driver.Router], as the other methods do.
-func (r *Router) Use(func(context.Context, string) (driver.Engine, error), func(string)) func() error {
+func (r *Router) Use(func(context.Context, string) (driver.Engine, error), func(string, bool)) func() error {
 	return func() error { return nil }
 }
 

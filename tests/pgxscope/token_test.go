@@ -23,7 +23,7 @@ func fixedHost() dbscope.DBOption {
 	return dbscope.Hosts(fixed{cluster.New(nil, cluster.SignedBy(make([]byte, 32)))})
 }
 
-func (fixed) Use(func(context.Context, string) (driver.Engine, error), func(string)) func() error {
+func (fixed) Use(func(context.Context, string) (driver.Engine, error), func(string, bool)) func() error {
 	return func() error { return nil }
 }
 
