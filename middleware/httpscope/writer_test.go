@@ -2,12 +2,10 @@ package httpscope_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -216,6 +214,12 @@ func TestADryRunWhoseRollbackFailsIsReportedAndAnswered(t *testing.T) {
 }
 
 func TestWhatTheServerLooksAtInTheRequestReachesIt(t *testing.T) {
+	for name, leave := range map[string]func(){"return": func() {}, "panic": func() { panic("no") }} {
+		t.Run(name, func(t *testing.T) { testWhatTheServerLooksAt(t, leave) })
+	}
+}
+
+func testWhatTheServerLooksAt(t *testing.T, leave func()) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	mux := http.NewServeMux()
@@ -226,30 +230,27 @@ func TestWhatTheServerLooksAtInTheRequestReachesIt(t *testing.T) {
 		if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 {
 			t.Errorf("the upload is in the files %q", files)
 		}
+		leave()
 	})
 	pattern := make(chan string, 1)
 	scoped := httpscope.Middleware()(mux)
 	ended := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			_ = recover()
+			pattern <- r.Pattern
+		}()
 		scoped.ServeHTTP(w, r)
-		pattern <- r.Pattern
 	}))
 	server.Config.ConnState = connEnds(ended)
 	server.Start()
 	defer server.Close()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	part, err := form.CreateFormFile("file", "name")
+	body, contentType := upload(t, "tea")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/files/a", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = part.Write(bytes.Repeat([]byte("x"), 11<<20))
-	_ = form.Close()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/files/a", &body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", form.FormDataContentType())
+	r.Header.Set("Content-Type", contentType)
 	r.Close = true
 	resp, err := server.Client().Do(r)
 	if err != nil {
