@@ -126,6 +126,31 @@ func TestAWriterThatCannotFlushOrHijackSaysSoAndHoldsOn(t *testing.T) {
 	s.wantErrors()
 }
 
+func TestALibraryThatKnowsNoContextsHearsThatTheClientIsGone(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	gone := make(chan bool, 1)
+	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+		s.store(r.Context(), "row")
+		closed := w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		leave()
+		gone <- <-closed
+	})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := s.Client().Do(r); err == nil {
+		_ = resp.Body.Close()
+		t.Error("the client was answered")
+	}
+	if !<-gone {
+		t.Error("the handler was told that the client is there")
+	}
+	<-s.ended
+	s.wantRows("row")
+}
+
 func TestTheHeadersOfOuterMiddlewaresSurviveAFailedCommit(t *testing.T) {
 	s := prepare(t)
 	s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
