@@ -34,7 +34,7 @@
 // and the error hook an error that says what to do.
 //
 // What a connection does that RequestCtx().Hijack or a WebSocket took over
-// comes after the commit too. c.End sends the response at once, whatever
+// comes after the commit too, and not where that failed. c.End sends the response at once, whatever
 // becomes of the commit: do not use it in a handler that stores something.
 package fiberscope
 
@@ -107,6 +107,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 		return nil
 	}
 	o.policy.Report(c, err)
+	c.RequestCtx().Hijack(nil)
 	c.Response().Reset()
 	before.Header.CopyTo(&c.Response().Header)
 	return o.failure(c, err)
