@@ -21,6 +21,9 @@
 // and so have no scope. fasthttp does not tell that a client is gone, so nothing
 // cancels it unless the application does.
 //
+// A net/http handler behind fiber's adaptor finds no scope in its request; with
+// HTTPHandlerWithContext it gets this context from LocalContextFromHTTPRequest.
+//
 // # Streams
 //
 // A body stream is sent when the scope is over, so that it begins after the

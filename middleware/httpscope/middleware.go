@@ -15,7 +15,9 @@
 // A handler that flushes, hijacks or passes the [HoldLimit] decides at that
 // moment: the scope is committed, or rolled back, by the status, and then the
 // bytes go out. What the handler does with a database later is a new
-// transaction, ended in the same way when it returns. Rows would not survive
+// transaction, ended in the same way when it returns. It keeps a connection
+// until then, so one that streams for long uses [dbscope.Run] for each part, or
+// commits with [dbscope.DB.Commit]. Rows would not survive
 // that commit; so if some are open at that moment, Write and FlushError
 // return an error that says what to do, nothing is sent, and unless the
 // handler panics the client gets the failure page. A scope begun with
