@@ -64,7 +64,7 @@ func (p *Policy[R]) Decide(ctx context.Context, scope *dbscope.Scope, r R, code 
 		return nil
 	}
 	err := scope.Commit(ctx)
-	if errors.Is(err, dbscope.ErrRollbackOnly) {
+	if errors.Is(err, dbscope.ErrRollbackOnly) && !errors.Is(err, dbscope.ErrRolledBack) { // which says that a hook failed
 		var several interface{ Unwrap() []error }
 		if errors.As(err, &several) { // the rollback failed
 			p.Report(r, err)

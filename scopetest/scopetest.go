@@ -47,7 +47,8 @@ import (
 //
 // The context ends with the test's. Then everything is rolled back, and the
 // test fails where a scope or rows are still open, or somebody has ended the
-// transaction.
+// transaction. Close a database that is the test's own later: in a t.Cleanup
+// that is registered before, not in a defer.
 func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
 	t.Helper()
 	if len(dbs) == 0 {
@@ -79,11 +80,11 @@ func of(ctx context.Context) test {
 }
 
 // Adopt brings a context that does not come from the test's into its
-// transaction: that of a gRPC call, in an interceptor outside dbscope's, or one
-// that the code makes of context.Background when it starts.
+// transaction: that of a gRPC call, in a tap or in an interceptor outside
+// dbscope's, or one that the code makes of context.Background when it starts.
 //
-//	grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-//		return next(scopetest.Adopt(ctx, testCtx), req)
+//	grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
+//		return scopetest.Adopt(ctx, testCtx), nil
 //	})
 func Adopt(ctx, testCtx context.Context) context.Context {
 	t := of(testCtx)

@@ -21,6 +21,9 @@
 // and so have no scope. fasthttp does not tell that a client is gone, so nothing
 // cancels it unless the application does.
 //
+// A net/http handler behind fiber's adaptor finds no scope in its request; with
+// HTTPHandlerWithContext it gets this context from LocalContextFromHTTPRequest.
+//
 // # Streams
 //
 // A body stream is sent when the scope is over, so that it begins after the
@@ -34,7 +37,7 @@
 // and the error hook an error that says what to do.
 //
 // What a connection does that RequestCtx().Hijack or a WebSocket took over
-// comes after the commit too. c.End sends the response at once, whatever
+// comes after the commit too, and not where that failed. c.End sends the response at once, whatever
 // becomes of the commit: do not use it in a handler that stores something.
 package fiberscope
 
@@ -107,6 +110,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 		return nil
 	}
 	o.policy.Report(c, err)
+	c.RequestCtx().Hijack(nil)
 	c.Response().Reset()
 	before.Header.CopyTo(&c.Response().Header)
 	return o.failure(c, err)

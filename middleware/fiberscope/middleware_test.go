@@ -171,12 +171,15 @@ func TestAHandlerThatTheTimeoutMiddlewareGaveUpOnIsRolledBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			answered, done := make(chan struct{}), make(chan error)
-			s.serve(timeout.New(func(c fiber.Ctx) error {
-				s.store(c.Context(), "row")
+			limited := timeout.New(func(c fiber.Ctx) error {
 				<-answered
 				done <- drivertest.Exec(c.Context(), s.db, "late")
 				return nil
-			}, config))
+			}, config)
+			s.serve(func(c fiber.Ctx) error {
+				s.store(c.Context(), "row") // before the time begins to run
+				return limited(c)
+			})
 			resp := s.response(http.MethodPost)
 			_ = resp.Body.Close()
 			close(answered)

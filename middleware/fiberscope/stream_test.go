@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,6 +94,37 @@ func TestNothingOfAStreamIsSentWhenTheCommitFails(t *testing.T) {
 	})
 	s.want(s.response(http.MethodPost), 500, "Internal Server Error")
 	<-stopped
+	s.wantErrors(errInjected)
+}
+
+func TestAConnectionIsNotTakenOverWhenTheCommitFails(t *testing.T) {
+	s := newSite(t)
+	s.serve(func(c fiber.Ctx) error {
+		s.store(c.Context(), "row")
+		c.RequestCtx().HijackSetNoResponse(true)
+		c.RequestCtx().Hijack(func(conn net.Conn) { _, _ = io.WriteString(conn, "stored") })
+		return c.SendStatus(fiber.StatusSwitchingProtocols)
+	})
+	talk := func() string {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		answer, read := io.ReadAll(conn)
+		if err = errors.Join(err, read, conn.Close()); err != nil {
+			t.Error(err)
+		}
+		return string(answer)
+	}
+	if got := talk(); got != "stored" {
+		t.Errorf("after the commit the client got %q", got)
+	}
+	s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
+	if got := talk(); !strings.HasPrefix(got, "HTTP/1.1 500 ") || strings.Contains(got, "stored") {
+		t.Errorf("the client got %q", got)
+	}
+	s.wantRows("row")
 	s.wantErrors(errInjected)
 }
 

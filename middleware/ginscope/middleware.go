@@ -73,6 +73,9 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 			w.WriteHeader(status)
 			return nil
 		})
+		if out.due {
+			out.WriteHeaderNow()
+		}
 		if err != nil && !out.Written() {
 			if status < http.StatusBadRequest {
 				status = http.StatusInternalServerError

@@ -407,6 +407,57 @@ func TestAHandlerThatGoesOnElsewhereIsDecidedByWhatWasSent(t *testing.T) {
 	s.wantRows("row of good")
 }
 
+// compressor stands for gin-contrib/gzip, which looks at the status when the
+// first byte comes.
+type compressor struct{ gin.ResponseWriter }
+
+func (w compressor) Write(p []byte) (int, error) {
+	if w.Status() >= 400 {
+		w.Header().Del("Content-Encoding")
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w compressor) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+func TestWhatCompressesOutsideCanStillChangeTheHeader(t *testing.T) {
+	compress := func(c *gin.Context) {
+		c.Header("Content-Encoding", "x")
+		c.Writer = compressor{c.Writer}
+	}
+	s := newSite(t, func(s *site, c *gin.Context) {
+		s.store(c, "row")
+		status := http.StatusCreated
+		if c.Query("refuse") != "" {
+			status = http.StatusConflict
+		}
+		c.String(status, "%s", "the answer")
+	}, compress, ginscope.Middleware(httpscope.OnError(func(*http.Request, error) {})))
+	for query, encoding := range map[string]string{"": "x", "?refuse=1": ""} {
+		resp, body := s.do(http.MethodPost, "/path"+query)
+		s.want(resp.Header.Get("Content-Encoding"), encoding, "the encoding with "+query)
+		s.want(body, "the answer", "the body")
+	}
+	s.fake.Inject("commit", drivertest.Fault{Err: errSecret, Outcome: driver.RolledBack})
+	resp, _ := s.do(http.MethodPost, "/path")
+	s.want(resp.StatusCode, 500, "the status")
+	s.want(resp.Header.Get("Content-Encoding"), "", "the encoding of the failure page")
+}
+
+func TestEarlyHintsDoNotTakeTheStatusAway(t *testing.T) {
+	s := newSite(t, func(s *site, c *gin.Context) {
+		s.store(c, "row")
+		c.Header("Link", "</style.css>")
+		c.Writer.(interface{ Unwrap() http.ResponseWriter }).Unwrap().WriteHeader(http.StatusEarlyHints)
+		c.String(404, "%s", "not found")
+	}, ginscope.Middleware())
+	resp, body := s.do(http.MethodPost, "/path")
+	s.want(resp.StatusCode, 404, "the status")
+	s.want(body, "not found", "the body")
+	s.wantSent("status 404, size 9, written true")
+	s.wantRows()
+}
+
 func TestAHandlerMayTakeTheConnectionOver(t *testing.T) {
 	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 	for name, hijack := range map[string]func(c *gin.Context) (net.Conn, *bufio.ReadWriter, error){

@@ -67,19 +67,28 @@ func (w *writer) CloseNotify() <-chan bool    { return w.outer.CloseNotify() }
 func (w *writer) Pusher() http.Pusher         { return w.outer.Pusher() }
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// outer is what httpscope sends to: gin's writer, where a header that the
-// handler has written is written now, as a server's writer does, and another
-// one later, so that gin and middlewares outside can still answer.
+// outer is what httpscope sends to: gin's writer, which writes a header that the
+// handler has written with the first byte, as it does for gin's own answers, so
+// that what compresses outside can still change it; or else when the chain
+// returns. One that the handler has not written is left for gin and middlewares
+// outside to write.
 type outer struct {
 	gin.ResponseWriter
-	later bool
+	later bool // the handler has not written the header
+	due   bool // it has, and it is to be written
 }
 
 func (o *outer) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 func (o *outer) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols { // gin would take it for the last
+		if inner, ok := o.ResponseWriter.(interface{ Unwrap() http.ResponseWriter }); ok {
+			inner.Unwrap().WriteHeader(status)
+		}
+		return
+	}
 	o.ResponseWriter.WriteHeader(status)
-	if !o.later {
+	if o.due = !o.later; status < 200 { // before the connection is taken over
 		o.WriteHeaderNow()
 	}
 }

@@ -25,9 +25,12 @@ func (w *writer) begin(why string) error {
 			return w.closed()
 		}
 	}
+	if err := w.closed(); err != nil { // a hook of the commit has begun the response, and failed
+		return err
+	}
 	h := w.take(passing)
-	if h == nil { // begun meanwhile, by a hook of the commit
-		return w.closed()
+	if h == nil { // or not failed
+		return nil
 	}
 	defer h.put()
 	if w.status == 0 { // hijacked before any of it

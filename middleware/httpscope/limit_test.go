@@ -224,6 +224,28 @@ func TestWithoutAHoldACopyDecidesToo(t *testing.T) {
 	s.want(status, body, 200, "12")
 }
 
+func TestAHookThatFlushesAFailureLeavesNothingToSend(t *testing.T) {
+	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+		s.store(r.Context(), "row")
+		flush := func(context.Context) error {
+			_ = http.NewResponseController(w).Flush() // the commit that it needs fails
+			return nil
+		}
+		if err := dbscope.BeforeCommit(r.Context(), flush); err != nil {
+			t.Error(err)
+		}
+		if n, err := w.Write(make([]byte, 100_000)); n != 0 || !errors.Is(err, errInjected) {
+			t.Errorf("Write returned %d, %v", n, err)
+		}
+		s.store(r.Context(), "late")
+	})
+	s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
+	status, body := s.send(http.MethodPost)
+	s.want(status, body, 500, page)
+	s.wantRows()
+	s.wantErrors(errInjected)
+}
+
 func TestTheFailurePageDoesNotWaitForTheHandler(t *testing.T) {
 	s := prepare(t)
 	outer := httptest.NewRecorder()

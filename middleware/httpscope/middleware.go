@@ -15,7 +15,9 @@
 // A handler that flushes, hijacks or passes the [HoldLimit] decides at that
 // moment: the scope is committed, or rolled back, by the status, and then the
 // bytes go out. What the handler does with a database later is a new
-// transaction, ended in the same way when it returns. Rows would not survive
+// transaction, ended in the same way when it returns. It keeps a connection
+// until then, so one that streams for long uses [dbscope.Run] for each part, or
+// commits with [dbscope.DB.Commit]. Rows would not survive
 // that commit; so if some are open at that moment, Write and FlushError
 // return an error that says what to do, nothing is sent, and unless the
 // handler panics the client gets the failure page. A scope begun with
@@ -115,18 +117,23 @@ func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *htt
 	}
 	w := newWriter(outer, inner, scope, a.opts)
 	defer w.abandon() // does something only when the handler does not return
+	defer func() {
+		switch {
+		case !again:
+			giveBack(r, inner)
+		case r.MultipartForm == nil && inner.MultipartForm != nil: // else it is not the attempt's
+			w.report(inner.MultipartForm.RemoveAll())
+		}
+	}()
 	err = next(w, inner)
 	again = w.finish(err != nil, func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
-	if again && inner.MultipartForm != nil {
-		w.report(inner.MultipartForm.RemoveAll())
-	}
-	giveBack(r, inner)
 	return err, again
 }
 
 // giveBack is for the server and the middlewares outside, which look at the
 // request they passed in: the one removes the files of a form, the others log
-// the pattern.
+// the pattern. It is not for an attempt that another one follows, which would
+// find the form and not read its own.
 func giveBack(r, inner *http.Request) {
 	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
 }

@@ -64,6 +64,8 @@ func ReadOnlySafeMethods() Option {
 // What the handler did elsewhere, in a cache or at another service, it then
 // does again. There is no other attempt for a request whose body is larger than
 // bodyLimit bytes, since it is kept in memory, nor once the response has begun.
+// The rest of the chain must be one that can be run again: a router that keeps
+// its place in the context, as chi's sub-routers do, belongs outside.
 // The default is one attempt.
 func Retry(policy dbscope.RetryPolicy, bodyLimit int) Option {
 	return func(o *options) { o.retry, o.bodyLimit = dbscope.Retry(policy), bodyLimit }

@@ -1,9 +1,13 @@
 package httpscope_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
+	"mime/multipart"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +71,101 @@ func TestARequestThatTheDatabaseUndidIsServedAgain(t *testing.T) {
 			t.Errorf("%s: %d attempts", step, *attempts)
 		}
 	}
+}
+
+func TestEachAttemptReadsTheFormAnew(t *testing.T) {
+	for name, read := range map[string]func(*http.Request) (io.Reader, error){
+		"a value": func(r *http.Request) (io.Reader, error) { return strings.NewReader(r.FormValue("item")), nil },
+		"a file": func(r *http.Request) (io.Reader, error) {
+			err := r.ParseMultipartForm(1) // the file is on disk
+			if err != nil {
+				return nil, err
+			}
+			return r.MultipartForm.File["file"][0].Open()
+		},
+		"parts": func(r *http.Request) (io.Reader, error) {
+			parts, err := r.MultipartReader()
+			if err != nil {
+				return nil, err
+			}
+			return parts.NextPart()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("TMPDIR", dir)
+			s := newSite(t, func(s *site, _ http.ResponseWriter, r *http.Request) {
+				from, err := read(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				row, err := io.ReadAll(io.LimitReader(from, 3))
+				if file, ok := from.(io.Closer); ok {
+					err = errors.Join(err, file.Close())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				s.store(r.Context(), string(row))
+			}, httpscope.Retry(quickly, 8<<10))
+			s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+			s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+			body, contentType := upload(t, "tea")
+			resp, err := s.Client().Post(s.URL, contentType, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.want(resp.StatusCode, s.read(resp), 200, "")
+			s.wantRows("tea")
+			s.Close()
+			if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 0 {
+				t.Errorf("the files of the form are left: %q", files)
+			}
+		})
+	}
+}
+
+func TestAFormThatWasReadOutsideIsThereForEachAttempt(t *testing.T) {
+	s := prepare(t)
+	scoped := s.wrap(func(_ http.ResponseWriter, r *http.Request) {
+		file, err := r.MultipartForm.File["file"][0].Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = file.Close()
+		s.store(r.Context(), r.FormValue("item"))
+	}, httpscope.Retry(quickly, 8<<10))
+	s.Server = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+		}
+		scoped.ServeHTTP(w, r)
+	}), false)
+	s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+	body, contentType := upload(t, "tea")
+	resp, err := s.Client().Post(s.URL, contentType, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.want(resp.StatusCode, s.read(resp), 200, "")
+	s.wantRows("tea")
+}
+
+// upload is the body of a form with an item, and a file that begins with it.
+func upload(t *testing.T, item string) (body *bytes.Buffer, contentType string) {
+	t.Helper()
+	body = new(bytes.Buffer)
+	form := multipart.NewWriter(body)
+	part, err := form.CreateFormFile("file", "name")
+	if err == nil {
+		_, err = part.Write(append([]byte(item), make([]byte, 4<<10)...))
+	}
+	if err = errors.Join(err, form.WriteField("item", item), form.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return body, form.FormDataContentType()
 }
 
 func TestTheLastAttemptsResponseIsSent(t *testing.T) {

@@ -1,6 +1,7 @@
 package httpscope
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,6 +40,14 @@ func newWriter(outer http.ResponseWriter, r *http.Request, s *dbscope.Scope, o *
 
 // Unwrap is for [http.ResponseController].
 func (w *writer) Unwrap() http.ResponseWriter { return w.outer }
+
+// CloseNotify is for libraries that know no contexts: gin's Stream panics
+// without it.
+func (w *writer) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(w.request.Context(), func() { gone <- true })
+	return gone
+}
 
 // Header returns the outer writer's headers.
 func (w *writer) Header() http.Header {

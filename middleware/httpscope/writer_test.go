@@ -2,12 +2,10 @@ package httpscope_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -128,6 +126,31 @@ func TestAWriterThatCannotFlushOrHijackSaysSoAndHoldsOn(t *testing.T) {
 	s.wantErrors()
 }
 
+func TestALibraryThatKnowsNoContextsHearsThatTheClientIsGone(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	gone := make(chan bool, 1)
+	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+		s.store(r.Context(), "row")
+		closed := w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		leave()
+		gone <- <-closed
+	})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := s.Client().Do(r); err == nil {
+		_ = resp.Body.Close()
+		t.Error("the client was answered")
+	}
+	if !<-gone {
+		t.Error("the handler was told that the client is there")
+	}
+	<-s.ended
+	s.wantRows("row")
+}
+
 func TestTheHeadersOfOuterMiddlewaresSurviveAFailedCommit(t *testing.T) {
 	s := prepare(t)
 	s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
@@ -216,6 +239,12 @@ func TestADryRunWhoseRollbackFailsIsReportedAndAnswered(t *testing.T) {
 }
 
 func TestWhatTheServerLooksAtInTheRequestReachesIt(t *testing.T) {
+	for name, leave := range map[string]func(){"return": func() {}, "panic": func() { panic("no") }} {
+		t.Run(name, func(t *testing.T) { testWhatTheServerLooksAt(t, leave) })
+	}
+}
+
+func testWhatTheServerLooksAt(t *testing.T, leave func()) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	mux := http.NewServeMux()
@@ -226,30 +255,27 @@ func TestWhatTheServerLooksAtInTheRequestReachesIt(t *testing.T) {
 		if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 {
 			t.Errorf("the upload is in the files %q", files)
 		}
+		leave()
 	})
 	pattern := make(chan string, 1)
 	scoped := httpscope.Middleware()(mux)
 	ended := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			_ = recover()
+			pattern <- r.Pattern
+		}()
 		scoped.ServeHTTP(w, r)
-		pattern <- r.Pattern
 	}))
 	server.Config.ConnState = connEnds(ended)
 	server.Start()
 	defer server.Close()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	part, err := form.CreateFormFile("file", "name")
+	body, contentType := upload(t, "tea")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/files/a", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = part.Write(bytes.Repeat([]byte("x"), 11<<20))
-	_ = form.Close()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/files/a", &body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", form.FormDataContentType())
+	r.Header.Set("Content-Type", contentType)
 	r.Close = true
 	resp, err := server.Client().Do(r)
 	if err != nil {

@@ -163,6 +163,21 @@ var endings = []Scenario{
 		s.wantRows()
 		s.wantErrors()
 	}},
+	{Name: "a dry run within a hook is not the request's", run: func(s *stage) {
+		answer, body := s.call(s.serve(func(x Exchange) error {
+			return errors.Join(s.store(x.Context(), "row"),
+				dbscope.BeforeCommit(x.Context(), func(ctx context.Context) error {
+					return dbscope.Run(ctx, dbscope.MarkRollback) // an error, which prevents the commit
+				}),
+				x.Write("stored"))
+		}))
+		s.wantStatus(answer, 500)
+		if strings.Contains(body, "stored") {
+			s.Errorf("the client got %q", body)
+		}
+		s.wantRows()
+		s.wantErrors(dbscope.ErrRollbackOnly)
+	}},
 	{Name: "two databases are committed in the order of first use", run: func(s *stage) {
 		second := s.fake.DB()
 		answer, _ := s.call(s.serve(func(x Exchange) error {

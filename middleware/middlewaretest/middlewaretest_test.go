@@ -28,6 +28,7 @@ type behaviour struct {
 	tellErrors    bool // the driver's words to the client
 	hideErrors    bool // from the error hook
 	dryRunFails   bool
+	anyDryRun     bool // is taken for the request's
 	keepHeaders   bool // of the handler, on the failure page
 	obeyCancel    bool // roll back when the client is gone
 	commitPanics  bool // commit whatever comes, in a deferred function
@@ -84,7 +85,7 @@ func (b behaviour) serve(w http.ResponseWriter, r *http.Request, scope *dbscope.
 	default:
 		err = scope.Commit(ctx)
 	}
-	if dryRun(err) && !b.dryRunFails {
+	if dryRun(err) && !b.dryRunFails || b.anyDryRun && errors.Is(err, dbscope.ErrRollbackOnly) {
 		err = nil
 	}
 	if err != nil && !b.hideErrors {
@@ -111,7 +112,9 @@ func (b behaviour) serve(w http.ResponseWriter, r *http.Request, scope *dbscope.
 	}
 }
 
-func dryRun(err error) bool { return errors.Is(err, dbscope.ErrRollbackOnly) }
+func dryRun(err error) bool {
+	return errors.Is(err, dbscope.ErrRollbackOnly) && !errors.Is(err, dbscope.ErrRolledBack)
+}
 
 func send(w http.ResponseWriter, held *httptest.ResponseRecorder) {
 	maps.Copy(w.Header(), held.Header())
@@ -152,13 +155,14 @@ func TestAWrongMiddlewareFailsTheScenarioThatIsAboutIt(t *testing.T) {
 			"status 400 rolls back", "status 404 rolls back", "status 500 rolls back", "status 503 rolls back",
 			"a returned error rolls back", "requests side by side have scopes of their own",
 		}},
-		"does not end the scope":      {behaviour{neverRelease: true}, []string{"the scope is over after the answer"}},
-		"begins in a scope":           {behaviour{alwaysBegin: true}, []string{"a scope that the request has already stays in charge"}},
-		"tells the client":            {behaviour{tellErrors: true}, []string{"a failed commit is a 500 that tells nothing"}},
-		"tells nobody":                {behaviour{hideErrors: true}, []string{"a failed commit is a 500 that tells nothing", "a failed rollback is reported"}},
-		"takes a dry run for a fault": {behaviour{dryRunFails: true}, []string{"a dry run rolls back and answers as it would"}},
-		"keeps the handler's headers": {behaviour{keepHeaders: true}, []string{"a failed commit takes the handler's headers back"}},
-		"obeys the cancellation":      {behaviour{obeyCancel: true}, []string{"a client that is gone does not undo what succeeded"}},
+		"does not end the scope":        {behaviour{neverRelease: true}, []string{"the scope is over after the answer"}},
+		"begins in a scope":             {behaviour{alwaysBegin: true}, []string{"a scope that the request has already stays in charge"}},
+		"tells the client":              {behaviour{tellErrors: true}, []string{"a failed commit is a 500 that tells nothing"}},
+		"tells nobody":                  {behaviour{hideErrors: true}, []string{"a failed commit is a 500 that tells nothing", "a failed rollback is reported"}},
+		"takes a dry run for a fault":   {behaviour{dryRunFails: true}, []string{"a dry run rolls back and answers as it would"}},
+		"takes any dry run for its own": {behaviour{anyDryRun: true}, []string{"a dry run within a hook is not the request's"}},
+		"keeps the handler's headers":   {behaviour{keepHeaders: true}, []string{"a failed commit takes the handler's headers back"}},
+		"obeys the cancellation":        {behaviour{obeyCancel: true}, []string{"a client that is gone does not undo what succeeded"}},
 		"never commits": {behaviour{eagerRollback: true}, []string{
 			"work is committed before the answer", "all work of a request is one transaction", "status 303 commits",
 			"two databases are committed in the order of first use",
