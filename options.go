@@ -109,10 +109,15 @@ func BeforeSession(fn func(context.Context) error) DBOption {
 	return func(o *dbOptions) { o.beforeSession = fn }
 }
 
-// Name sets the name of the DB in errors. The default is the database's name
-// as found in the connection string, else the adapter's name.
+// Name sets the name of the DB in errors. The default, also for an empty name,
+// is the database's name as found in the connection string, else the adapter's
+// name.
 func Name(name string) DBOption {
-	return func(o *dbOptions) { o.name = name }
+	return func(o *dbOptions) {
+		if name != "" {
+			o.name = name
+		}
+	}
 }
 
 // AllowUnscoped sends statements whose context has no scope straight to the

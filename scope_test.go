@@ -147,6 +147,16 @@ func TestNoDatabaseIsCommittedWhenOneCannotBe(t *testing.T) {
 	equal(t, "rows", f.Rows())
 }
 
+func TestADatabaseWithAnEmptyNameTellsOfItsFailedCommit(t *testing.T) {
+	f, db := newFake(t, dbscope.Name(""))
+	f.Inject("commit", drivertest.Fault{Err: errStop, Outcome: driver.RolledBack})
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") })
+	is(t, err, dbscope.ErrRolledBack)
+	if !strings.Contains(err.Error(), "fake: rolled back") {
+		t.Errorf("the message is %q", err)
+	}
+}
+
 func TestALostAnswerToCommitIsUnknown(t *testing.T) {
 	f, db := newFake(t)
 	f.Inject("commit", drivertest.Fault{Err: errStop, Done: true, Outcome: driver.Unknown})
