@@ -61,9 +61,12 @@ func Deferrable() UnitOption {
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
-// of the caller's context does not stop. The default is 10 seconds. A commit
-// that passes it is [ErrCommitUnknown].
+// of the caller's context does not stop. The default, also for 0 and less, is
+// 10 seconds. A commit that passes it is [ErrCommitUnknown].
 func CommitTimeout(d time.Duration) Option {
+	if d <= 0 {
+		d = defaultEndTimeout
+	}
 	return scopeOption(func(o *scopeOptions) { o.endTimeout = d })
 }
 

@@ -220,6 +220,21 @@ func TestACommitThatHangsIsUnknownAfterItsTimeout(t *testing.T) {
 	})
 }
 
+func TestACommitTimeoutOfZeroIsTheDefault(t *testing.T) {
+	for _, d := range []time.Duration{0, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			f, db := newFake(t)
+			f.Inject("commit", drivertest.Fault{Until: make(chan struct{})})
+			start := time.Now()
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") },
+				dbscope.CommitTimeout(d)), dbscope.ErrCommitUnknown)
+			if took := time.Since(start); took != 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
 // Rule 3, and defect 11.
 func TestAUnitThatWaitsForItsCallersConnectionWaitsABoundedTime(t *testing.T) {
 	for name, inner := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx]) error{
