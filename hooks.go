@@ -116,6 +116,9 @@ func (d *database) onSession(ctx context.Context, when moment, fn func(context.C
 }
 
 func (s *Scope) addHook(h hook) error {
+	if h.fn == nil {
+		return errors.New("dbscope: the hook is nil: pass a function")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
