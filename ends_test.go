@@ -191,6 +191,20 @@ func TestWaitKeepsWhatWentWrongBesideACancellation(t *testing.T) {
 	is(t, err, errBroken)
 }
 
+type withDetails struct{ details any }
+
+func (withDetails) Error() string { return "with details" }
+
+func TestWaitReturnsErrorsThatCannotBeCompared(t *testing.T) {
+	g := dbscope.NewGroup(t.Context())
+	for i := range 2 {
+		g.Go(func(context.Context) error { return withDetails{[]int{i}} })
+	}
+	if err := g.Wait(); !errors.As(err, new(withDetails)) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestWaitKeepsAnErrorThatIsOfTheSameKindAsTheFirst(t *testing.T) {
 	ready := make(chan struct{})
 	g := dbscope.NewGroup(t.Context())

@@ -147,7 +147,7 @@ func (g *Group) Wait() error {
 // only reports whether all that the error says is that the first one happened,
 // or that its function was cancelled.
 func only(err, first error) bool {
-	if reflect.TypeOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
+	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
 		return true
 	}
 	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
