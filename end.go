@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -215,12 +216,16 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		}
 	}
 	s.mu.Lock()
-	for _, b := range s.blocks {
+	left := s.blocks // open, which the commit was refused for
+	for _, b := range left {
 		b.over = true
 	}
 	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
 	handleOver := s.handleOver
 	s.mu.Unlock()
+	for _, b := range slices.Backward(left) {
+		s.slot.scope.blockEnded(b, false)
+	}
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
 	}
