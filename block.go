@@ -375,6 +375,9 @@ func (b *block) endBlock(ctx context.Context, commit bool, end func(context.Cont
 		if b.ctx == nil || b.ctx.Err() == nil {
 			b.doom(err) // its work is neither wanted nor undone
 		}
+		if b.atomic { // Atomic does not come again
+			b.pop(false)
+		}
 		return err
 	}
 	if b.over { // seize found it expired

@@ -397,6 +397,31 @@ func TestEndingABlockWhileAStatementRunsFailsTheCommit(t *testing.T) {
 	equal(t, "rows", f.Rows())
 }
 
+func TestAfterAnAtomicBlockThatEndedWhileAStatementRanTheTransactionCanBeUndone(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		f, db := newFake(t)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			if open {
+				exec(ctx, t, db, "before")
+			}
+			entered, until, done := make(chan struct{}), make(chan struct{}), make(chan error)
+			f.Inject("exec", drivertest.Fault{Entered: entered, Until: until})
+			is(t, db.Atomic(ctx, func(ctx context.Context) error {
+				go func() { done <- drivertest.Exec(ctx, db, "block") }()
+				<-entered
+				return nil
+			}), dbscope.ErrSessionBusy)
+			close(until)
+			ok(t, <-done)
+			is(t, drivertest.Exec(ctx, db, "spoiled"), dbscope.ErrRolledBack)
+			ok(t, db.Rollback(ctx))
+			exec(ctx, t, db, "after")
+			return nil
+		}))
+		equal(t, "rows", f.Rows(), "after")
+	}
+}
+
 func TestUnscopedStatementsRunEachOnItsOwn(t *testing.T) {
 	f, db := newFake(t, dbscope.AllowUnscoped())
 	exec(t.Context(), t, db, "a", "b")
