@@ -159,11 +159,12 @@ func (s *session) replaced() bool {
 	return true
 }
 
-// isOpen reports whether a transaction is open, or being opened, or a block.
+// isOpen reports whether there is something to end: a transaction that is open,
+// or being opened, or a block, or what only a rollback is allowed for.
 func (s *session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun || s.phase != idle || len(s.blocks) > 0
+	return s.begun || s.phase != idle || len(s.blocks) > 0 || s.broken != nil
 }
 
 // admitMode refuses what the open transaction does not allow. The caller has

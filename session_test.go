@@ -77,6 +77,34 @@ func TestAnEarlyCommitOfABrokenSessionFailsAndBeginsAnew(t *testing.T) {
 	equal(t, "rows", f.Rows(), "b")
 }
 
+func TestATransactionThatJoinedAndDidNothingCanBeRolledBackWithWhatItJoined(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx]) error{
+		"DB.Rollback": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error { return db.Rollback(ctx) },
+		"RollbackOpen": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
+			return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.RollbackOpen)
+		},
+		"DB.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
+			is(t, db.Commit(ctx), dbscope.ErrRolledBack)
+			return nil
+		},
+	} {
+		f, db := newFake(t)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			tx, err := db.Session(ctx)
+			ok(t, err)
+			joining, err := tx.Join(ctx)
+			ok(t, err)
+			ok(t, joining.Rollback(ctx))
+			if err := end(ctx, db); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			exec(ctx, t, db, "after")
+			return nil
+		}))
+		equal(t, name, f.Rows(), "after")
+	}
+}
+
 func TestBeginIsTriedAgainOnAnotherConnectionOnlyWhereItsOwnWasDead(t *testing.T) {
 	f, db := newFake(t)
 	for range 3 {
