@@ -330,6 +330,14 @@ func (b *block) undo(ctx context.Context) error {
 		return b.brokenError()
 	}
 	b.lift(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for in := b.doomed; in != nil; in = in.below {
+		if in == b { // what it was doomed for is undone
+			b.broken, b.doomed = nil, nil
+			break
+		}
+	}
 	return nil
 }
 
@@ -347,7 +355,7 @@ func (s *session) restart(ctx context.Context) error {
 	lost := begun && (err != nil || fate == driver.Lost)
 	s.leaveHost()
 	s.mu.Lock()
-	s.begun, s.broken, s.fate = false, nil, driver.Intact
+	s.begun, s.broken, s.doomed, s.fate = false, nil, nil, driver.Intact
 	if lost {
 		s.conn = nil
 	}

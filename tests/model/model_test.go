@@ -41,6 +41,7 @@ type tx struct {
 	state  state
 	rows   []*step
 	blocks []*block // open, innermost last
+	doomed *block   // the innermost one when it was
 	result outcome
 }
 
@@ -50,7 +51,7 @@ type state int
 const (
 	intact  state = iota
 	aborted       // undone by a rollback to a savepoint
-	doomed        // only a rollback of the whole is possible
+	doomed        // undone by a rollback to a savepoint from before that
 	gone          // the server has none any more
 )
 
@@ -278,7 +279,7 @@ func (m *model) keep(b *block) expected {
 	}
 	if b.kind == savepoint {
 		if f := m.fault(b.db, "release savepoint"); f != nil {
-			b.state = max(doomed, stateAfter[f.fault.fate])
+			b.state, b.doomed = max(doomed, stateAfter[f.fault.fate]), b
 			return is(dbscope.ErrRolledBack, f.err)
 		}
 	}
@@ -298,11 +299,19 @@ func (m *model) undo(b *block) (x expected) {
 			return is(dbscope.ErrRolledBack)
 		}
 		b.rows = b.rows[:b.start]
-		if b.state == aborted {
+		if b.state == aborted || b.state == doomed && b.doomed.within(b) {
 			b.state = intact
 		}
 	}
 	return x
+}
+
+// within reports whether a block is the other one, or nested in it.
+func (b *block) within(other *block) bool {
+	for b != nil && b != other {
+		b = b.below
+	}
+	return b != nil
 }
 
 // rollback is the error of a ROLLBACK, which undoes in any case.

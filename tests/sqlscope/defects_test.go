@@ -198,6 +198,32 @@ func TestAnErrorSwallowedInAJoinedTransactionCommitsNoHalfOfTheWork(t *testing.T
 	})
 }
 
+// And no more than the block that it is in.
+func TestATransactionThatJoinedABlockIsUndoneWithIt(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, end := range []error{errStop, nil} {
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 10*i+1))
+				err := d.Atomic(ctx, func(ctx context.Context) error {
+					ok(t, insert(ctx, d, 10*i+2))
+					tx, err := d.SQL(sqlscope.JoinBegin()).BeginTx(ctx, nil)
+					ok(t, err)
+					ok(t, insert(ctx, tx, 10*i+3))
+					ok(t, tx.Rollback())
+					is(t, insert(ctx, d, 10*i+4), dbscope.ErrRolledBack)
+					return end
+				})
+				if end == nil {
+					end = dbscope.ErrRolledBack
+				}
+				is(t, err, end)
+				return insert(ctx, d, 10*i+5)
+			}))
+		}
+		want(t, "stored", d.stored(t), 1, 5, 11, 15)
+	})
+}
+
 // Defect 8.
 func TestTheHooksOfAnUndoneSavepointRunAsUndone(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
