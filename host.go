@@ -53,6 +53,8 @@ type hosts struct {
 	host   atomic.Pointer[host]        // the current one, without a router
 	drains sync.WaitGroup
 
+	waiting atomic.Int32 // sessions that take a connection
+
 	mu     sync.Mutex
 	routed map[string]*host // those that a router chose
 	closed bool

@@ -344,23 +344,25 @@ func (s *Scope) dropSpares() {
 }
 
 // holds reports whether the scope or one that waits for it keeps a connection
-// of the pool taken, or may do so, other than the slot that asks.
-func (s *Scope) holds(pool *hosts, except *slot) bool {
+// of such a pool taken, other than the slot that asks.
+func (s *Scope) holds(except *slot, such func(*hosts) bool) bool {
 	for ; s != nil; s = s.parent {
-		if s.group != nil || s.holdsItself(pool, except) {
-			return true
+		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.hosts) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (s *Scope) holdsItself(pool *hosts, except *slot) bool {
-	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-		if sl != except && sl.db.hosts == pool && sl.holding.Load() > 0 {
-			return true
-		}
+// together reports whether the scope, or one that waits for it, is one of a
+// Group whose others may keep connections taken until it ends.
+func (s *Scope) together() bool {
+	for s != nil && s.group == nil {
+		s = s.parent
 	}
-	return false
+	return s != nil
 }
 
 // keep stores the connection of a session that is over for the slot's next

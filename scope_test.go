@@ -268,6 +268,47 @@ func TestAUnitThatWaitsForItsCallersConnectionWaitsABoundedTime(t *testing.T) {
 	}
 }
 
+func TestUnitsThatWaitForEachOthersDatabasesDoNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dbs []*dbscope.DB[*drivertest.Tx]
+		for range 3 {
+			f, db := newFake(t)
+			f.LimitConns(1)
+			dbs = append(dbs, db)
+		}
+		start := time.Now()
+		var refused []error
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i, db := range dbs {
+			wg.Go(func() {
+				if err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+					exec(ctx, t, db, "a")
+					time.Sleep(time.Second)
+					return drivertest.Exec(ctx, dbs[(i+1)%len(dbs)], "b")
+				}); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					refused = append(refused, err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start); d != 6*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		if len(refused) == 0 {
+			t.Error("none was refused")
+		}
+		for _, err := range refused {
+			is(t, err, context.DeadlineExceeded)
+			if !strings.Contains(err.Error(), "use the databases in the same order") {
+				t.Errorf("the message is %q", err)
+			}
+		}
+	})
+}
+
 func TestAUnitThatHoldsNothingWaitsForAConnectionAsLongAsItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, db := newFake(t)

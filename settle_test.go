@@ -85,6 +85,26 @@ func TestALedgerThatCannotBeWrittenPreventsTheCommit(t *testing.T) {
 	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec row", "row INSERT", "rollback", "release")
 }
 
+func TestPurgingTheLedgerInAUnitThatHoldsTheLastConnectionEndsAndSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t, dbscope.SettleByLedger())
+		f.LimitConns(1)
+		start := time.Now()
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			exec(ctx, t, db, "a")
+			err := db.PurgeLedger(ctx, time.Hour)
+			is(t, err, context.DeadlineExceeded)
+			if !strings.Contains(err.Error(), "holds one of the same pool: make the pool larger") {
+				t.Errorf("the message is %q", err)
+			}
+			return nil
+		}))
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
 func TestOnlyTransactionsThatMayWriteAreInTheLedger(t *testing.T) {
 	f, db := newFake(t, dbscope.SettleByLedger())
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "read") }, dbscope.ReadOnly()))

@@ -353,6 +353,35 @@ func TestAUnitInAUnitOnAPoolOfOneConnectionEndsAndSaysWhy(t *testing.T) {
 	})
 }
 
+// Defect 11, with a pool for each of two databases.
+func TestUnitsThatUseTwoDatabasesInDifferentOrdersEndAndOneSaysWhy(t *testing.T) {
+	onEach(t, func(t *testing.T, d1 *opened) {
+		t.Parallel()
+		d2 := open(t, d1.database)
+		d1.leaveOne(t)
+		d2.leaveOne(t)
+		var both, all sync.WaitGroup
+		both.Add(2)
+		ended := make(chan error, 2)
+		for _, order := range [][]*opened{{d1, d2}, {d2, d1}} {
+			all.Go(func() {
+				ended <- dbscope.Run(t.Context(), func(ctx context.Context) error {
+					ok(t, insert(ctx, order[0], 1))
+					both.Done()
+					both.Wait()
+					return insert(ctx, order[1], 2)
+				})
+			})
+		}
+		all.Wait()
+		err := errors.Join(<-ended, <-ended)
+		is(t, err, context.DeadlineExceeded)
+		if msg := err.Error(); !strings.Contains(msg, "use the databases in the same order everywhere") {
+			t.Errorf("the error is %q", msg)
+		}
+	})
+}
+
 // Defect 12.
 func TestANewUnitBeginsInTheContextOfOneThatIsOver(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
