@@ -67,6 +67,9 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	if err == nil && own == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
 	}
+	if err == nil && commit && s.slot != nil {
+		err = s.slot.scope.mayCommit()
+	}
 	if err == nil && own == nil && s.phase == running && !s.seized { // asked again below, but hooks come first
 		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
 	}

@@ -51,8 +51,9 @@ func (g *Group) SetLimit(n int) {
 // CommitTogether makes the functions one unit: nothing is committed before all
 // of them have returned nil; then all are, one after the other, or nothing is.
 // Until then each keeps its connection, so that the pool needs one for each
-// function, whatever the limit; one that gets none within 5 seconds gives up. [Retry] does not count. Call it before the
-// first Go.
+// function, whatever the limit; one that gets none within 5 seconds gives up.
+// Early commits are refused ([ErrOpenTransaction]), [DB.Atomic] is a savepoint,
+// and [Retry] does not count. Call it before the first Go.
 func (g *Group) CommitTogether() { g.together = true }
 
 // Go calls fn in a goroutine and a scope of its own, which is committed when fn

@@ -144,7 +144,20 @@ func MarkRollback(ctx context.Context) error {
 // It blocks, at most [CommitTimeout] for each database; the cancellation of
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
-func (s *Scope) Commit(ctx context.Context) error { return finish(ctx, true, false, s) }
+func (s *Scope) Commit(ctx context.Context) error {
+	if err := s.mayCommit(); err != nil {
+		return err
+	}
+	return finish(ctx, true, false, s)
+}
+
+// mayCommit refuses an early commit of what is committed together with others.
+func (s *Scope) mayCommit() error {
+	if s.group == nil {
+		return nil
+	}
+	return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
+}
 
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.

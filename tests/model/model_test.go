@@ -23,13 +23,14 @@ type modelDB struct {
 
 // scope is one unit of work.
 type scope struct {
-	txs     [2]*tx
-	used    []int // databases, in the order of first use
-	hooks   []*hooked
-	marked  bool
-	ended   bool
-	result  outcome
-	reports *[]int // of OnHookError
+	txs      [2]*tx
+	used     []int // databases, in the order of first use
+	hooks    []*hooked
+	marked   bool
+	ended    bool
+	result   outcome
+	together bool   // with others of its Group
+	reports  *[]int // of OnHookError
 }
 
 // tx is a transaction, before its BEGIN too.
@@ -214,14 +215,14 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 		return is(dbscope.ErrScopeEnded), nil
 	}
 	t := at.scope.tx(s.db)
-	if (s.mode == commitOpen || s.mode == rollbackOpen) && (t.begun || len(t.blocks) > 0) {
+	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && (t.begun || len(t.blocks) > 0) {
 		if x, p := m.endEarly(at, t, s.mode == commitOpen, nil); p != nil || !x.isNil() {
 			return x, p
 		}
 		t = at.scope.tx(s.db)
 	}
 	reasons := at.refusals(t)
-	inside := len(t.blocks) > 0
+	inside := len(t.blocks) > 0 || t.scope.together
 	if inside && s.mode != nested || t.begun && s.mode == reject {
 		reasons = append(reasons, dbscope.ErrOpenTransaction)
 	}

@@ -127,6 +127,30 @@ func TestBlocksSideBySideInOneScopeDoTheirWorkOrAreBusy(t *testing.T) {
 	})
 }
 
+func TestTogetherTheBlocksOfOneFunctionAreStoredWithTheOthersOrNotAtAll(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, end := range []error{errStop, nil} {
+			g := dbscope.NewGroup(t.Context())
+			g.CommitTogether()
+			done := make(chan struct{})
+			g.Go(func(ctx context.Context) error {
+				defer close(done)
+				is(t, d.Atomic(ctx, func(ctx context.Context) error { return errors.Join(insert(ctx, d, 10*i+1), errStop) }), errStop)
+				ok(t, d.Atomic(ctx, func(ctx context.Context) error { return insert(ctx, d, 10*i+2) }))
+				is(t, ofHandle(true)(ctx, d), dbscope.ErrOpenTransaction)
+				return insert(ctx, d, 10*i+3)
+			})
+			g.Go(func(context.Context) error {
+				<-done
+				want(t, "stored too early", d.stored(t))
+				return end
+			})
+			is(t, g.Wait(), end)
+		}
+		want(t, "stored", d.stored(t), 12, 13)
+	})
+}
+
 // Defect 5.
 func TestRequestsCancelledWithNothingInFlightKeepTheirConnection(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
