@@ -272,20 +272,26 @@ func (t *unscopedTx) Rollback(ctx context.Context) error {
 	return finish(ctx, false, true, t.slot.scope)
 }
 
-// Commit implements [driver.Session]. The handle that calls it may take no
-// statement of a hook any more.
+// Commit implements [driver.Session].
 func (s *session) Commit(ctx context.Context) error {
-	if s.slot != nil && s.slot.scope.hooked.Load() {
-		s.mu.Lock()
-		s.handle.Store(nil)
-		s.handleOver = nil
-		s.mu.Unlock()
-	}
+	s.dropHandle()
 	return s.endEarly(ctx, true, nil)
 }
 
 // Rollback implements [driver.Session].
-func (s *session) Rollback(ctx context.Context) error { return s.endEarly(ctx, false, nil) }
+func (s *session) Rollback(ctx context.Context) error {
+	s.dropHandle()
+	return s.endEarly(ctx, false, nil)
+}
+
+// dropHandle forgets the handle that ends the transaction, which may take no
+// statement any more: of a hook, or after the end was refused.
+func (s *session) dropHandle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handle.Store(nil)
+	s.handleOver = nil
+}
 
 // Commit implements [driver.Session]: the block's work now belongs to the
 // transaction around it.
