@@ -58,6 +58,15 @@ func (s *session) obstacle() error {
 	return nil
 }
 
+// cleared reports whether nothing stands in the way of a seized session's commit,
+// for which it calls the witness.
+func (s *session) cleared(ctx context.Context) bool {
+	if s.obstacle() == nil {
+		s.callWitness(ctx)
+	}
+	return s.obstacle() == nil
+}
+
 // endEarly ends the transaction while the scope goes on. Where the call is
 // refused, all stays as it was. own is the block whose transaction it is, or
 // nil.
@@ -117,7 +126,7 @@ func (s *session) endSeized(ctx context.Context, wanted, commit bool, own *block
 		s.blocks = s.blocks[:0]
 	}
 	s.mu.Unlock()
-	return s.settle(ctx, commit, commit && s.obstacle() == nil), nil
+	return s.settle(ctx, commit, commit && s.cleared(ctx)), nil
 }
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the
@@ -192,16 +201,15 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	}
 	s.mu.Unlock()
 	var o Outcome
-	var witness, before []string
+	var before []string
+	witness := s.witness
 	reuse := fate != driver.Lost
 	if begun {
 		ending := endContext(ctx, s.opts.endTimeout)
 		defer ending.cancel()
 		var prevented error
 		if commit {
-			if witness, prevented = s.witness(ending, conn); prevented == nil {
-				before, prevented = s.askBefore(ending, conn)
-			}
+			before, prevented = s.askBefore(ending, conn)
 		}
 		if prevented != nil {
 			commit, fate = false, s.check(ctx, conn, prevented)

@@ -251,11 +251,13 @@ func (f *frame) do(ctx context.Context, statement func() error) error {
 	return statement()
 }
 
-// Row implements [driver.Conn]. The core calls it before a commit.
+// Row implements [driver.Conn]. The core calls it before a commit, perhaps for
+// others too before this one's.
 func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
 	if err := f.enter(ctx, true); err != nil {
 		return nil, err
 	}
+	defer f.exit()
 	return f.Conn.Row(ctx, statement)
 }
 

@@ -231,6 +231,9 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 			ok = ok && ss.obstacle() == nil
 		}
 	}
+	for _, ss := range taken { // before the first COMMIT is sent
+		ok = ok && ss.cleared(ctx)
+	}
 	all := ok
 	var outcomes []Outcome
 	var errs error

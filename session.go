@@ -45,6 +45,7 @@ type session struct {
 	broken     error     // why the transaction can only be undone
 	doomed     *block    // the innermost one when that was decided here, nil where none was open
 	fate       driver.Fate
+	witness    []string       // of the transaction, once it is about to be committed
 	outcome    driver.Outcome // once over
 	lostCommit bool           // once over: the answer to COMMIT was lost, and it was not done
 	wasOpen    bool           // once settled: there was a transaction
