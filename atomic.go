@@ -144,7 +144,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	}
 	if b.kind == owner && !ss.begun {
 		ss.adopt(o)
-		b.alone = true
+		b.alone = !ss.slot.scope.awaits(ss)
 	}
 	ss.slot.atomic.Store(true)
 	return b, ss.push(ctx, b)

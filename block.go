@@ -24,7 +24,7 @@ type block struct {
 	atomic bool            // begun by Atomic: its statements come with its context
 	below  *block          // the one around it in this session
 	outer  *block          // the one around its context, perhaps in another session
-	alone  bool            // the transaction is nobody else's
+	alone  bool            // the transaction is nobody else's, and no hook from before waits for it
 	over   bool
 	why    error // it is over, where its context has ended
 }

@@ -129,6 +129,13 @@ func (s *Scope) addHook(h hook) error {
 	return nil
 }
 
+// awaits reports whether a hook waits for the end of the session.
+func (s *Scope) awaits(ss *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.hooks, func(h hook) bool { return h.session == ss })
+}
+
 // blockEnded gives the hooks of a block to the one around it. Of those of an
 // undone block only AfterRollback's are left.
 func (s *Scope) blockEnded(b *block, committed bool) {
