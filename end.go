@@ -88,7 +88,7 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	}
 	var prevented error
 	if commit && s.slot != nil {
-		prevented = s.slot.scope.before(ctx, s)
+		prevented = s.slot.scope.before(ctx, s, false)
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	o, err := s.endSeized(ctx, commit, commit && !marked && prevented == nil, own)

@@ -361,3 +361,30 @@ func TestACommitAndARollbackMayMeet(t *testing.T) {
 	ok(t, scope.Release(ctx))
 	equal(t, "stored", f.Rows(), "a")
 }
+
+// What a goroutine asks for that the unit does not wait for is done, or refused.
+func TestWhatIsAskedForAsAUnitEndsCountsOrIsRefused(t *testing.T) {
+	for range 1000 {
+		_, db := newFake(t)
+		marked, registered, ran := make(chan error, 1), make(chan error, 1), false
+		unit := func(ask func(ctx context.Context)) error {
+			return dbscope.Run(t.Context(), func(ctx context.Context) error {
+				exec(ctx, t, db, "a")
+				go ask(ctx)
+				return nil
+			})
+		}
+		err := unit(func(ctx context.Context) { marked <- dbscope.MarkRollback(ctx) })
+		if asked := <-marked; !errors.Is(err, dbscope.ErrRollbackOnly) {
+			ok(t, err)
+			is(t, asked, dbscope.ErrScopeEnded)
+		}
+		err = unit(func(ctx context.Context) {
+			registered <- dbscope.BeforeCommit(ctx, func(context.Context) error { ran = true; return nil })
+		})
+		ok(t, err)
+		if asked := <-registered; !ran {
+			is(t, asked, dbscope.ErrScopeEnded)
+		}
+	}
+}

@@ -121,7 +121,7 @@ func (s *Scope) addHook(h hook) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended.Load() {
+	if s.ended.Load() || s.sealed && h.when == beforeCommit {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.hooks = append(s.hooks, h)
@@ -166,10 +166,10 @@ func (s *Scope) blockEnded(b *block, committed bool) {
 }
 
 // before runs the BeforeCommit hooks of the scope, or of one session of it,
-// until there are none. It stops at the first error, and does nothing where
-// the commit will fail anyway.
-func (s *Scope) before(ctx context.Context, only *session) error {
-	if !s.hooked.Load() || s.rollbackOnly.Load() || s.ended.Load() {
+// until there are none; where last is set none can come after that. It stops at
+// the first error, and does nothing where the commit will fail anyway.
+func (s *Scope) before(ctx context.Context, only *session, last bool) error {
+	if s.unhooked(last) || s.rollbackOnly.Load() || s.ended.Load() {
 		return nil
 	}
 	for ss := range s.sessions() {
@@ -182,7 +182,7 @@ func (s *Scope) before(ctx context.Context, only *session) error {
 		}
 	}
 	for {
-		fn := s.takeBefore(only)
+		fn := s.takeBefore(only, last)
 		if fn == nil {
 			return nil
 		}
@@ -192,7 +192,18 @@ func (s *Scope) before(ctx context.Context, only *session) error {
 	}
 }
 
-func (s *Scope) takeBefore(only *session) func(context.Context) error {
+// unhooked reports whether there has been no hook.
+func (s *Scope) unhooked(last bool) bool {
+	if !last || s.hooked.Load() {
+		return !s.hooked.Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = !s.hooked.Load()
+	return s.sealed
+}
+
+func (s *Scope) takeBefore(only *session, last bool) func(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, h := range s.hooks {
@@ -201,6 +212,7 @@ func (s *Scope) takeBefore(only *session) func(context.Context) error {
 			return h.fn
 		}
 	}
+	s.sealed = last
 	return nil
 }
 

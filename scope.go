@@ -26,7 +26,8 @@ type Scope struct {
 	ended        atomic.Bool          // set under mu
 	mu           sync.Mutex           // guards the list, each slot's spare, and hooks
 	hooks        []hook               // in order of registration
-	hooked       atomic.Bool          // there has been one
+	hooked       atomic.Bool          // there has been one; set under mu
+	sealed       bool                 // none of BeforeCommit may come any more; under mu
 	outcome      driver.Outcome       // of its last end; under mu
 	committed    atomic.Bool          // something of it is
 	transient    atomic.Bool          // what undid it may not happen again
@@ -125,10 +126,12 @@ func Detach(ctx context.Context) context.Context {
 // answer [ErrRollbackOnly], statements keep working. It does not block.
 func MarkRollback(ctx context.Context) error {
 	s := scopeOf(ctx)
-	switch {
-	case s == nil:
+	if s == nil {
 		return fmt.Errorf("dbscope: %w", ErrNoScope)
-	case s.ended.Load():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended.Load() {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.rollbackOnly.Store(true)
@@ -188,18 +191,18 @@ func (s *Scope) Busy() bool {
 // behind the commit.
 func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
 	var prevented error
-	marked := false
 	for _, s := range scopes {
 		if commit && prevented == nil {
-			prevented = s.before(ctx, nil)
+			prevented = s.before(ctx, nil, last)
 		}
-		marked = marked || commit && s.rollbackOnly.Load()
 	}
+	marked := false
 	live := scopes[:0]
 	for _, s := range scopes {
 		if over := s.close(last); !over {
 			live = append(live, s)
 		}
+		marked = marked || commit && s.rollbackOnly.Load() // where last is set, by nobody from now on
 	}
 	if len(live) == 0 && !last {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
