@@ -40,8 +40,9 @@ type atomicOptions struct {
 // Where no transaction is open in the session, the block is one, durable when
 // Atomic returns. Else it is a savepoint of the open one, and becomes durable
 // with it; or what a mode says: [CommitOpen], [RollbackOpen], [Append],
-// [Reject]. Inside another Atomic block, or a transaction nested by a handle,
-// it is always a savepoint, and a mode is an error: [ErrOpenTransaction]. So
+// [Reject]. Inside another Atomic block, a transaction nested by a handle, or a
+// Group with [Group.CommitTogether], it is always a savepoint, and a mode is an
+// error: [ErrOpenTransaction]. So
 // are [DB.Commit], [DB.Rollback] and options such as [Isolation] that the open
 // transaction does not have.
 //
@@ -115,7 +116,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	if err != nil {
 		return nil, err
 	}
-	if (o.mode == CommitOpen || o.mode == RollbackOpen) && ss.isOpen() {
+	if (o.mode == CommitOpen || o.mode == RollbackOpen) && ss.isOpen() && ss.slot.scope.group == nil {
 		if err := ss.endEarly(ctx, o.mode == CommitOpen, nil); err != nil {
 			return nil, err
 		}
@@ -138,12 +139,12 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	if err := ss.admitMode(o); err != nil {
 		return nil, ss.leave(err)
 	}
-	if nested := ss.innermost() != nil; !nested && (!ss.begun || o.mode == Append) {
+	if !ss.isPart() && (!ss.begun || o.mode == Append) {
 		b.kind = owner
 	}
 	if b.kind == owner && !ss.begun {
 		ss.adopt(o)
-		b.alone = true
+		b.alone = !ss.slot.scope.awaits(ss)
 	}
 	ss.slot.atomic.Store(true)
 	return b, ss.push(ctx, b)
@@ -159,28 +160,33 @@ func (s *session) replaced() bool {
 	return true
 }
 
-// isOpen reports whether a transaction is open, or being opened, or a block.
+// isOpen reports whether there is something to end: a transaction that is open,
+// or being opened, or a block, or what only a rollback is allowed for.
 func (s *session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun || s.phase != idle || len(s.blocks) > 0
+	return s.begun || s.phase != idle || len(s.blocks) > 0 || s.broken != nil
 }
 
 // admitMode refuses what the open transaction does not allow. The caller has
 // taken the session.
 func (s *session) admitMode(o *atomicOptions) error {
-	nested := s.innermost() != nil
+	part := s.isPart()
 	switch {
-	case !s.begun && !nested:
+	case !s.begun && !part:
 		return nil
-	case nested && o.mode != 0:
-		return fmt.Errorf("dbscope: %s: %w: an Atomic block in another one cannot end the outer transaction, and takes no mode",
-			s.db.name, ErrOpenTransaction)
+	case part && o.mode != 0:
+		return fmt.Errorf("dbscope: %s: %w: an Atomic block in another one, or in a Group that commits together, "+
+			"cannot end the outer transaction, and takes no mode", s.db.name, ErrOpenTransaction)
 	case o.mode == Reject:
 		return fmt.Errorf("dbscope: %s: %w, and the Atomic block was told to reject it", s.db.name, ErrOpenTransaction)
 	}
 	return s.cannotHave(o.tx)
 }
+
+// isPart reports whether a block that begins now is a part of something, though
+// nothing was done yet.
+func (s *session) isPart() bool { return s.innermost() != nil || s.slot.scope.group != nil }
 
 // adopt gives the transaction to come the block's options.
 func (s *session) adopt(o *atomicOptions) {

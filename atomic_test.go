@@ -194,6 +194,49 @@ func TestABlockThatHidesAnAbortedStatementIsUndoneAlone(t *testing.T) {
 	equal(t, "stored", f.Rows(), "before", "after")
 }
 
+// What it was spoiled by is undone with it.
+func TestABlockThatCanOnlyBeUndoneIsUndoneAlone(t *testing.T) {
+	for name, spoil := range map[string]func(context.Context, *drivertest.Fake, *drivertest.Tx) error{
+		"by a transaction that joined": func(ctx context.Context, _ *drivertest.Fake, tx *drivertest.Tx) error {
+			joining, err := tx.Join(ctx)
+			return errors.Join(err, joining.Exec(ctx, "joining"), joining.Rollback(ctx))
+		},
+		"by rows left open": func(ctx context.Context, f *drivertest.Fake, tx *drivertest.Tx) error {
+			f.Inject("rows close", drivertest.Fault{Err: errBroken, Fate: driver.Aborted})
+			_, err := tx.Query(ctx, "rows")
+			return err
+		},
+		"by a transaction left open": func(ctx context.Context, _ *drivertest.Fake, tx *drivertest.Tx) error {
+			inner, err := tx.Begin(ctx)
+			return errors.Join(err, inner.Exec(ctx, "inner"))
+		},
+	} {
+		for _, end := range []error{nil, errStop} {
+			f, db := newFake(t)
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				exec(ctx, t, db, "before")
+				err := db.Atomic(ctx, func(ctx context.Context) error {
+					tx, err := db.Session(ctx)
+					ok(t, err)
+					ok(t, spoil(ctx, f, tx))
+					return end
+				})
+				if end == nil {
+					end = dbscope.ErrRolledBack
+				}
+				if !errors.Is(err, end) {
+					t.Errorf("%s: Atomic returned %v, want %v", name, err, end)
+				}
+				if err := drivertest.Exec(ctx, db, "after"); err != nil {
+					t.Errorf("%s, then: %v", name, err)
+				}
+				return nil
+			}))
+			equal(t, name, f.Rows(), "before", "after")
+		}
+	}
+}
+
 func TestABlockThatCommittedElsewhereIsNotRunAgain(t *testing.T) {
 	f, db := newFake(t)
 	other := f.DB(dbscope.Name("other"))

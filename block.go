@@ -24,7 +24,7 @@ type block struct {
 	atomic bool            // begun by Atomic: its statements come with its context
 	below  *block          // the one around it in this session
 	outer  *block          // the one around its context, perhaps in another session
-	alone  bool            // the transaction is nobody else's
+	alone  bool            // the transaction is nobody else's, and no hook from before waits for it
 	over   bool
 	why    error // it is over, where its context has ended
 }
@@ -272,20 +272,26 @@ func (t *unscopedTx) Rollback(ctx context.Context) error {
 	return finish(ctx, false, true, t.slot.scope)
 }
 
-// Commit implements [driver.Session]. The handle that calls it may take no
-// statement of a hook any more.
+// Commit implements [driver.Session].
 func (s *session) Commit(ctx context.Context) error {
-	if s.slot != nil && s.slot.scope.hooked.Load() {
-		s.mu.Lock()
-		s.handle.Store(nil)
-		s.handleOver = nil
-		s.mu.Unlock()
-	}
+	s.dropHandle()
 	return s.endEarly(ctx, true, nil)
 }
 
 // Rollback implements [driver.Session].
-func (s *session) Rollback(ctx context.Context) error { return s.endEarly(ctx, false, nil) }
+func (s *session) Rollback(ctx context.Context) error {
+	s.dropHandle()
+	return s.endEarly(ctx, false, nil)
+}
+
+// dropHandle forgets the handle that ends the transaction, which may take no
+// statement any more: of a hook, or after the end was refused.
+func (s *session) dropHandle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handle.Store(nil)
+	s.handleOver = nil
+}
 
 // Commit implements [driver.Session]: the block's work now belongs to the
 // transaction around it.
@@ -330,6 +336,14 @@ func (b *block) undo(ctx context.Context) error {
 		return b.brokenError()
 	}
 	b.lift(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for in := b.doomed; in != nil; in = in.below {
+		if in == b { // what it was doomed for is undone
+			b.broken, b.doomed = nil, nil
+			break
+		}
+	}
 	return nil
 }
 
@@ -347,7 +361,7 @@ func (s *session) restart(ctx context.Context) error {
 	lost := begun && (err != nil || fate == driver.Lost)
 	s.leaveHost()
 	s.mu.Lock()
-	s.begun, s.broken, s.fate = false, nil, driver.Intact
+	s.begun, s.broken, s.doomed, s.fate = false, nil, nil, driver.Intact
 	if lost {
 		s.conn = nil
 	}
@@ -374,6 +388,9 @@ func (b *block) endBlock(ctx context.Context, commit bool, end func(context.Cont
 		err := fmt.Errorf("dbscope: %s: ending a nested transaction: %w", b.db.name, ErrSessionBusy)
 		if b.ctx == nil || b.ctx.Err() == nil {
 			b.doom(err) // its work is neither wanted nor undone
+		}
+		if b.atomic { // Atomic does not come again
+			b.pop(false)
 		}
 		return err
 	}

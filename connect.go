@@ -14,8 +14,8 @@ import (
 const beginAttempts = 10
 
 // A unit that waits for a connection while it, or the caller that waits for
-// it, holds one of the same pool could wait for itself: it waits at most this
-// long.
+// it, holds one of the same pool, or one that others wait for, could wait for
+// itself: it waits at most this long.
 const holdingTimeout = 5 * time.Second
 
 // open connects and begins. The session is running and stays so, or is left
@@ -132,12 +132,13 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 	if s.sandbox != nil {
 		return s.sandbox.acquire(ctx, s, engine)
 	}
-	wait, bounded := ctx, false
-	if s.slot != nil && s.slot.scope.holds(s.db.hosts, s.slot) {
+	s.db.hosts.takers.Add(1) // first, so that of two who wait for each other one sees it
+	defer s.db.hosts.takers.Add(-1)
+	wait, why := ctx, s.mayWaitForItself(ctx)
+	if why != "" {
 		var cancel context.CancelFunc
 		wait, cancel = context.WithTimeout(ctx, holdingTimeout)
 		defer cancel()
-		bounded = true
 	}
 	s.engine = engine
 	w := s.waiting(wait, since)
@@ -156,11 +157,27 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
 	case left:
 		return nil, errLeft
-	case bounded && wait.Err() != nil:
+	case why != "" && wait.Err() != nil:
 		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
-			"of its Group holds one of the same pool: make the pool larger, or release or end the outer unit first: %w",
-			holdingTimeout, wait.Err())
+			"of its Group holds %s: %w", holdingTimeout, why, wait.Err())
 	default:
 		return nil, unreachable{fmt.Errorf("taking a connection: %w", err)}
 	}
+}
+
+// mayWaitForItself tells which connection is held, and what to do, where taking
+// another one may wait until that is given back.
+func (s *session) mayWaitForItself(ctx context.Context) string {
+	scope := scopeOf(ctx)
+	if s.slot != nil {
+		scope = s.slot.scope
+	}
+	switch {
+	case scope.together() || scope.holds(s.slot, func(h *hosts) bool { return h == s.db.hosts }):
+		return "one of the same pool: make the pool larger, or release or end the outer unit first"
+	case scope.holds(s.slot, func(h *hosts) bool { return h.takers.Load() > 0 }):
+		return "one of another pool that somebody waits for: use the databases in the same order everywhere, " +
+			"or make the pools larger"
+	}
+	return ""
 }

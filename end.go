@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,15 @@ func (s *session) obstacle() error {
 	return nil
 }
 
+// cleared reports whether nothing stands in the way of a seized session's commit,
+// for which it calls the witness.
+func (s *session) cleared(ctx context.Context) bool {
+	if s.obstacle() == nil {
+		s.callWitness(ctx)
+	}
+	return s.obstacle() == nil
+}
+
 // endEarly ends the transaction while the scope goes on. Where the call is
 // refused, all stays as it was. own is the block whose transaction it is, or
 // nil.
@@ -65,6 +75,9 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	err := s.overError()
 	if err == nil && own == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
 		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
+	}
+	if err == nil && commit && s.slot != nil {
+		err = s.slot.scope.mayCommit()
 	}
 	if err == nil && own == nil && s.phase == running && !s.seized { // asked again below, but hooks come first
 		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
@@ -75,7 +88,7 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	}
 	var prevented error
 	if commit && s.slot != nil {
-		prevented = s.slot.scope.before(ctx, s)
+		prevented = s.slot.scope.before(ctx, s, false)
 	}
 	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
 	o, err := s.endSeized(ctx, commit, commit && !marked && prevented == nil, own)
@@ -113,7 +126,7 @@ func (s *session) endSeized(ctx context.Context, wanted, commit bool, own *block
 		s.blocks = s.blocks[:0]
 	}
 	s.mu.Unlock()
-	return s.settle(ctx, commit, commit && s.obstacle() == nil), nil
+	return s.settle(ctx, commit, commit && s.cleared(ctx)), nil
 }
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the
@@ -188,16 +201,15 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	}
 	s.mu.Unlock()
 	var o Outcome
-	var witness, before []string
+	var before []string
+	witness := s.witness
 	reuse := fate != driver.Lost
 	if begun {
 		ending := endContext(ctx, s.opts.endTimeout)
 		defer ending.cancel()
 		var prevented error
 		if commit {
-			if witness, prevented = s.witness(ending, conn); prevented == nil {
-				before, prevented = s.askBefore(ending, conn)
-			}
+			before, prevented = s.askBefore(ending, conn)
 		}
 		if prevented != nil {
 			commit, fate = false, s.check(ctx, conn, prevented)
@@ -215,12 +227,16 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		}
 	}
 	s.mu.Lock()
-	for _, b := range s.blocks {
+	left := s.blocks // open, which the commit was refused for
+	for _, b := range left {
 		b.over = true
 	}
 	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
 	handleOver := s.handleOver
 	s.mu.Unlock()
+	for _, b := range slices.Backward(left) {
+		s.slot.scope.blockEnded(b, false)
+	}
 	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
 	}

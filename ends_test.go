@@ -191,6 +191,20 @@ func TestWaitKeepsWhatWentWrongBesideACancellation(t *testing.T) {
 	is(t, err, errBroken)
 }
 
+type withDetails struct{ details any }
+
+func (withDetails) Error() string { return "with details" }
+
+func TestWaitReturnsErrorsThatCannotBeCompared(t *testing.T) {
+	g := dbscope.NewGroup(t.Context())
+	for i := range 2 {
+		g.Go(func(context.Context) error { return withDetails{[]int{i}} })
+	}
+	if err := g.Wait(); !errors.As(err, new(withDetails)) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestWaitKeepsAnErrorThatIsOfTheSameKindAsTheFirst(t *testing.T) {
 	ready := make(chan struct{})
 	g := dbscope.NewGroup(t.Context())
@@ -346,4 +360,31 @@ func TestACommitAndARollbackMayMeet(t *testing.T) {
 	both.Wait()
 	ok(t, scope.Release(ctx))
 	equal(t, "stored", f.Rows(), "a")
+}
+
+// What a goroutine asks for that the unit does not wait for is done, or refused.
+func TestWhatIsAskedForAsAUnitEndsCountsOrIsRefused(t *testing.T) {
+	for range 1000 {
+		_, db := newFake(t)
+		marked, registered, ran := make(chan error, 1), make(chan error, 1), false
+		unit := func(ask func(ctx context.Context)) error {
+			return dbscope.Run(t.Context(), func(ctx context.Context) error {
+				exec(ctx, t, db, "a")
+				go ask(ctx)
+				return nil
+			})
+		}
+		err := unit(func(ctx context.Context) { marked <- dbscope.MarkRollback(ctx) })
+		if asked := <-marked; !errors.Is(err, dbscope.ErrRollbackOnly) {
+			ok(t, err)
+			is(t, asked, dbscope.ErrScopeEnded)
+		}
+		err = unit(func(ctx context.Context) {
+			registered <- dbscope.BeforeCommit(ctx, func(context.Context) error { ran = true; return nil })
+		})
+		ok(t, err)
+		if asked := <-registered; !ran {
+			is(t, asked, dbscope.ErrScopeEnded)
+		}
+	}
 }

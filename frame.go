@@ -224,19 +224,23 @@ func (f *frame) drop() {
 	l.box.wake()
 }
 
+// own makes a savepoint's name unlike those of the other units on the
+// connection, whose sessions count theirs from one too.
+func (f *frame) own(name string) string { return f.mark + "_" + name }
+
 // Savepoint implements [driver.Conn].
 func (f *frame) Savepoint(ctx context.Context, name string) error {
-	return f.do(ctx, func() error { return f.Conn.Savepoint(ctx, name) })
+	return f.do(ctx, func() error { return f.Conn.Savepoint(ctx, f.own(name)) })
 }
 
 // RollbackTo implements [driver.Conn].
 func (f *frame) RollbackTo(ctx context.Context, name string) error {
-	return f.do(ctx, func() error { return f.Conn.RollbackTo(ctx, name) })
+	return f.do(ctx, func() error { return f.Conn.RollbackTo(ctx, f.own(name)) })
 }
 
 // ReleaseSavepoint implements [driver.Conn].
 func (f *frame) ReleaseSavepoint(ctx context.Context, name string) error {
-	return f.do(ctx, func() error { return f.Conn.ReleaseSavepoint(ctx, name) })
+	return f.do(ctx, func() error { return f.Conn.ReleaseSavepoint(ctx, f.own(name)) })
 }
 
 // do has the connection to itself; the session's next leave lets go of it.
@@ -247,11 +251,13 @@ func (f *frame) do(ctx context.Context, statement func() error) error {
 	return statement()
 }
 
-// Row implements [driver.Conn]. The core calls it before a commit.
+// Row implements [driver.Conn]. The core calls it before a commit, perhaps for
+// others too before this one's.
 func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
 	if err := f.enter(ctx, true); err != nil {
 		return nil, err
 	}
+	defer f.exit()
 	return f.Conn.Row(ctx, statement)
 }
 

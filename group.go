@@ -51,8 +51,9 @@ func (g *Group) SetLimit(n int) {
 // CommitTogether makes the functions one unit: nothing is committed before all
 // of them have returned nil; then all are, one after the other, or nothing is.
 // Until then each keeps its connection, so that the pool needs one for each
-// function, whatever the limit; one that gets none within 5 seconds gives up. [Retry] does not count. Call it before the
-// first Go.
+// function, whatever the limit; one that gets none within 5 seconds gives up.
+// Early commits are refused ([ErrOpenTransaction]), [DB.Atomic] is a savepoint,
+// and [Retry] does not count. Call it before the first Go.
 func (g *Group) CommitTogether() { g.together = true }
 
 // Go calls fn in a goroutine and a scope of its own, which is committed when fn
@@ -147,7 +148,7 @@ func (g *Group) Wait() error {
 // only reports whether all that the error says is that the first one happened,
 // or that its function was cancelled.
 func only(err, first error) bool {
-	if reflect.TypeOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
+	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
 		return true
 	}
 	switch wrapper := err.(type) { //nolint:errorlint // one level at a time

@@ -38,6 +38,64 @@ func TestTogetherNothingIsCommittedBeforeAllHaveSucceeded(t *testing.T) {
 	equal(t, "rows", f.Rows(), "a", "b")
 }
 
+// However a function would commit.
+func TestTogetherNoFunctionCommitsByItself(t *testing.T) {
+	type DB = *dbscope.DB[*drivertest.Tx]
+	store := func(db DB) func(context.Context) error {
+		return func(ctx context.Context) error { return drivertest.Exec(ctx, db, "block") }
+	}
+	for name, c := range map[string]struct {
+		commit func(context.Context, DB) error
+		want   error
+	}{
+		"Atomic": {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db)) }, nil},
+		"Atomic, then undone": {func(ctx context.Context, db DB) error {
+			is(t, db.Atomic(ctx, func(ctx context.Context) error { return errors.Join(store(db)(ctx), errBroken) }), errBroken)
+			return store(db)(ctx)
+		}, nil},
+		"CommitOpen":   {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.CommitOpen) }, dbscope.ErrOpenTransaction},
+		"RollbackOpen": {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.RollbackOpen) }, dbscope.ErrOpenTransaction},
+		"Append":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.Append) }, dbscope.ErrOpenTransaction},
+		"Reject":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.Reject) }, dbscope.ErrOpenTransaction},
+		"options":      {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.ReadOnly()) }, dbscope.ErrOpenTransaction},
+		"DB.Commit": {func(ctx context.Context, db DB) error {
+			return errors.Join(store(db)(ctx), db.Commit(ctx))
+		}, dbscope.ErrOpenTransaction},
+		"Scope.Commit": {func(ctx context.Context, db DB) error {
+			s, _ := dbscope.FromContext(ctx)
+			return errors.Join(store(db)(ctx), s.Commit(ctx))
+		}, dbscope.ErrOpenTransaction},
+		"the handle": {func(ctx context.Context, db DB) error {
+			tx, err := db.Session(ctx)
+			return errors.Join(err, tx.Exec(ctx, "block"), tx.Commit(ctx))
+		}, dbscope.ErrOpenTransaction},
+	} {
+		for _, open := range []bool{false, true} {
+			for _, end := range []error{nil, errStop} {
+				f, db := newFake(t)
+				g := together(t.Context())
+				g.Go(func(ctx context.Context) error {
+					if open {
+						exec(ctx, t, db, "before")
+					}
+					if err := c.commit(ctx, db); !errors.Is(err, c.want) {
+						t.Errorf("%s, open %t: %v", name, open, err)
+					}
+					return nil
+				})
+				g.Go(func(context.Context) error {
+					equal(t, name+": rows, too early", f.Rows())
+					return end
+				})
+				is(t, g.Wait(), end)
+				if n := len(f.Rows()); end != nil && n != 0 || end == nil && c.want == nil && n == 0 {
+					t.Errorf("%s, open %t, then %v: stored %v", name, open, end, f.Rows())
+				}
+			}
+		}
+	}
+}
+
 func TestTogetherOneThatFailsUndoesAll(t *testing.T) {
 	for _, failing := range []int{0, 1, 2} {
 		f, db := newFake(t)

@@ -116,14 +116,24 @@ func (d *database) onSession(ctx context.Context, when moment, fn func(context.C
 }
 
 func (s *Scope) addHook(h hook) error {
+	if h.fn == nil {
+		return errors.New("dbscope: the hook is nil: pass a function")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended.Load() {
+	if s.ended.Load() || s.sealed && h.when == beforeCommit {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.hooks = append(s.hooks, h)
 	s.hooked.Store(true)
 	return nil
+}
+
+// awaits reports whether a hook waits for the end of the session.
+func (s *Scope) awaits(ss *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.hooks, func(h hook) bool { return h.session == ss })
 }
 
 // blockEnded gives the hooks of a block to the one around it. Of those of an
@@ -156,10 +166,10 @@ func (s *Scope) blockEnded(b *block, committed bool) {
 }
 
 // before runs the BeforeCommit hooks of the scope, or of one session of it,
-// until there are none. It stops at the first error, and does nothing where
-// the commit will fail anyway.
-func (s *Scope) before(ctx context.Context, only *session) error {
-	if !s.hooked.Load() || s.rollbackOnly.Load() || s.ended.Load() {
+// until there are none; where last is set none can come after that. It stops at
+// the first error, and does nothing where the commit will fail anyway.
+func (s *Scope) before(ctx context.Context, only *session, last bool) error {
+	if s.unhooked(last) || s.rollbackOnly.Load() || s.ended.Load() {
 		return nil
 	}
 	for ss := range s.sessions() {
@@ -172,7 +182,7 @@ func (s *Scope) before(ctx context.Context, only *session) error {
 		}
 	}
 	for {
-		fn := s.takeBefore(only)
+		fn := s.takeBefore(only, last)
 		if fn == nil {
 			return nil
 		}
@@ -182,7 +192,18 @@ func (s *Scope) before(ctx context.Context, only *session) error {
 	}
 }
 
-func (s *Scope) takeBefore(only *session) func(context.Context) error {
+// unhooked reports whether there has been no hook.
+func (s *Scope) unhooked(last bool) bool {
+	if !last || s.hooked.Load() {
+		return !s.hooked.Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = !s.hooked.Load()
+	return s.sealed
+}
+
+func (s *Scope) takeBefore(only *session, last bool) func(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, h := range s.hooks {
@@ -191,6 +212,7 @@ func (s *Scope) takeBefore(only *session) func(context.Context) error {
 			return h.fn
 		}
 	}
+	s.sealed = last
 	return nil
 }
 

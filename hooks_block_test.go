@@ -301,3 +301,36 @@ func TestHooksOfABlockThatCannotBeKeptAreUndone(t *testing.T) {
 	equal(t, "rows", f.Rows(), "before")
 	equal(t, "hooks", j.take(), hooksUndone...)
 }
+
+// By a goroutine that its function does not wait for.
+func TestHooksOfABlockThatIsOpenWhenTheOneAroundItEndsAreUndone(t *testing.T) {
+	f, db := newFake(t)
+	var j journal
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		leave, left := make(chan struct{}), make(chan struct{})
+		is(t, db.Atomic(ctx, func(ctx context.Context) error {
+			exec(ctx, t, db, "outer")
+			inside := make(chan struct{})
+			go func() {
+				defer close(left)
+				if err := db.Atomic(ctx, func(ctx context.Context) error {
+					j.watch(ctx, t, "inner")
+					ok(t, db.AfterCommit(ctx, j.hook("inner's DB committed")))
+					close(inside)
+					<-leave
+					return nil
+				}); err == nil {
+					t.Error("the inner block was kept")
+				}
+			}()
+			<-inside
+			return nil
+		}), dbscope.ErrRolledBack)
+		close(leave)
+		<-left
+		exec(ctx, t, db, "after")
+		return nil
+	}))
+	equal(t, "rows", f.Rows(), "after")
+	equal(t, "hooks", j.take(), "inner undone")
+}

@@ -28,6 +28,23 @@ func TestHooksNeedALivingScope(t *testing.T) {
 	}
 }
 
+// And not when it is too late, far from the call.
+func TestAHookThatIsNilIsRefusedAtOnce(t *testing.T) {
+	_, db := newFake(t)
+	type hook = func(context.Context) error
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		for name, register := range map[string]func(context.Context, hook) error{
+			"BeforeCommit": dbscope.BeforeCommit, "AfterCommit": dbscope.AfterCommit, "AfterRollback": dbscope.AfterRollback,
+			"DB.BeforeCommit": db.BeforeCommit, "DB.AfterCommit": db.AfterCommit, "DB.AfterRollback": db.AfterRollback,
+		} {
+			if register(ctx, nil) == nil {
+				t.Errorf("%s takes nil", name)
+			}
+		}
+		return nil
+	}))
+}
+
 func TestHooksAloneDoNoInputOrOutput(t *testing.T) {
 	f, db := newFake(t)
 	var j journal

@@ -55,6 +55,7 @@ type hosts struct {
 	drains sync.WaitGroup
 
 	departures atomic.Uint64 // of hosts that were left; changed under mu
+	takers     atomic.Int32  // sessions that take a connection
 
 	mu     sync.Mutex
 	routed map[string]*host // those that a router chose

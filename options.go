@@ -61,9 +61,12 @@ func Deferrable() UnitOption {
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
-// of the caller's context does not stop. The default is 10 seconds. A commit
-// that passes it is [ErrCommitUnknown].
+// of the caller's context does not stop. The default, also for 0 and less, is
+// 10 seconds. A commit that passes it is [ErrCommitUnknown].
 func CommitTimeout(d time.Duration) Option {
+	if d <= 0 {
+		d = defaultEndTimeout
+	}
 	return scopeOption(func(o *scopeOptions) { o.endTimeout = d })
 }
 
@@ -109,10 +112,15 @@ func BeforeSession(fn func(context.Context) error) DBOption {
 	return func(o *dbOptions) { o.beforeSession = fn }
 }
 
-// Name sets the name of the DB in errors. The default is the database's name
-// as found in the connection string, else the adapter's name.
+// Name sets the name of the DB in errors. The default, also for an empty name,
+// is the database's name as found in the connection string, else the adapter's
+// name.
 func Name(name string) DBOption {
-	return func(o *dbOptions) { o.name = name }
+	return func(o *dbOptions) {
+		if name != "" {
+			o.name = name
+		}
+	}
 }
 
 // AllowUnscoped sends statements whose context has no scope straight to the

@@ -24,8 +24,9 @@ type RetryPolicy struct {
 // of its own. There is none after anything of the unit was committed, when an
 // outcome is unknown, and once the context is done. The default is one attempt.
 //
-// For [DB.Atomic] it counts where the block's transaction is its own, and what
-// fn did with other databases, or other sessions, prevents another attempt.
+// For [DB.Atomic] it counts where the block's transaction is its own. What fn did
+// with other databases, or other sessions, prevents another attempt, and so does
+// a hook of the DB that was registered before the block: it has had its end.
 func Retry(policy RetryPolicy) UnitOption {
 	if policy.Attempts <= 0 {
 		policy.Attempts = 5

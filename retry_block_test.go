@@ -40,6 +40,30 @@ func TestAnAtomicBlockThatIsATransactionIsRunAgainAlone(t *testing.T) {
 	}
 }
 
+// The hook has had its transaction: it would not run before the next COMMIT, nor
+// after it.
+func TestAnAtomicBlockForWhichAHookWaitsIsNotRunAgain(t *testing.T) {
+	for _, registered := range []bool{false, true} {
+		f, db := newFake(t)
+		var j journal
+		f.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			if registered {
+				j.watch(ctx, t, "DB", db)
+			}
+			return db.Atomic(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "block") }, quickly)
+		})
+		if !registered {
+			ok(t, err)
+			equal(t, "rows", f.Rows(), "block")
+			continue
+		}
+		is(t, err, drivertest.ErrTransient)
+		equal(t, "rows", f.Rows())
+		equal(t, "hooks", j.take(), "DB before", "DB undone")
+	}
+}
+
 func TestAnAtomicBlockIsRunAgainAlsoWhereFnHidesTheFailure(t *testing.T) {
 	for _, end := range []error{nil, errStop} {
 		f, db := newFake(t)

@@ -26,7 +26,8 @@ type Scope struct {
 	ended        atomic.Bool          // set under mu
 	mu           sync.Mutex           // guards the list, each slot's spare, and hooks
 	hooks        []hook               // in order of registration
-	hooked       atomic.Bool          // there has been one
+	hooked       atomic.Bool          // there has been one; set under mu
+	sealed       bool                 // none of BeforeCommit may come any more; under mu
 	outcome      driver.Outcome       // of its last end; under mu
 	committed    atomic.Bool          // something of it is
 	transient    atomic.Bool          // what undid it may not happen again
@@ -125,10 +126,12 @@ func Detach(ctx context.Context) context.Context {
 // answer [ErrRollbackOnly], statements keep working. It does not block.
 func MarkRollback(ctx context.Context) error {
 	s := scopeOf(ctx)
-	switch {
-	case s == nil:
+	if s == nil {
 		return fmt.Errorf("dbscope: %w", ErrNoScope)
-	case s.ended.Load():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended.Load() {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.rollbackOnly.Store(true)
@@ -144,7 +147,20 @@ func MarkRollback(ctx context.Context) error {
 // It blocks, at most [CommitTimeout] for each database; the cancellation of
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
-func (s *Scope) Commit(ctx context.Context) error { return finish(ctx, true, false, s) }
+func (s *Scope) Commit(ctx context.Context) error {
+	if err := s.mayCommit(); err != nil {
+		return err
+	}
+	return finish(ctx, true, false, s)
+}
+
+// mayCommit refuses an early commit of what is committed together with others.
+func (s *Scope) mayCommit() error {
+	if s.group == nil {
+		return nil
+	}
+	return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
+}
 
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.
@@ -175,18 +191,18 @@ func (s *Scope) Busy() bool {
 // behind the commit.
 func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
 	var prevented error
-	marked := false
 	for _, s := range scopes {
 		if commit && prevented == nil {
-			prevented = s.before(ctx, nil)
+			prevented = s.before(ctx, nil, last)
 		}
-		marked = marked || commit && s.rollbackOnly.Load()
 	}
+	marked := false
 	live := scopes[:0]
 	for _, s := range scopes {
 		if over := s.close(last); !over {
 			live = append(live, s)
 		}
+		marked = marked || commit && s.rollbackOnly.Load() // where last is set, by nobody from now on
 	}
 	if len(live) == 0 && !last {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
@@ -217,6 +233,9 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 			ss.seize(ctx, true)
 			ok = ok && ss.obstacle() == nil
 		}
+	}
+	for _, ss := range taken { // before the first COMMIT is sent
+		ok = ok && ss.cleared(ctx)
 	}
 	all := ok
 	var outcomes []Outcome
@@ -344,23 +363,25 @@ func (s *Scope) dropSpares() {
 }
 
 // holds reports whether the scope or one that waits for it keeps a connection
-// of the pool taken, or may do so, other than the slot that asks.
-func (s *Scope) holds(pool *hosts, except *slot) bool {
+// of such a pool taken, other than the slot that asks.
+func (s *Scope) holds(except *slot, such func(*hosts) bool) bool {
 	for ; s != nil; s = s.parent {
-		if s.group != nil || s.holdsItself(pool, except) {
-			return true
+		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.hosts) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (s *Scope) holdsItself(pool *hosts, except *slot) bool {
-	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-		if sl != except && sl.db.hosts == pool && sl.holding.Load() > 0 {
-			return true
-		}
+// together reports whether the scope, or one that waits for it, is one of a
+// Group whose others may keep connections taken until it ends.
+func (s *Scope) together() bool {
+	for s != nil && s.group == nil {
+		s = s.parent
 	}
-	return false
+	return s != nil
 }
 
 // keep stores the connection of a session that is over for the slot's next

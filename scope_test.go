@@ -147,6 +147,16 @@ func TestNoDatabaseIsCommittedWhenOneCannotBe(t *testing.T) {
 	equal(t, "rows", f.Rows())
 }
 
+func TestADatabaseWithAnEmptyNameTellsOfItsFailedCommit(t *testing.T) {
+	f, db := newFake(t, dbscope.Name(""))
+	f.Inject("commit", drivertest.Fault{Err: errStop, Outcome: driver.RolledBack})
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") })
+	is(t, err, dbscope.ErrRolledBack)
+	if !strings.Contains(err.Error(), "fake: rolled back") {
+		t.Errorf("the message is %q", err)
+	}
+}
+
 func TestALostAnswerToCommitIsUnknown(t *testing.T) {
 	f, db := newFake(t)
 	f.Inject("commit", drivertest.Fault{Err: errStop, Done: true, Outcome: driver.Unknown})
@@ -210,6 +220,21 @@ func TestACommitThatHangsIsUnknownAfterItsTimeout(t *testing.T) {
 	})
 }
 
+func TestACommitTimeoutOfZeroIsTheDefault(t *testing.T) {
+	for _, d := range []time.Duration{0, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			f, db := newFake(t)
+			f.Inject("commit", drivertest.Fault{Until: make(chan struct{})})
+			start := time.Now()
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") },
+				dbscope.CommitTimeout(d)), dbscope.ErrCommitUnknown)
+			if took := time.Since(start); took != 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
 // Rule 3, and defect 11.
 func TestAUnitThatWaitsForItsCallersConnectionWaitsABoundedTime(t *testing.T) {
 	for name, inner := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx]) error{
@@ -241,6 +266,47 @@ func TestAUnitThatWaitsForItsCallersConnectionWaitsABoundedTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestUnitsThatWaitForEachOthersDatabasesDoNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dbs []*dbscope.DB[*drivertest.Tx]
+		for range 3 {
+			f, db := newFake(t)
+			f.LimitConns(1)
+			dbs = append(dbs, db)
+		}
+		start := time.Now()
+		var refused []error
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i, db := range dbs {
+			wg.Go(func() {
+				if err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+					exec(ctx, t, db, "a")
+					time.Sleep(time.Second)
+					return drivertest.Exec(ctx, dbs[(i+1)%len(dbs)], "b")
+				}); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					refused = append(refused, err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start); d != 6*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		if len(refused) == 0 {
+			t.Error("none was refused")
+		}
+		for _, err := range refused {
+			is(t, err, context.DeadlineExceeded)
+			if !strings.Contains(err.Error(), "use the databases in the same order") {
+				t.Errorf("the message is %q", err)
+			}
+		}
+	})
 }
 
 func TestAUnitThatHoldsNothingWaitsForAConnectionAsLongAsItsContext(t *testing.T) {

@@ -44,7 +44,9 @@ type session struct {
 	conn       driver.Conn
 	rows       io.Closer // in reading
 	broken     error     // why the transaction can only be undone
+	doomed     *block    // the innermost one when that was decided here, nil where none was open
 	fate       driver.Fate
+	witness    []string       // of the transaction, once it is about to be committed
 	outcome    driver.Outcome // once over
 	lostCommit bool           // once over: the answer to COMMIT was lost, and it was not done
 	wasOpen    bool           // once settled: there was a transaction
@@ -241,12 +243,13 @@ func (s *session) failed(fate driver.Fate, err error) {
 	s.fate = min(s.fate, fate)
 }
 
-// doom lets nothing but a rollback through, though the server would.
+// doom lets nothing but a rollback through, though the server would: of all, or
+// of a block that is open now.
 func (s *session) doom(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == nil || s.fate == driver.Aborted {
-		s.broken = joined(err, s.broken)
+		s.broken, s.doomed = joined(err, s.broken), s.top()
 	}
 	if s.fate == driver.Aborted {
 		s.fate = driver.Intact // the rollback is ours to send, and nothing lifts it

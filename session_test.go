@@ -77,6 +77,34 @@ func TestAnEarlyCommitOfABrokenSessionFailsAndBeginsAnew(t *testing.T) {
 	equal(t, "rows", f.Rows(), "b")
 }
 
+func TestATransactionThatJoinedAndDidNothingCanBeRolledBackWithWhatItJoined(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx]) error{
+		"DB.Rollback": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error { return db.Rollback(ctx) },
+		"RollbackOpen": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
+			return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.RollbackOpen)
+		},
+		"DB.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
+			is(t, db.Commit(ctx), dbscope.ErrRolledBack)
+			return nil
+		},
+	} {
+		f, db := newFake(t)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			tx, err := db.Session(ctx)
+			ok(t, err)
+			joining, err := tx.Join(ctx)
+			ok(t, err)
+			ok(t, joining.Rollback(ctx))
+			if err := end(ctx, db); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			exec(ctx, t, db, "after")
+			return nil
+		}))
+		equal(t, name, f.Rows(), "after")
+	}
+}
+
 func TestBeginIsTriedAgainOnAnotherConnectionOnlyWhereItsOwnWasDead(t *testing.T) {
 	f, db := newFake(t)
 	for range 3 {
@@ -395,6 +423,31 @@ func TestEndingABlockWhileAStatementRunsFailsTheCommit(t *testing.T) {
 	is(t, err, dbscope.ErrSessionBusy)
 	is(t, err, dbscope.ErrRolledBack)
 	equal(t, "rows", f.Rows())
+}
+
+func TestAfterAnAtomicBlockThatEndedWhileAStatementRanTheTransactionCanBeUndone(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		f, db := newFake(t)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			if open {
+				exec(ctx, t, db, "before")
+			}
+			entered, until, done := make(chan struct{}), make(chan struct{}), make(chan error)
+			f.Inject("exec", drivertest.Fault{Entered: entered, Until: until})
+			is(t, db.Atomic(ctx, func(ctx context.Context) error {
+				go func() { done <- drivertest.Exec(ctx, db, "block") }()
+				<-entered
+				return nil
+			}), dbscope.ErrSessionBusy)
+			close(until)
+			ok(t, <-done)
+			is(t, drivertest.Exec(ctx, db, "spoiled"), dbscope.ErrRolledBack)
+			ok(t, db.Rollback(ctx))
+			exec(ctx, t, db, "after")
+			return nil
+		}))
+		equal(t, "rows", f.Rows(), "after")
+	}
 }
 
 func TestUnscopedStatementsRunEachOnItsOwn(t *testing.T) {

@@ -68,21 +68,27 @@ type settler interface {
 	verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error)
 }
 
-// witness asks for what a lost COMMIT can be settled with. There is nothing to
-// settle where a statement has committed the transaction, which the connection
-// tells by a method Ended() error: its Commit will say so.
-func (s *session) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
-	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly {
-		return nil, nil
+// callWitness asks for what a lost COMMIT can be settled with, and breaks the session
+// where it cannot have that. There is nothing to settle where a statement has
+// committed the transaction, which the connection tells by a method Ended()
+// error: its Commit will say so. The caller has the session to itself.
+func (s *session) callWitness(ctx context.Context) {
+	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly || !s.begun {
+		return
 	}
-	if c, ok := inner(conn).(interface{ Ended() error }); ok && c.Ended() != nil {
-		return nil, nil
+	if c, ok := inner(s.conn).(interface{ Ended() error }); ok && c.Ended() != nil {
+		return
 	}
-	witness, err := s.db.settler.witness(ctx, conn)
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	witness, err := s.db.settler.witness(ending, s.conn)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w: COMMIT was not sent: %w", s.db.name, ErrRolledBack, err)
+		err = fmt.Errorf("COMMIT was not sent: %w", err)
+		fate := s.check(ctx, s.conn, err)
+		s.blame(context.WithoutCancel(ctx), fate, err)
+		s.failed(min(fate, driver.Aborted), err)
 	}
-	return witness, nil
+	s.witness = witness
 }
 
 // settleUnknown asks until there is an answer or the time is over. The

@@ -85,6 +85,52 @@ func TestALedgerThatCannotBeWrittenPreventsTheCommit(t *testing.T) {
 	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec row", "row INSERT", "rollback", "release")
 }
 
+func TestNoDatabaseIsCommittedWhereTheLedgerOfOneCannotBeWritten(t *testing.T) {
+	for _, outer := range []string{"Run", "CommitTogether"} {
+		f := drivertest.NewFake()
+		idleConns(t, f)
+		one, two := f.DB(dbscope.Name("one"), dbscope.SettleByLedger()), f.DB(dbscope.Name("two"), dbscope.SettleByLedger())
+		f.Inject("row", drivertest.Fault{})
+		f.Inject("row", drivertest.Fault{Err: errStop})
+		var err error
+		if outer == "Run" {
+			err = dbscope.Run(t.Context(), func(ctx context.Context) error {
+				return errors.Join(drivertest.Exec(ctx, one, "a"), drivertest.Exec(ctx, two, "b"))
+			})
+		} else {
+			g := together(t.Context())
+			g.Go(func(ctx context.Context) error { return drivertest.Exec(ctx, one, "a") })
+			g.Go(func(ctx context.Context) error { return drivertest.Exec(ctx, two, "b") })
+			err = g.Wait()
+		}
+		is(t, err, dbscope.ErrRolledBack)
+		is(t, err, errStop)
+		if msg := err.Error(); !strings.Contains(msg, "one: rolled back; two: rolled back") || slices.Contains(f.Log(), "commit") {
+			t.Errorf("%s: the error is %q, the calls were %v", outer, msg, f.Log())
+		}
+	}
+}
+
+func TestPurgingTheLedgerInAUnitThatHoldsTheLastConnectionEndsAndSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t, dbscope.SettleByLedger())
+		f.LimitConns(1)
+		start := time.Now()
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			exec(ctx, t, db, "a")
+			err := db.PurgeLedger(ctx, time.Hour)
+			is(t, err, context.DeadlineExceeded)
+			if !strings.Contains(err.Error(), "holds one of the same pool: make the pool larger") {
+				t.Errorf("the message is %q", err)
+			}
+			return nil
+		}))
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
 func TestOnlyTransactionsThatMayWriteAreInTheLedger(t *testing.T) {
 	f, db := newFake(t, dbscope.SettleByLedger())
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "read") }, dbscope.ReadOnly()))

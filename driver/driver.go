@@ -171,6 +171,7 @@ type Session interface {
 	// whose library has another passes a context that does not end.
 	Begin(ctx context.Context, opts sql.TxOptions) (Session, error)
 	// Join nests a block that is part of the open transaction: committing it
-	// does nothing, rolling it back dooms the transaction.
+	// does nothing, rolling it back dooms the transaction, or the innermost
+	// savepoint block around it.
 	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
 }

@@ -154,8 +154,8 @@ type SQLOption func(*sqlOptions)
 type sqlOptions struct{ join bool }
 
 // JoinBegin makes BeginTx join the open transaction: Commit does nothing, and
-// Rollback lets the whole transaction only roll back. It saves the round trips
-// of the savepoint that is the default.
+// Rollback lets the whole transaction only roll back, or the Atomic block that
+// it is in. It saves the round trips of the savepoint that is the default.
 func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 
 // SQL returns a real [*sql.DB] for any library that wants one: each statement

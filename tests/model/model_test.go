@@ -23,13 +23,14 @@ type modelDB struct {
 
 // scope is one unit of work.
 type scope struct {
-	txs     [2]*tx
-	used    []int // databases, in the order of first use
-	hooks   []*hooked
-	marked  bool
-	ended   bool
-	result  outcome
-	reports *[]int // of OnHookError
+	txs      [2]*tx
+	used     []int // databases, in the order of first use
+	hooks    []*hooked
+	marked   bool
+	ended    bool
+	result   outcome
+	together bool   // with others of its Group
+	reports  *[]int // of OnHookError
 }
 
 // tx is a transaction, before its BEGIN too.
@@ -41,6 +42,7 @@ type tx struct {
 	state  state
 	rows   []*step
 	blocks []*block // open, innermost last
+	doomed *block   // the innermost one when it was
 	result outcome
 }
 
@@ -50,7 +52,7 @@ type state int
 const (
 	intact  state = iota
 	aborted       // undone by a rollback to a savepoint
-	doomed        // only a rollback of the whole is possible
+	doomed        // undone by a rollback to a savepoint from before that
 	gone          // the server has none any more
 )
 
@@ -213,14 +215,14 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 		return is(dbscope.ErrScopeEnded), nil
 	}
 	t := at.scope.tx(s.db)
-	if (s.mode == commitOpen || s.mode == rollbackOpen) && (t.begun || len(t.blocks) > 0) {
+	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && (t.begun || len(t.blocks) > 0) {
 		if x, p := m.endEarly(at, t, s.mode == commitOpen, nil); p != nil || !x.isNil() {
 			return x, p
 		}
 		t = at.scope.tx(s.db)
 	}
 	reasons := at.refusals(t)
-	inside := len(t.blocks) > 0
+	inside := len(t.blocks) > 0 || t.scope.together
 	if inside && s.mode != nested || t.begun && s.mode == reject {
 		reasons = append(reasons, dbscope.ErrOpenTransaction)
 	}
@@ -278,7 +280,7 @@ func (m *model) keep(b *block) expected {
 	}
 	if b.kind == savepoint {
 		if f := m.fault(b.db, "release savepoint"); f != nil {
-			b.state = max(doomed, stateAfter[f.fault.fate])
+			b.state, b.doomed = max(doomed, stateAfter[f.fault.fate]), b
 			return is(dbscope.ErrRolledBack, f.err)
 		}
 	}
@@ -298,11 +300,19 @@ func (m *model) undo(b *block) (x expected) {
 			return is(dbscope.ErrRolledBack)
 		}
 		b.rows = b.rows[:b.start]
-		if b.state == aborted {
+		if b.state == aborted || b.state == doomed && b.doomed.within(b) {
 			b.state = intact
 		}
 	}
 	return x
+}
+
+// within reports whether a block is the other one, or nested in it.
+func (b *block) within(other *block) bool {
+	for b != nil && b != other {
+		b = b.below
+	}
+	return b != nil
 }
 
 // rollback is the error of a ROLLBACK, which undoes in any case.

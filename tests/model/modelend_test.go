@@ -229,6 +229,8 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 		return is(dbscope.ErrOpenTransaction), nil
 	case own == nil && !t.begun:
 		return expected{}, nil
+	case commit && t.scope.together:
+		return is(dbscope.ErrOpenTransaction), nil
 	}
 	var prevented expected
 	if commit {

@@ -108,6 +108,9 @@ func (m *model) call(e, at *env, s *step) (x expected, p *body) {
 	case commitDB, rollbackDB, releaseDB:
 		return m.endEarly(at, at.scope.tx(s.db), s.act == commitDB, nil)
 	case commitScope, rollbackScope:
+		if s.act == commitScope && at.scope.together {
+			return is(dbscope.ErrOpenTransaction), nil
+		}
 		return m.finish(at, s.act == commitScope, false, at.scope)
 	}
 	at.scope.marked = true
@@ -125,7 +128,7 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 	var done []*scope
 	var failed []expected
 	for _, f := range s.bodies {
-		in := &env{scope: &scope{reports: &reports}, block: at.block, above: g, outer: e, trace: e.trace}
+		in := &env{scope: &scope{reports: &reports, together: s.together}, block: at.block, above: g, outer: e, trace: e.trace}
 		if aside {
 			in.outer, in.trace = nil, &trace{}
 			ev.members = append(ev.members, in.trace)

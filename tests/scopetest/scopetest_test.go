@@ -304,6 +304,31 @@ func TestScopesNestAndSpoilOnlyThemselves(t *testing.T) {
 	})
 }
 
+// In a test the unit's savepoints are on the same connection as the block's.
+func TestABlockAroundAUnitIsUndoneWhole(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			for _, end := range []error{nil, errStop} {
+				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+					ok(t, insert(ctx, d, 1))
+					is(t, d.atomic(ctx, func(ctx context.Context) error {
+						ok(t, insert(ctx, d, 2))
+						ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+							ok(t, insert(ctx, d, 3))
+							is(t, d.atomic(ctx, store(d, 4, end)), end)
+							return nil
+						}))
+						return errStop
+					}), errStop)
+					return nil
+				}))
+				want(ctx, t, d, 1)
+				ok(t, d.exec(ctx, "DELETE FROM t"))
+			}
+		})
+	})
+}
+
 func TestScopesSideBySideTakeTurns(t *testing.T) {
 	onEach(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {

@@ -182,9 +182,10 @@ func TestTheLedgerIsTheTestsToo(t *testing.T) {
 			ok(t, d.exec(ctx, dbscope.LedgerTable))
 			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, dbscope.Run(ctx, store(d, 1, nil)))
-				return insert(ctx, d, 2)
+				ok(t, insert(ctx, d, 2))
+				return insert(ctx, opened{database: d.other()}, 3)
 			}))
-			if n := scopetest.Count(ctx, d, "dbscope_ledger"); n != 2 {
+			if n := scopetest.Count(ctx, d, "dbscope_ledger"); n != 3 {
 				t.Errorf("the ledger has %d rows", n)
 			}
 			ok(t, d.PurgeLedger(ctx, -time.Hour))

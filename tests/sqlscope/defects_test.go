@@ -127,6 +127,30 @@ func TestBlocksSideBySideInOneScopeDoTheirWorkOrAreBusy(t *testing.T) {
 	})
 }
 
+func TestTogetherTheBlocksOfOneFunctionAreStoredWithTheOthersOrNotAtAll(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, end := range []error{errStop, nil} {
+			g := dbscope.NewGroup(t.Context())
+			g.CommitTogether()
+			done := make(chan struct{})
+			g.Go(func(ctx context.Context) error {
+				defer close(done)
+				is(t, d.Atomic(ctx, func(ctx context.Context) error { return errors.Join(insert(ctx, d, 10*i+1), errStop) }), errStop)
+				ok(t, d.Atomic(ctx, func(ctx context.Context) error { return insert(ctx, d, 10*i+2) }))
+				is(t, ofHandle(true)(ctx, d), dbscope.ErrOpenTransaction)
+				return insert(ctx, d, 10*i+3)
+			})
+			g.Go(func(context.Context) error {
+				<-done
+				want(t, "stored too early", d.stored(t))
+				return end
+			})
+			is(t, g.Wait(), end)
+		}
+		want(t, "stored", d.stored(t), 12, 13)
+	})
+}
+
 // Defect 5.
 func TestRequestsCancelledWithNothingInFlightKeepTheirConnection(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
@@ -195,6 +219,32 @@ func TestAnErrorSwallowedInAJoinedTransactionCommitsNoHalfOfTheWork(t *testing.T
 		}
 		is(t, half((*sql.Tx).Commit), end)
 		want(t, "stored after a commit", d.stored(t), stored...)
+	})
+}
+
+// And no more than the block that it is in.
+func TestATransactionThatJoinedABlockIsUndoneWithIt(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, end := range []error{errStop, nil} {
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 10*i+1))
+				err := d.Atomic(ctx, func(ctx context.Context) error {
+					ok(t, insert(ctx, d, 10*i+2))
+					tx, err := d.SQL(sqlscope.JoinBegin()).BeginTx(ctx, nil)
+					ok(t, err)
+					ok(t, insert(ctx, tx, 10*i+3))
+					ok(t, tx.Rollback())
+					is(t, insert(ctx, d, 10*i+4), dbscope.ErrRolledBack)
+					return end
+				})
+				if end == nil {
+					end = dbscope.ErrRolledBack
+				}
+				is(t, err, end)
+				return insert(ctx, d, 10*i+5)
+			}))
+		}
+		want(t, "stored", d.stored(t), 1, 5, 11, 15)
 	})
 }
 
@@ -324,6 +374,35 @@ func TestAUnitInAUnitOnAPoolOfOneConnectionEndsAndSaysWhy(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		want(t, "stored", d.stored(t), 1)
+	})
+}
+
+// Defect 11, with a pool for each of two databases.
+func TestUnitsThatUseTwoDatabasesInDifferentOrdersEndAndOneSaysWhy(t *testing.T) {
+	onEach(t, func(t *testing.T, d1 *opened) {
+		t.Parallel()
+		d2 := open(t, d1.database)
+		d1.leaveOne(t)
+		d2.leaveOne(t)
+		var both, all sync.WaitGroup
+		both.Add(2)
+		ended := make(chan error, 2)
+		for _, order := range [][]*opened{{d1, d2}, {d2, d1}} {
+			all.Go(func() {
+				ended <- dbscope.Run(t.Context(), func(ctx context.Context) error {
+					ok(t, insert(ctx, order[0], 1))
+					both.Done()
+					both.Wait()
+					return insert(ctx, order[1], 2)
+				})
+			})
+		}
+		all.Wait()
+		err := errors.Join(<-ended, <-ended)
+		is(t, err, context.DeadlineExceeded)
+		if msg := err.Error(); !strings.Contains(msg, "use the databases in the same order everywhere") {
+			t.Errorf("the error is %q", msg)
+		}
 	})
 }
 

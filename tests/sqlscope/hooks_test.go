@@ -356,6 +356,32 @@ func sorted(ids <-chan int) []int {
 	})
 }
 
+// For database/sql the handle that was told is done, refused or not.
+func TestAfterACommitOfTheHandleThatIsRefusedThereIsAHandleThatWorks(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for i, commit := range []bool{true, false} {
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, d.Atomic(ctx, func(ctx context.Context) error {
+					ok(t, insert(ctx, d, 10*i+1))
+					is(t, ofHandle(commit)(ctx, d), dbscope.ErrOpenTransaction)
+					return nil
+				}))
+				ok(t, insert(ctx, d, 10*i+2))
+				ok(t, d.Atomic(ctx, func(ctx context.Context) error {
+					is(t, ofHandle(commit)(ctx, d), dbscope.ErrOpenTransaction)
+					h, err := d.handle(ctx)
+					ok(t, err)
+					return insert(ctx, h, 10*i+3)
+				}))
+				h, err := d.handle(ctx)
+				ok(t, err)
+				return insert(ctx, h, 10*i+4)
+			}))
+		}
+		want(t, "stored", d.stored(t), 1, 2, 3, 4, 11, 12, 13, 14)
+	})
+}
+
 // database/sql calls a transaction done before it commits it.
 func TestAHookOfACommitByTheHandleGetsAHandleThatWorks(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
