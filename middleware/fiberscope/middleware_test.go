@@ -20,6 +20,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/middleware/fiberscope"
+	"github.com/dbscope/dbscope/scopetest"
 )
 
 func TestAnErrorGoesOnToTheErrorHandlerOutsideTheScope(t *testing.T) {
@@ -189,6 +190,32 @@ func TestAHandlerThatTheTimeoutMiddlewareGaveUpOnIsRolledBack(t *testing.T) {
 			s.wantRows()
 			s.wantErrors()
 		})
+	}
+}
+
+// The handler is that of docs/testing.md.
+func TestRequestsRunInATest(t *testing.T) {
+	s := newSite(t)
+	t.Run("in a test", func(t *testing.T) {
+		testCtx := scopetest.Rollback(t, s.db)
+		s.app.Use(func(c fiber.Ctx) error {
+			c.SetContext(scopetest.Adopt(c.Context(), testCtx))
+			return c.Next()
+		})
+		committed := 0
+		s.serve(func(c fiber.Ctx) error {
+			s.store(c.Context(), "row")
+			return dbscope.AfterCommit(c.Context(), func(context.Context) error { committed++; return nil })
+		})
+		s.want(s.response(http.MethodPost), 200, "")
+		s.want(s.response(http.MethodPost), 200, "")
+		if committed != 2 {
+			t.Errorf("%d requests were committed", committed)
+		}
+	})
+	s.wantRows()
+	if n := strings.Count(s.log(), "begin"); n != 1 || s.fake.Open() != 0 {
+		t.Errorf("there were %d transactions, and %d connections are open", n, s.fake.Open())
 	}
 }
 

@@ -72,6 +72,18 @@ func (w *writer) sendFailure(err error) {
 	w.opts.failure(w.outer, w.request, err)
 }
 
+// flushFailure flushes the failure page, if it was sent: the handler may go on
+// for long, and the client waits for what was flushed.
+func (w *writer) flushFailure(err error) error {
+	w.mu.Lock()
+	sent := w.held == nil
+	w.mu.Unlock()
+	if sent {
+		_ = http.NewResponseController(w.outer).Flush()
+	}
+	return err
+}
+
 // report passes an error on that the handler does not get.
 func (w *writer) report(err error) {
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -256,6 +257,24 @@ func TestTheFailurePageDoesNotWaitForTheHandler(t *testing.T) {
 		s.want(outer.Code, outer.Body.String(), 500, page)
 	}).ServeHTTP(outer, newRequest(t, http.MethodPost))
 	s.want(outer.Code, outer.Body.String(), 500, page)
+}
+
+func TestAClientThatWaitsForAStreamGetsTheFailurePage(t *testing.T) {
+	answered := make(chan struct{})
+	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+		s.store(r.Context(), "row")
+		w.(http.Flusher).Flush() // as gin's Stream, whose next step waits for something
+		select {
+		case <-answered:
+		case <-r.Context().Done():
+			t.Error("the client waited for the handler")
+		}
+	})
+	s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
+	s.Client().Timeout = 20 * time.Second
+	resp := s.response(http.MethodPost)
+	close(answered)
+	s.want(resp.StatusCode, s.read(resp), 500, page)
 }
 
 func TestACopyWithinTheLimitDoesNotReachTheOuterWriter(t *testing.T) {

@@ -58,7 +58,7 @@ func (w *writer) FlushError() error {
 			w.WriteHeader(http.StatusOK)
 		}
 		if err := w.begin("was flushed"); err != nil {
-			return err
+			return w.flushFailure(err)
 		}
 	}
 	if err := w.closed(); err != nil {
