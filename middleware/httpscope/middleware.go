@@ -117,10 +117,12 @@ func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *htt
 	defer w.abandon() // does something only when the handler does not return
 	err = next(w, inner)
 	again = w.finish(err != nil, func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
-	if again && inner.MultipartForm != nil {
+	switch {
+	case !again:
+		giveBack(r, inner)
+	case inner.MultipartForm != nil: // the next attempt reads its own
 		w.report(inner.MultipartForm.RemoveAll())
 	}
-	giveBack(r, inner)
 	return err, again
 }
 

@@ -1,9 +1,12 @@
 package httpscope_test
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +70,46 @@ func TestARequestThatTheDatabaseUndidIsServedAgain(t *testing.T) {
 			t.Errorf("%s: %d attempts", step, *attempts)
 		}
 	}
+}
+
+// Also where its files were on disk, and the first attempt's are gone.
+func TestEachAttemptFindsTheFormOfTheRequest(t *testing.T) {
+	var seen []string
+	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+		}
+		file, _, err := r.FormFile("file")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		content, err := io.ReadAll(file)
+		if err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, r.FormValue("name")+" "+string(content[:3])+" "+r.PostFormValue("name"))
+		_ = file.Close()
+		if drivertest.Exec(r.Context(), s.db, "row") != nil {
+			http.Error(w, "undone", http.StatusConflict)
+		}
+	}, httpscope.Retry(quickly, 20<<20))
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	_ = form.WriteField("name", "tea")
+	file, _ := form.CreateFormFile("file", "leaves")
+	_, _ = file.Write(bytes.Repeat([]byte("abc"), 4<<20))
+	_ = form.Close()
+	s.fake.Inject("exec", drivertest.Fault{Err: drivertest.ErrTransient, Fate: driver.Aborted})
+	resp, err := s.Client().Post(s.URL, form.FormDataContentType(), &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.want(resp.StatusCode, s.read(resp), 200, "")
+	if want := []string{"tea abc tea", "tea abc tea"}; !slices.Equal(seen, want) {
+		t.Errorf("the attempts saw %q, want %q", seen, want)
+	}
+	s.wantRows("row")
 }
 
 func TestTheLastAttemptsResponseIsSent(t *testing.T) {
