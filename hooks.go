@@ -181,13 +181,31 @@ func (s *Scope) before(ctx context.Context, only *session, last bool) error {
 			return nil
 		}
 	}
+	returned := true
+	defer func() {
+		if !returned {
+			s.refuse(only)
+		}
+	}()
 	for {
 		fn := s.takeBefore(only, last)
 		if fn == nil {
 			return nil
 		}
-		if err := fn(s.inside(ctx)); err != nil {
+		returned = false
+		err := fn(s.inside(ctx))
+		if returned = true; err != nil {
 			return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
+		}
+	}
+}
+
+// refuse lets what a hook did not approve only be undone, also where somebody
+// recovers from its panic.
+func (s *Scope) refuse(only *session) {
+	for ss := range s.sessions() {
+		if (only == nil || ss == only) && ss.isBegun() {
+			ss.doom(errors.New("a BeforeCommit hook did not return"))
 		}
 	}
 }

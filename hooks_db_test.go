@@ -203,6 +203,40 @@ func TestABeforeCommitErrorOfADatabaseUndoesItsEarlyCommitOnly(t *testing.T) {
 	equal(t, "rows", f.Rows(), "3", "2")
 }
 
+// Nobody has said that it may be committed.
+func TestAfterABeforeCommitHookThatPanickedNothingIsCommittedThoughFnRecovers(t *testing.T) {
+	type DB = *dbscope.DB[*drivertest.Tx]
+	for name, end := range map[string]func(context.Context, DB) error{
+		"DB.Commit": func(ctx context.Context, db DB) error { return db.Commit(ctx) },
+		"CommitOpen": func(ctx context.Context, db DB) error {
+			return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.CommitOpen)
+		},
+		"Scope.Commit": func(ctx context.Context, _ DB) error {
+			s, _ := dbscope.FromContext(ctx)
+			return s.Commit(ctx)
+		},
+	} {
+		f, db := newFake(t)
+		var j journal
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			exec(ctx, t, db, "a")
+			ok(t, db.AfterCommit(ctx, j.hook("committed")))
+			ok(t, db.AfterRollback(ctx, j.hook("undone")))
+			ok(t, db.BeforeCommit(ctx, func(context.Context) error { panic("hook") }))
+			func() {
+				defer func() { _ = recover() }()
+				_ = end(ctx, db)
+			}()
+			return nil
+		})
+		if !errors.Is(err, dbscope.ErrRolledBack) {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+		equal(t, name, f.Rows())
+		equal(t, name, j.take(), "undone")
+	}
+}
+
 func TestABeforeCommitHookOfADatabaseIsPartOfItsEarlyCommit(t *testing.T) {
 	f, db := newFake(t)
 	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {

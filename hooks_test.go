@@ -110,7 +110,7 @@ func TestABeforeCommitHookIsPartOfTheUnitAlsoWhenThatWasCancelled(t *testing.T) 
 	equal(t, "calls", f.Log(), "open", "acquire", "begin", "exec a", "exec hook", "commit", "release")
 }
 
-// Also where Commit is given a context of another scope.
+// R13, also where Commit is given a context of another scope.
 func TestABeforeCommitHookRunsInTheScopeThatIsCommitted(t *testing.T) {
 	f, db := newFake(t)
 	ctx, scope := dbscope.Begin(t.Context())
@@ -120,6 +120,7 @@ func TestABeforeCommitHookRunsInTheScopeThatIsCommitted(t *testing.T) {
 	equal(t, "rows", f.Rows(), "hook")
 }
 
+// R13.
 func TestABeforeCommitErrorPreventsTheCommitOfAllDatabases(t *testing.T) {
 	for _, ofDB := range []bool{false, true} {
 		f, one := newFake(t)

@@ -311,6 +311,12 @@ func (s *session) Resume() error {
 	return nil
 }
 
+func (s *session) isBegun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
+}
+
 // busy reports whether a statement runs or its rows are open.
 func (s *session) busy() bool {
 	s.mu.Lock()

@@ -22,7 +22,7 @@ func tokenIs(t *testing.T, ctx context.Context, want string) {
 	}
 }
 
-// R13.
+// R14.
 func TestWhatIsCommittedIsNoted(t *testing.T) {
 	for name, unit := range map[string]func(ctx context.Context, t *testing.T, db *dbscope.DB[*drivertest.Tx]){
 		"Run": func(ctx context.Context, t *testing.T, db *dbscope.DB[*drivertest.Tx]) {

@@ -109,6 +109,11 @@ func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
 		h.env.trace.add(h.step, "runs")
 		x, p := m.body(&env{scope: sc, block: e.block, outer: h.env, trace: h.env.trace}, h.step.bodies[0])
 		if p != nil {
+			for _, t := range sc.open() {
+				if t.begun && (only == nil || t == only) && t.state < doomed {
+					t.state, t.doomed = doomed, t.top()
+				}
+			}
 			return expected{}, p
 		}
 		if !x.isNil() {

@@ -389,3 +389,38 @@ func TestNoRowIsErrNoRowsAndAScanThatFailsHarmsNothing(t *testing.T) {
 		want(t, "stored", d.stored(t), 1)
 	})
 }
+
+// The core closes it as the block ends, and learns of its failure then.
+func TestWhatFailsInABlockAndIsLeftOpenIsUndoneWithTheBlockAlone(t *testing.T) {
+	onEachMode(t, func(t *testing.T, d *opened) {
+		twice := &pgx.Batch{}
+		for range 2 {
+			twice.Queue("INSERT INTO t (id) VALUES (5)")
+		}
+		for name, leave := range map[string]func(context.Context){
+			"a batch":              func(ctx context.Context) { d.SendBatch(ctx, twice) },
+			"a batch read in part": func(ctx context.Context) { _, _ = d.SendBatch(ctx, twice).Exec() },
+			"rows that fail": func(ctx context.Context) {
+				_, _ = d.Query(ctx, "SELECT 1 / (9999 - i) FROM generate_series(1, 20000) AS i")
+			},
+			"a copy, which is closed": func(ctx context.Context) {
+				_, _ = d.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id"}, pgx.CopyFromRows([][]any{{5}, {5}}))
+			},
+		} {
+			for _, begun := range []bool{false, true} {
+				if err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+					if begun {
+						ok(t, insert(ctx, d, 1))
+					}
+					is(t, d.Atomic(ctx, func(ctx context.Context) error { leave(ctx); return errStop }), errStop)
+					ok(t, insert(ctx, d, 2))
+					_, err := d.Exec(ctx, "DELETE FROM t WHERE id < 5")
+					return err
+				}); err != nil {
+					t.Errorf("%s, begun %t: %v", name, begun, err)
+				}
+			}
+		}
+		want(t, "stored", d.stored(t))
+	})
+}

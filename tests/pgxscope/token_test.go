@@ -44,7 +44,7 @@ func openTokens(t *testing.T, mode pgx.QueryExecMode) (*opened, *wire.Proxy) {
 // time in them.
 func isNewest(token string) bool { return strings.Contains(token, "________") }
 
-// R13: what a COMMIT says of itself is not changed by the questions around it.
+// R14: what a COMMIT says of itself is not changed by the questions around it.
 func TestACommitWithATokenThatIsCutIsUnknownUntilItsAnswerIsThere(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestACommitThatIsRefusedOrOfNothingMakesNoToken(t *testing.T) {
 	}
 }
 
-// R13: no round trip more.
+// R14: no round trip more.
 func TestATokenCostsNoRoundTrip(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {

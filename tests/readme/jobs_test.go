@@ -32,6 +32,7 @@ const patience = 30 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
+// R18.
 func TestEachTickIsAUnitOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := slog.Default()

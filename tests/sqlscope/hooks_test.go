@@ -194,6 +194,7 @@ func onEachUnit(t *testing.T, units map[string]unit, test func(t *testing.T, d *
 	})
 }
 
+// R13.
 func TestHooksRunHoweverTheTransactionIsCommitted(t *testing.T) {
 	onEachUnit(t, commits, func(t *testing.T, d *opened, run unit) {
 		var ran []string
