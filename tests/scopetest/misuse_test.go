@@ -76,10 +76,7 @@ func TestRowsThatAreStillOpenFailTheTest(t *testing.T) {
 
 // SQLite ends the whole transaction on some errors.
 func TestATransactionThatTheDatabaseEndedFailsTheTest(t *testing.T) {
-	onEach(t, func(t *testing.T, d opened) {
-		if d.postgres {
-			return
-		}
+	on(t, isSQLite, func(t *testing.T, d opened) {
 		failsWith(t, d, func(ctx context.Context) {
 			ok(t, insert(ctx, d, 1))
 			if err := dbscope.Run(ctx, func(ctx context.Context) error {

@@ -57,7 +57,7 @@ func TestAGroupThatCommitsTogetherDoes(t *testing.T) {
 func TestASiblingThatIsUndoneTakesNothingAlongInSilence(t *testing.T) {
 	onEach(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {
-			other := opened{database: d.other()}
+			other := opened{d.other(), d.kind}
 			is(t, dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, insert(ctx, d, 1))
 				ok(t, insert(ctx, other, 2))
@@ -116,7 +116,7 @@ func TestUnitsThatGoOnAfterTheTestAreRefused(t *testing.T) {
 }
 
 func TestAStatementThatRunsAtTheEndIsWaitedFor(t *testing.T) {
-	onPostgreSQL(t, func(t *testing.T, d opened) {
+	on(t, isPostgreSQL|isMariaDB, func(t *testing.T, d opened) {
 		var statement sync.WaitGroup
 		failsWith(t, d, func(ctx context.Context) {
 			started := make(chan struct{})
@@ -124,7 +124,7 @@ func TestAStatementThatRunsAtTheEndIsWaitedFor(t *testing.T) {
 				err := dbscope.Run(context.WithoutCancel(ctx), func(ctx context.Context) error {
 					ok(t, insert(ctx, d, 1))
 					close(started)
-					return d.exec(ctx, "SELECT pg_sleep(0.3)")
+					return sleep(ctx, d, 0.3)
 				})
 				if err == nil {
 					t.Error("a unit that the test did not wait for was committed")
@@ -176,10 +176,12 @@ func TestAStatementOnItsOwnIsCheckedToo(t *testing.T) {
 }
 
 func TestTheLedgerIsTheTestsToo(t *testing.T) {
-	opening(t, func(t *testing.T, d opened) {
+	onEach(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {
 			is(t, dbscope.Run(ctx, store(d, 1, nil)), dbscope.ErrRolledBack) // there is no ledger yet
-			ok(t, d.exec(ctx, dbscope.LedgerTable))
+		})
+		ok(t, d.define(t.Context(), dbscope.LedgerTable))
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
 			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, dbscope.Run(ctx, store(d, 1, nil)))
 				return insert(ctx, d, 2)
@@ -196,16 +198,17 @@ func TestTheLedgerIsTheTestsToo(t *testing.T) {
 }
 
 func TestAUnitIsRunAgainInATest(t *testing.T) {
-	opening(t, func(t *testing.T, d opened) {
-		if !d.postgres {
-			return
-		}
+	again := map[kind]string{
+		isPostgreSQL: "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$",
+		isMariaDB:    "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213",
+	}
+	test := func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {
 			attempts := 0
 			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, insert(ctx, d, 1))
 				if attempts++; attempts < 3 {
-					return d.exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
+					return d.exec(ctx, again[d.kind])
 				}
 				return nil
 			}, dbscope.Retry(dbscope.RetryPolicy{MinDelay: time.Millisecond})))
@@ -214,11 +217,13 @@ func TestAUnitIsRunAgainInATest(t *testing.T) {
 			}
 			want(ctx, t, d, 1)
 		})
-	}, dbscope.SettleByStatus())
+	}
+	on(t, isPostgreSQL, test, dbscope.SettleByStatus())
+	on(t, isMariaDB, test)
 }
 
 func TestTransactionsOfLibrariesAreUnitsToo(t *testing.T) {
-	opening(t, func(t *testing.T, d opened) {
+	onEach(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {
 			for i, commit := range []bool{true, false} {
 				tx, err := d.SQL().BeginTx(ctx, nil) // under the test's own context
@@ -342,18 +347,18 @@ func TestAClientThatGoesAwayBetweenStatements(t *testing.T) {
 	})
 }
 
-// pgx closes the connection of a statement that is cancelled while it runs; in
-// a test that is everybody's.
+// pgx and MariaDB's driver close the connection of a statement that is cancelled
+// while it runs; in a test that is everybody's.
 func TestAStatementThatIsCancelled(t *testing.T) {
 	cancelled := func(ctx context.Context, d opened) error {
 		return dbscope.Run(ctx, func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 			defer cancel()
-			return d.exec(ctx, "SELECT pg_sleep(10)")
+			return sleep(ctx, d, 1)
 		})
 	}
 	t.Run("takes the connection along", func(t *testing.T) {
-		onPostgreSQL(t, func(t *testing.T, d opened) {
+		on(t, isPostgreSQL|isMariaDB, func(t *testing.T, d opened) {
 			failsWith(t, d, func(ctx context.Context) {
 				ok(t, insert(ctx, d, 1))
 				is(t, cancelled(ctx, d), context.DeadlineExceeded)
@@ -363,31 +368,32 @@ func TestAStatementThatIsCancelled(t *testing.T) {
 		})
 	})
 	t.Run("leaves the connection where pgx is told to ask the server", func(t *testing.T) {
-		config, err := pgxpool.ParseConfig(postgresSchema(t))
-		ok(t, err)
-		config.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
-		}
-		pgxscope.Configure(config)
-		for i, d := range []opened{
-			{database: overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
-				return stdlib.OpenDB(*config.ConnConfig), nil
-			})}},
-			{database: overPgx{pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
-				return pgxpool.NewWithConfig(ctx, config)
-			})}},
-		} {
-			t.Cleanup(func() { ok(t, d.Close()) })
-			if i == 0 {
-				ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+		asking := func() *pgxpool.Config {
+			config, err := pgxpool.ParseConfig(postgresSchema(t))
+			ok(t, err)
+			config.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+				return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
 			}
+			pgxscope.Configure(config)
+			return config
+		}
+		for _, db := range []database{
+			overSQL{sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+				return stdlib.OpenDB(*asking().ConnConfig), nil
+			})},
+			overPgx{pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+				return pgxpool.NewWithConfig(ctx, asking())
+			})},
+		} {
+			d := opened{db, isPostgreSQL}
+			d.prepare(t)
 			inTest(t, d, func(ctx context.Context, t *testing.T) {
 				ok(t, insert(ctx, d, 1))
 				is(t, cancelled(ctx, d), context.DeadlineExceeded)
 				ok(t, dbscope.Run(ctx, store(d, 2, nil)))
 				want(ctx, t, d, 2)
 				g := dbscope.NewGroup(ctx) // one fails, and so cancels the other's
-				g.Go(func(ctx context.Context) error { return d.exec(ctx, "SELECT pg_sleep(10)") })
+				g.Go(func(ctx context.Context) error { return sleep(ctx, d, 1) })
 				g.Go(func(context.Context) error { time.Sleep(50 * time.Millisecond); return errStop })
 				is(t, g.Wait(), errStop)
 				want(ctx, t, d, 2)
