@@ -107,6 +107,7 @@ type lane struct {
 	changed chan struct{} // closed and replaced at each change
 	debt    string        // the savepoint to go back to before anything else
 	lost    error         // why the transaction is no more
+	stored  bool          // a statement has committed it
 	missed  bool          // somebody wanted it after that
 	closed  bool
 }
@@ -228,10 +229,10 @@ func (l *lane) close(ctx context.Context) error {
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
 	var err error
-	if l.anchor > 0 {
+	if l.anchor > 0 && !l.stored {
 		err = l.conn.RollbackTo(ctx, markOf(l.anchor))
 	}
-	if err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
+	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
 			l.name, errors.Join(l.lost, err))

@@ -69,13 +69,12 @@ type settler interface {
 }
 
 // witness asks for what a lost COMMIT can be settled with. There is nothing to
-// settle where a statement has committed the transaction, which the connection
-// tells by a method Ended() error: its Commit will say so.
+// settle where a statement has committed the transaction: its Commit will say so.
 func (s *session) witness(ctx context.Context, conn driver.Conn) ([]string, error) {
 	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly {
 		return nil, nil
 	}
-	if c, ok := inner(conn).(interface{ Ended() error }); ok && c.Ended() != nil {
+	if committedByStatement(conn) != nil {
 		return nil, nil
 	}
 	witness, err := s.db.settler.witness(ctx, conn)
