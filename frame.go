@@ -70,7 +70,10 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	f.mark = markOf(f.used)
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
-	err := f.Conn.Savepoint(beginning, f.mark)
+	var err error
+	if f.used != anchor {
+		err = f.Conn.Savepoint(beginning, f.mark)
+	}
 	if rides, ok := f.Conn.(interface{ Flush(context.Context) error }); err == nil && ok {
 		err = rides.Flush(beginning)
 	}
@@ -85,14 +88,15 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	}
 	f.begun = f.used
 	l.stack = append(l.stack, f)
-	if l.anchor == 0 {
-		l.anchor = f.begun
-	}
 	return nil
 }
 
 // markOf names the savepoint that was made when the lane's clock said n.
 func markOf(n uint64) string { return fmt.Sprintf("dbscope_unit_%d", n) }
+
+// anchor is when the first unit begins. Its savepoint is made with the
+// transaction, where BEGIN rides in one round trip, and stays to the end.
+const anchor = 1
 
 // Check implements [driver.Conn]. A transaction that the server has undone was
 // the whole test's: without one each statement would be stored.
@@ -136,7 +140,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 func (f *frame) tidy(ctx context.Context) error {
 	l := f.lane
 	l.box.mu.Lock()
-	below := l.anchor // which stays
+	below := uint64(anchor) // which stays
 	if n := len(l.stack); n > 0 {
 		below = max(below, l.stack[n-1].begun)
 	}

@@ -22,9 +22,15 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 	l := f.lane
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
-	f.at, f.ending = here(), ending
+	f.ending = ending
+	if !ending {
+		f.at = here()
+	}
 	for {
 		other := f.blockedBy()
+		if ending && other != nil { // asked late: it takes longer than all the rest
+			f.at = here()
+		}
 		switch {
 		case l.closed || l.box.ended && !ending:
 			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.name, driver.ErrNotSent)
