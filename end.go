@@ -345,6 +345,7 @@ type endingContext struct {
 	done  chan struct{} // once asked for
 	timer *time.Timer   // closes done
 	err   error         // once done is closed, or the end is over
+	after []*func()     // to call then
 }
 
 func endContext(ctx context.Context, d time.Duration) *endingContext {
@@ -379,6 +380,28 @@ func (c *endingContext) Err() error {
 	return c.err
 }
 
+// AfterFunc is what [context.AfterFunc] and the contexts made from this one look
+// for: without it each would wait in a goroutine.
+func (c *endingContext) AfterFunc(f func()) (stop func() bool) {
+	_ = c.Done() // so that the time runs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	c.after = append(c.after, &f)
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i := slices.Index(c.after, &f)
+		if i >= 0 {
+			c.after = slices.Delete(c.after, i, i+1)
+		}
+		return i >= 0
+	}
+}
+
 // cancel lets go of what waits for the context.
 func (c *endingContext) cancel() { c.finish(context.Canceled) }
 
@@ -391,5 +414,9 @@ func (c *endingContext) finish(err error) {
 			c.timer.Stop()
 			close(c.done)
 		}
+		for _, f := range c.after {
+			go (*f)()
+		}
+		c.after = nil
 	}
 }

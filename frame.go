@@ -70,7 +70,10 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	f.mark = markOf(f.used)
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
-	err := f.Conn.Savepoint(beginning, f.mark)
+	var err error
+	if f.used != anchor {
+		err = f.Conn.Savepoint(beginning, f.mark)
+	}
 	if rides, ok := f.Conn.(interface{ Flush(context.Context) error }); err == nil && ok {
 		err = rides.Flush(beginning)
 	}
@@ -85,19 +88,32 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 	}
 	f.begun = f.used
 	l.stack = append(l.stack, f)
-	if l.anchor == 0 {
-		l.anchor = f.begun
-	}
 	return nil
 }
 
 // markOf names the savepoint that was made when the lane's clock said n.
 func markOf(n uint64) string { return fmt.Sprintf("dbscope_unit_%d", n) }
 
+// anchor is when the first unit begins. Its savepoint is made with the
+// transaction, where BEGIN rides in one round trip, and stays to the end.
+const anchor = 1
+
+// Check implements [driver.Conn]. A transaction that the server has undone was
+// the whole test's: without one each statement would be stored.
+func (f *frame) Check(ctx context.Context, err error) driver.Fate {
+	fate := f.Conn.Check(ctx, err)
+	if fate == driver.Undone {
+		_ = f.noteLost(err)
+	}
+	return fate
+}
+
 // Commit implements [driver.Conn]. What a COMMIT would check is checked.
 func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err := f.enter(ctx, true); err != nil {
-		f.drop()
+		if f.drop() {
+			return driver.Unknown, err // as a whole: what came before it is stored
+		}
 		return driver.RolledBack, err
 	}
 	defer f.exit()
@@ -124,7 +140,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 func (f *frame) tidy(ctx context.Context) error {
 	l := f.lane
 	l.box.mu.Lock()
-	below := l.anchor // which stays
+	below := uint64(anchor) // which stays
 	if n := len(l.stack); n > 0 {
 		below = max(below, l.stack[n-1].begun)
 	}
@@ -157,8 +173,10 @@ func (f *frame) tornError() error {
 
 // Rollback implements [driver.Conn].
 func (f *frame) Rollback(ctx context.Context) error {
-	if f.enter(ctx, true) != nil {
-		f.drop() // if it is not undone already
+	if err := f.enter(ctx, true); err != nil {
+		if f.drop() { // if it is not undone already
+			return err
+		}
 		return nil
 	}
 	defer f.exit()
@@ -210,18 +228,20 @@ func (f *frame) remove(undone bool) {
 }
 
 // drop makes whoever uses the connection next undo the frame, if that is not
-// done. A debt from before was inside the frame: outer ones end later.
-func (f *frame) drop() {
+// done, and reports whether it is stored instead. A debt from before was inside
+// the frame: outer ones end later.
+func (f *frame) drop() (stored bool) {
 	l := f.lane
 	l.box.mu.Lock()
 	if slices.Contains(l.stack, f) {
-		l.debt = f.mark
+		l.debt, stored = f.mark, l.stored
 	}
 	l.box.mu.Unlock()
 	f.remove(true)
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
 	l.box.wake()
+	return stored
 }
 
 // own makes a savepoint's name unlike those of the other units on the
@@ -265,6 +285,15 @@ func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
 func (f *frame) Release(bool) {
 	f.drop() // which its end has done, or the beginning failed
 	f.exit()
+}
+
+// committedByStatement returns an error where a statement has committed the connection's
+// transaction; see [driver.Conn].
+func committedByStatement(conn driver.Conn) error {
+	if c, ok := inner(conn).(interface{ Ended() error }); ok {
+		return c.Ended()
+	}
+	return nil
 }
 
 // inner is the connection that an adapter knows.

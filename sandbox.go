@@ -101,12 +101,12 @@ type lane struct {
 	clock   uint64   // counts what is sent
 	stack   []*frame // transactions that are open, innermost last
 	marks   []uint64 // the savepoints of those that have ended, oldest first
-	anchor  uint64   // the first savepoint, which stays to the end
 	waiting []*frame
 	user    *frame        // whose statement is running, or its rows open
 	changed chan struct{} // closed and replaced at each change
 	debt    string        // the savepoint to go back to before anything else
 	lost    error         // why the transaction is no more
+	stored  bool          // a statement has committed it
 	missed  bool          // somebody wanted it after that
 	closed  bool
 }
@@ -115,7 +115,7 @@ const (
 	setReadOnly = "SET LOCAL transaction_read_only = on"
 
 	// askDatabase tells PostgreSQL, and whether it has deferrable constraints.
-	askDatabase = `SELECT version(), count(*) FROM (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable LIMIT 1) AS c`
+	askDatabase = `SELECT version(), EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable)::int`
 
 	// deferred runs what is deferred to COMMIT, and defers again what is by its
 	// definition. In one statement, which takes one round trip in any protocol.
@@ -163,6 +163,9 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 	}
 	beginning := endContext(ctx, defaultEndTimeout)
 	defer beginning.cancel()
+	if err := conn.Savepoint(beginning, markOf(anchor)); err != nil {
+		return err
+	}
 	about, err := conn.Row(beginning, askDatabase)
 	if err != nil && conn.Check(beginning, err) != driver.Intact { // SQLite has none of this, and says so without harm
 		return err
@@ -228,10 +231,10 @@ func (l *lane) close(ctx context.Context) error {
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
 	var err error
-	if l.anchor > 0 {
-		err = l.conn.RollbackTo(ctx, markOf(l.anchor))
+	if !l.stored {
+		err = l.conn.RollbackTo(ctx, markOf(anchor))
 	}
-	if err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
+	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
 			l.name, errors.Join(l.lost, err))

@@ -70,13 +70,13 @@ type settler interface {
 
 // callWitness asks for what a lost COMMIT can be settled with, and breaks the session
 // where it cannot have that. There is nothing to settle where a statement has
-// committed the transaction, which the connection tells by a method Ended()
-// error: its Commit will say so. The caller has the session to itself.
+// committed the transaction: its Commit will say so. The caller has the session
+// to itself.
 func (s *session) callWitness(ctx context.Context) {
 	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly || !s.begun {
 		return
 	}
-	if c, ok := inner(s.conn).(interface{ Ended() error }); ok && c.Ended() != nil {
+	if committedByStatement(s.conn) != nil {
 		return
 	}
 	ending := endContext(ctx, s.opts.endTimeout)

@@ -22,23 +22,33 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 	l := f.lane
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
-	f.at, f.ending = here(), ending
+	f.ending = ending
+	if !ending {
+		f.at = here()
+	}
 	for {
 		other := f.blockedBy()
+		if ending && other != nil { // asked late: it takes longer than all the rest
+			f.at = here()
+		}
 		switch {
 		case l.closed || l.box.ended && !ending:
 			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.name, driver.ErrNotSent)
 		case l.lost != nil:
 			l.missed = l.missed || !ending
-			return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and it was lost: %w", l.name,
-				errors.Join(ErrRolledBack, l.lost, driver.ErrNotSent))
+			return l.lostError()
 		case f.undone:
 			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.name,
 				errors.Join(ErrRolledBack, driver.ErrNotSent))
 		case other == nil:
 			l.clock++
 			l.user, f.used = f, l.clock
-			return l.payDebt(ctx)
+			if l.ready(ctx) {
+				return nil
+			}
+			l.user = nil
+			l.box.wake()
+			continue
 		case other.at.goroutine == f.at.goroutine:
 			return f.deadlock("waits for another that waits for it, or has its rows open", other)
 		}
@@ -193,23 +203,25 @@ func (b *Sandbox) busy() bool {
 	return false
 }
 
-// payDebt undoes what could not be undone when it was to. The caller holds mu
-// and is the connection's user.
-func (l *lane) payDebt(ctx context.Context) error {
+// ready looks whether the transaction is there, and undoes what could not be
+// undone when it was to. The caller holds mu and is the connection's user.
+func (l *lane) ready(ctx context.Context) bool {
 	mark := l.debt
-	if mark == "" {
-		return nil
-	}
 	l.debt = ""
 	l.box.mu.Unlock()
-	ending := endContext(ctx, defaultEndTimeout)
-	err := l.conn.RollbackTo(ending, mark)
-	ending.cancel()
+	err := committedByStatement(l.conn)
+	stored := err != nil
+	if mark != "" && !stored {
+		ending := endContext(ctx, defaultEndTimeout)
+		err = l.conn.RollbackTo(ending, mark)
+		ending.cancel()
+	}
 	l.box.mu.Lock()
 	if err != nil {
 		l.lose(err)
+		l.stored = stored
 	}
-	return err
+	return err == nil
 }
 
 // lose notes that the transaction is no more. The caller holds mu.
@@ -217,4 +229,14 @@ func (l *lane) lose(err error) {
 	if l.lost == nil {
 		l.lost = err
 	}
+}
+
+// lostError is the answer to all that follows. The caller holds mu.
+func (l *lane) lostError() error {
+	why := l.lost
+	if !l.stored {
+		why = errors.Join(ErrRolledBack, why)
+	}
+	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.name,
+		errors.Join(why, driver.ErrNotSent))
 }

@@ -51,6 +51,12 @@ type Engine interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic.
+//
+// Where a database has statements that commit the transaction they are part of,
+// the connection has a method Ended() error, which tells of one and may ask the
+// server. From then on nothing may be sent: RollbackTo and ReleaseSavepoint do
+// nothing, Rollback and the rest return that error, and the outcome of Commit
+// is Unknown.
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/glebarez/sqlite"
+	"gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -35,19 +36,19 @@ func (row *T) BeforeCreate(tx *gorm.DB) error {
 // onGORM runs a test with GORM over the ambient *sql.DB, whose transactions are
 // savepoints or join.
 func onGORM(t *testing.T, test func(ctx context.Context, t *testing.T, d opened, orm *gorm.DB)) {
-	opening(t, func(t *testing.T, d opened) {
+	onEach(t, func(t *testing.T, d opened) {
 		for name, over := range map[string]*sql.DB{"savepoints": d.SQL(), "joining": d.SQL(sqlscope.JoinBegin())} {
-			dialector := postgres.New(postgres.Config{Conn: over})
-			if !d.postgres {
-				dialector = sqlite.Dialector{Conn: over}
-			}
-			orm, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+			orm, err := gorm.Open(map[kind]gorm.Dialector{
+				isSQLite:     sqlite.Dialector{Conn: over},
+				isPostgreSQL: postgres.New(postgres.Config{Conn: over}),
+				isMariaDB:    mysql.New(mysql.Config{Conn: over}),
+			}[d.kind], &gorm.Config{Logger: logger.Discard})
 			ok(t, err)
 			t.Run(name, func(t *testing.T) {
 				inTest(t, d, func(ctx context.Context, t *testing.T) { test(ctx, t, d, orm) })
 			})
 		}
-	}, dbscope.AllowUnscoped()) // GORM asks SQLite for its version when it starts
+	}, dbscope.AllowUnscoped()) // GORM asks some for their version when it starts
 }
 
 // R16, R17.

@@ -27,15 +27,20 @@ func (r *recorder) Errorf(format string, args ...any) {
 	r.messages = append(r.messages, fmt.Sprintf(format, args...))
 }
 
-// failsWith runs a test that must fail with a message that has all the parts.
-func failsWith(t *testing.T, d opened, test func(ctx context.Context), parts ...string) {
-	t.Helper()
+// messagesOf runs a test and returns what it says when it fails.
+func messagesOf(t *testing.T, d opened, test func(ctx context.Context)) string {
 	r := &recorder{TB: t, ctx: t.Context()}
 	test(scopetest.Rollback(r, d))
 	for i := len(r.cleanups) - 1; i >= 0; i-- {
 		r.cleanups[i]()
 	}
-	all := strings.Join(r.messages, "\n")
+	return strings.Join(r.messages, "\n")
+}
+
+// failsWith runs a test that must fail with a message that has all the parts.
+func failsWith(t *testing.T, d opened, test func(ctx context.Context), parts ...string) {
+	t.Helper()
+	all := messagesOf(t, d, test)
 	for _, part := range parts {
 		if !strings.Contains(all, part) {
 			t.Errorf("the test's message does not tell %q:\n%s", part, all)
@@ -76,10 +81,7 @@ func TestRowsThatAreStillOpenFailTheTest(t *testing.T) {
 
 // SQLite ends the whole transaction on some errors.
 func TestATransactionThatTheDatabaseEndedFailsTheTest(t *testing.T) {
-	onEach(t, func(t *testing.T, d opened) {
-		if d.postgres {
-			return
-		}
+	on(t, isSQLite, func(t *testing.T, d opened) {
 		failsWith(t, d, func(ctx context.Context) {
 			ok(t, insert(ctx, d, 1))
 			if err := dbscope.Run(ctx, func(ctx context.Context) error {

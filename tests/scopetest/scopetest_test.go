@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"go.uber.org/goleak"
@@ -20,15 +20,17 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/scopetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
 // database is what the tests use of a DB, whichever adapter's it is.
 type database interface {
 	dbscope.Database
+	define(ctx context.Context, query string) error // on the pool
 	exec(ctx context.Context, query string) error
 	count(ctx context.Context) (int, error)
 	atomic(ctx context.Context, fn func(context.Context) error) error
@@ -44,6 +46,14 @@ type database interface {
 }
 
 type overSQL struct{ *sqlscope.DB }
+
+func (d overSQL) define(ctx context.Context, query string) error {
+	pool, err := d.Engine(ctx)
+	if err == nil {
+		_, err = pool.ExecContext(ctx, query)
+	}
+	return err
+}
 
 func (d overSQL) exec(ctx context.Context, query string) error {
 	_, err := d.ExecContext(ctx, query)
@@ -82,6 +92,14 @@ func (d overSQL) open(ctx context.Context, query string) func() {
 
 type overPgx struct{ *pgxscope.DB }
 
+func (d overPgx) define(ctx context.Context, query string) error {
+	pool, err := d.Pool(ctx)
+	if err == nil {
+		_, err = pool.Exec(ctx, query)
+	}
+	return err
+}
+
 func (d overPgx) exec(ctx context.Context, query string) error {
 	_, err := d.Exec(ctx, query)
 	return err
@@ -115,31 +133,42 @@ func (d overPgx) open(ctx context.Context, query string) func() {
 	return rows.Close
 }
 
+// kind tells databases apart that behave differently.
+type kind int
+
+const (
+	isSQLite kind = 1 << iota
+	isPostgreSQL
+	isMariaDB
+)
+
 // opened is a database over a table t(id, parent).
 type opened struct {
 	database
-	postgres bool
-	dsn      string
-	with     func(opts ...dbscope.DBOption) database // another DB on the same
+	kind kind
 }
-
-const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
 
 // adapters open databases of the test's own.
 var adapters = map[string]struct {
+	kind kind
 	dsn  func(t *testing.T) string
 	open func(dsn string, opts ...dbscope.DBOption) database
 }{
-	"SQLite": {sqliteFile, func(dsn string, opts ...dbscope.DBOption) database {
-		return overSQL{sqlscope.Open("sqlite", dsn, opts...)}
-	}},
-	"PostgreSQL by sqlscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
-		return overSQL{sqlscope.Open("pgx", dsn, opts...)}
-	}},
-	"PostgreSQL by pgxscope": {postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
+	"SQLite":                 {isSQLite, sqliteFile, bySqlscope("sqlite")},
+	"MariaDB":                {isMariaDB, mariaDatabase, bySqlscope("mysql")},
+	"PostgreSQL by sqlscope": {isPostgreSQL, postgresSchema, bySqlscope("pgx")},
+	"PostgreSQL by pgxscope": {isPostgreSQL, postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
 		return overPgx{pgxscope.Open(dsn, opts...)}
 	}},
 }
+
+func bySqlscope(driver string) func(dsn string, opts ...dbscope.DBOption) database {
+	return func(dsn string, opts ...dbscope.DBOption) database {
+		return overSQL{sqlscope.Open(driver, dsn, opts...)}
+	}
+}
+
+func mariaDatabase(t *testing.T) string { return mariatest.Shared(t).CreateDatabase(t) }
 
 func sqliteFile(t *testing.T) string {
 	return "file:" + filepath.Join(t.TempDir(), "test.db") + "?_pragma=journal_mode(WAL)"
@@ -161,14 +190,14 @@ func postgresSchema(t *testing.T) string {
 	return server.DSN("postgres") + "&search_path=" + name
 }
 
-func onEach(t *testing.T, test func(t *testing.T, d opened)) {
+// on runs a test on each database of the kinds.
+func on(t *testing.T, kinds kind, test func(t *testing.T, d opened), opts ...dbscope.DBOption) {
 	for name, adapter := range adapters {
+		if adapter.kind&kinds == 0 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			dsn := adapter.dsn(t)
-			d := opened{
-				postgres: strings.HasPrefix(name, "PostgreSQL"), dsn: dsn, database: adapter.open(dsn),
-				with: func(opts ...dbscope.DBOption) database { return adapter.open(dsn, opts...) },
-			}
+			d := opened{adapter.open(adapter.dsn(t), opts...), adapter.kind}
 			d.prepare(t)
 			test(t, d)
 			if got := d.stored(t); got != "0 <nil>" {
@@ -178,17 +207,19 @@ func onEach(t *testing.T, test func(t *testing.T, d opened)) {
 	}
 }
 
-func onPostgreSQL(t *testing.T, test func(t *testing.T, d opened)) {
-	onEach(t, func(t *testing.T, d opened) {
-		if d.postgres {
-			test(t, d)
-		}
-	})
+func onEach(t *testing.T, test func(t *testing.T, d opened), opts ...dbscope.DBOption) {
+	on(t, isSQLite|isPostgreSQL|isMariaDB, test, opts...)
 }
+
+func onPostgreSQL(t *testing.T, test func(t *testing.T, d opened)) { on(t, isPostgreSQL, test) }
 
 func (d opened) prepare(t *testing.T) {
 	t.Cleanup(func() { ok(t, d.Close()) })
-	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return d.exec(ctx, schema) }))
+	deferrable := " DEFERRABLE INITIALLY DEFERRED"
+	if d.kind == isMariaDB { // checks each row at once
+		deferrable = ""
+	}
+	ok(t, d.define(t.Context(), "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id)"+deferrable+")"))
 }
 
 // stored is the real content.
@@ -199,15 +230,6 @@ func (d opened) stored(t *testing.T) string {
 		return err
 	}, dbscope.ReadOnly())
 	return fmt.Sprint(n, err)
-}
-
-// opening is onEach with options for the DB.
-func opening(t *testing.T, test func(t *testing.T, d opened), opts ...dbscope.DBOption) {
-	onEach(t, func(t *testing.T, d opened) {
-		d.database = d.with(opts...)
-		test(t, d)
-		ok(t, d.Close())
-	})
 }
 
 var errStop = errors.New("stop")
@@ -243,6 +265,15 @@ func store(d opened, id int, end error) func(context.Context) error {
 	return func(ctx context.Context) error { return errors.Join(insert(ctx, d, id), end) }
 }
 
+// sleep runs a statement that takes some time, on a server.
+func sleep(ctx context.Context, d opened, seconds float64) error {
+	query := "SELECT pg_sleep(%v)"
+	if d.kind == isMariaDB {
+		query = "SELECT SLEEP(%v)"
+	}
+	return d.exec(ctx, fmt.Sprintf(query, seconds))
+}
+
 // inTest runs a test of its own that ends before the outer one.
 func inTest(t *testing.T, d opened, test func(ctx context.Context, t *testing.T)) {
 	t.Run("in a test", func(t *testing.T) { test(scopetest.Rollback(t, d), t) })
@@ -267,10 +298,10 @@ func TestWhatScopesCommitIsSeenUntilTheTestEnds(t *testing.T) {
 				ok(t, insert(ctx, d, 4))
 				_ = insert(ctx, d, 4) // spoils this scope alone
 				return insert(ctx, d, 5)
-			}); err == nil && d.postgres {
+			}); err == nil && d.kind == isPostgreSQL {
 				t.Error("a spoiled scope was committed")
 			}
-			if d.postgres {
+			if d.kind == isPostgreSQL {
 				want(ctx, t, d, 2)
 			}
 		})
