@@ -83,7 +83,7 @@ func name(driverName, dsn string) string {
 	}
 	dsn, _, _ = strings.Cut(dsn, "?")
 	dsn = strings.TrimPrefix(dsn[strings.LastIndexAny(dsn, `/\`)+1:], "file:")
-	if n, err := url.PathUnescape(dsn); err == nil && n != "" && !strings.ContainsAny(n, " =@") {
+	if n, err := url.PathUnescape(dsn); err == nil && n != "" && !strings.ContainsAny(n, " =@{") {
 		return n
 	}
 	return driverName

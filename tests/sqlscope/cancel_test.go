@@ -207,10 +207,16 @@ func TestADatabaseIsNamedAfterItsDataSource(t *testing.T) {
 		"file:orders.db?mode=rwc":                            "orders.db",
 		"/var/lib/orders.db":                                 "orders.db",
 		":memory:":                                           ":memory:",
+		"{host}/orders.db":                                   "orders.db",
+		"file:{host}?mode=rwc":                               "nosuch",
 		"app:secret@db":                                      "nosuch",
 		"":                                                   "nosuch",
 	} {
-		db := sqlscope.Open("nosuch", dsn)
+		var opts []dbscope.DBOption
+		if strings.Contains(dsn, "{host}") {
+			opts = append(opts, dbscope.Host("here"))
+		}
+		db := sqlscope.Open("nosuch", dsn, opts...)
 		_, err := db.Engine(t.Context())
 		if err == nil || !strings.HasPrefix(err.Error(), "dbscope: "+name+": ") {
 			t.Errorf("%q: %v", dsn, err)
