@@ -102,10 +102,7 @@ func (s *session) connectTo(ctx context.Context, route driver.Route, since uint6
 		case s.slot == nil:
 			return conn, nil
 		}
-		err := s.ready(ctx, conn, route)
-		if err == nil {
-			err = conn.Begin(ctx, s.opts.tx)
-		}
+		err := s.begin(ctx, conn, route)
 		switch {
 		case err == nil:
 			return conn, nil

@@ -167,6 +167,31 @@ func (s *session) connectRouted(ctx context.Context, hosts *hosts) (driver.Conn,
 	}
 }
 
+// begin begins on a host that is ready. Where that costs no round trip it asks in
+// the transaction, since a pooler may lead the next one to a server that has been
+// started again.
+func (s *session) begin(ctx context.Context, conn driver.Conn, route driver.Route) error {
+	if _, inside := conn.(driver.Positioner); !inside {
+		if err := s.ready(ctx, conn, route); err != nil {
+			return err
+		}
+		return conn.Begin(ctx, s.opts.tx)
+	}
+	if err := conn.Begin(ctx, s.opts.tx); err != nil {
+		return err
+	}
+	err := s.ready(ctx, conn, route)
+	if err == nil {
+		return nil
+	}
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	if undo := conn.Rollback(ending); undo != nil && errors.Is(err, errBehind) {
+		return undo // and the connection is not used again
+	}
+	return err
+}
+
 // ready asks whether the host has come as far as the route says.
 func (s *session) ready(ctx context.Context, conn driver.Conn, route driver.Route) error {
 	if route.After == (driver.Position{}) {

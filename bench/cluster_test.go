@@ -25,7 +25,7 @@ func openStub(_ context.Context, host string) (driver.Engine, error) {
 	if strings.HasPrefix(host, "primary") {
 		recovers = "f"
 	}
-	return stub{row: []string{recovers, "100", "1", "77"}}, nil
+	return stub{row: []string{recovers, "100", "1", "77", "4711"}}, nil
 }
 
 // stubs watches a primary and two replicas.

@@ -23,7 +23,7 @@ type postgres struct{}
 // A replica's timeline is in its control file only when that is written, at the
 // latest with the next restartpoint; the receiver knows it at once, but tells
 // only roles that may read all statistics.
-const postgresProbe = `SELECT r, p.*, (SELECT system_identifier FROM pg_control_system()) FROM pg_is_in_recovery() AS r, LATERAL (
+const postgresProbe = `SELECT r, p.*, (SELECT system_identifier FROM pg_control_system()), pg_backend_pid() FROM pg_is_in_recovery() AS r, LATERAL (
 	SELECT coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::text,
 		greatest((SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
 			(SELECT received_tli FROM pg_stat_wal_receiver))::bigint WHERE r
@@ -33,7 +33,7 @@ const postgresProbe = `SELECT r, p.*, (SELECT system_identifier FROM pg_control_
 func (postgres) probe() string { return postgresProbe }
 
 func (postgres) state(row []string) (state, error) {
-	if len(row) != 4 {
+	if len(row) != 5 {
 		return state{}, fmt.Errorf("the server answered %q", row)
 	}
 	at, err := position(row[1:3])
@@ -41,7 +41,11 @@ func (postgres) state(row []string) (state, error) {
 		return state{}, err
 	}
 	cluster, err := strconv.ParseUint(row[3], 10, 64)
-	return state{primary: row[0] == "f" || row[0] == "false", at: at, cluster: cluster}, err
+	if err != nil {
+		return state{}, err
+	}
+	process, err := strconv.ParseUint(row[4], 10, 32)
+	return state{primary: row[0] == "f" || row[0] == "false", at: at, cluster: cluster, process: uint32(process)}, err
 }
 
 // queries ask for two positions, and in the name of a file for the timeline.

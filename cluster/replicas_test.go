@@ -185,6 +185,32 @@ func connect(t testing.TB, n *servers, host string) driver.Conn {
 
 type ageless struct{ driver.Conn }
 
+// inside is asked in its transaction.
+type inside struct {
+	driver.Conn
+	driver.Positioner
+}
+
+func TestAQuestionInATransactionLeavesANewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network()
+		n.primary("p", 1, 100)
+		n.replica("r", 1, 100)
+		c := cluster.New(cluster.List("p", "r"))
+		t.Cleanup(use(t, c, n))
+		began(t, c)
+		alone := connect(t, n, "r")
+		to := driver.Route{Host: "r", Replica: true, After: driver.Position{Timeline: 1, Number: 100}}
+		for conn, chained := range map[driver.Conn]bool{alone: false, inside{Conn: alone}: true} {
+			yes, err := c.Ready(t.Context(), conn, to)
+			ok(t, err)
+			if asks := n.get("r").asks; !yes || strings.HasSuffix(asks, "; COMMIT AND CHAIN") != chained {
+				t.Errorf("%v after %q", yes, asks)
+			}
+		}
+	})
+}
+
 func TestAReplicaIsAskedOnlyWhereItIsNotKnownToHaveComeAsFar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network()
@@ -208,10 +234,18 @@ func TestAReplicaIsAskedOnlyWhereItIsNotKnownToHaveComeAsFar(t *testing.T) {
 				t.Errorf("%s: %v after %d questions and %v", what, yes, questions, took)
 			}
 		}
+		pooled := func(is bool) {
+			n.set("r", func(s *server) { s.pooled = is })
+			time.Sleep(time.Second)
+		}
 		is("a new connection", conn, to, true, 1)
 		time.Sleep(time.Second)
 		is("one that is older than the last answer", conn, to, true, 0)
 		is("one whose age is not known", ageless{conn}, to, true, 1)
+		pooled(true)
+		is("one of a pooler, which may have come to another start of the server", conn, to, true, 1)
+		pooled(false)
+		is("one of no pooler any more", conn, to, true, 0)
 		to.After.Number = 101
 		is("a position that is not reached", conn, to, false, 6) // 1, 2, 4, 8, 16 ms between
 		if _, _, took := ready(conn, to); took > 50*time.Millisecond {

@@ -129,19 +129,28 @@ func (c *Cluster) pickReplica(fresh []replica, after driver.Position) *replica {
 // needs, and then goes to the primary.
 const patience = 50 * time.Millisecond
 
-// Ready implements [driver.Router]. A replica that was asked on a connection
-// made after this one is as far as it was then, for this one would have been
-// lost if it had been started again.
+// again makes the transaction in which a question was asked a new one, on the
+// same connection of the server: its snapshot may be older than the answer.
+const again = "; COMMIT AND CHAIN"
+
+// Ready implements [driver.Router]. A replica that was asked after this
+// connection was made is as far as it was then, for this one would have been
+// lost if it had been started again; unless a pooler holds it, which may also
+// give each transaction another connection of the server.
 func (c *Cluster) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (bool, error) {
 	if !r.Replica {
 		return true, nil
 	}
-	if aged, ok := conn.(driver.Aged); ok && c.knows(r, aged.Opened()) {
+	if aged, ok := conn.(driver.Aged); ok && c.knows(r, aged) {
 		return true, nil
+	}
+	question := c.dialect.probe()
+	if _, inside := conn.(driver.Positioner); inside {
+		question += again
 	}
 	until := time.Now().Add(patience)
 	for pause := time.Millisecond; ; pause *= 2 {
-		row, err := conn.Row(ctx, c.dialect.probe())
+		row, err := conn.Row(ctx, question)
 		if err != nil {
 			return false, err
 		}
@@ -162,11 +171,12 @@ func (c *Cluster) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (
 }
 
 // knows reports whether the replica had come as far when it was asked, and the
-// connection was there by then.
-func (c *Cluster) knows(r driver.Route, opened time.Time) bool {
+// connection was there by then, and ends when the server does.
+func (c *Cluster) knows(r driver.Route, conn driver.Aged) bool {
+	opened, _ := conn.Opened()
 	for _, f := range c.view.Load().replicas {
 		if f.host == r.Host {
-			return reached(f.at, r.After) && opened.Before(f.asked)
+			return f.direct && reached(f.at, r.After) && opened.Before(f.asked)
 		}
 	}
 	return false

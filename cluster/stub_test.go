@@ -29,8 +29,10 @@ type server struct {
 	err    error    // of connecting
 	silent bool
 	asked  int
+	asks   string // the last question
 	dialed int
 	lost   bool // the connections that are open
+	pooled bool // by something in between
 }
 
 func network() *servers { return &servers{all: map[string]*server{}} }
@@ -54,7 +56,7 @@ func (n *servers) replica(host string, timeline, number int) {
 }
 
 func postgres(recovers string, timeline, number, system int) []string {
-	return []string{recovers, strconv.Itoa(number), strconv.Itoa(timeline), strconv.Itoa(system)}
+	return []string{recovers, strconv.Itoa(number), strconv.Itoa(timeline), strconv.Itoa(system), "4711"}
 }
 
 func (n *servers) refuses(host string, refuses bool) {
@@ -126,8 +128,8 @@ type conn struct {
 	opened time.Time
 }
 
-func (c *conn) Row(ctx context.Context, _ string) ([]string, error) {
-	c.set(c.host, func(s *server) { s.asked++ })
+func (c *conn) Row(ctx context.Context, question string) ([]string, error) {
+	c.set(c.host, func(s *server) { s.asked++; s.asks = question })
 	switch s := c.get(c.host); {
 	case s.silent:
 		<-ctx.Done()
@@ -149,7 +151,12 @@ func (c *conn) Release(bool) {
 }
 
 // Opened implements [driver.Aged].
-func (c *conn) Opened() time.Time { return c.opened }
+func (c *conn) Opened() (time.Time, uint32) {
+	if c.get(c.host).pooled {
+		return c.opened, 1
+	}
+	return c.opened, 4711
+}
 
 // use begins to use the cluster, until the test ends, and looks at what is left.
 func use(t testing.TB, c *cluster.Cluster, n *servers) (stop func()) {

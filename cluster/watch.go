@@ -29,6 +29,8 @@ type state struct {
 	primary bool
 	at      driver.Position
 	cluster uint64 // the same on all of its hosts
+	process uint32 // of the server, that has answered
+	direct  bool   // the connection is with that process itself
 }
 
 // member is a host that is watched.
@@ -65,10 +67,11 @@ type view struct {
 
 // replica is one that is fresh enough.
 type replica struct {
-	host  string
-	at    driver.Position
-	asked time.Time
-	lag   time.Duration
+	host   string
+	at     driver.Position
+	asked  time.Time
+	lag    time.Duration
+	direct bool
 }
 
 // reached reports whether a server has come as far as after: on the same
@@ -260,6 +263,10 @@ func (p *prober) query(ctx context.Context) (s state, err error) {
 	if err == nil {
 		s, err = p.dialect.state(row)
 	}
+	if aged, ok := p.conn.(driver.Aged); ok {
+		_, process := aged.Opened()
+		s.direct = process == s.process
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
@@ -355,7 +362,7 @@ func (c *Cluster) rebuild() {
 		}
 		n.Fresh = n.Fresh || m == last
 		if n.Fresh {
-			v.replicas = append(v.replicas, replica{m.host, m.at, m.asked, n.Lag})
+			v.replicas = append(v.replicas, replica{m.host, m.at, m.asked, n.Lag, m.direct})
 		}
 		v.nodes = append(v.nodes, n)
 		v.asked = v.asked && (m.err != nil || !m.asked.IsZero())

@@ -20,7 +20,9 @@ type Router interface {
 	Route(ctx context.Context, need Need) (Route, error)
 	// Ready reports whether the host can serve the session for which Route
 	// returned it. It is asked on the connection, before BEGIN, and may block
-	// for a limited time. Where it cannot, Route is called again.
+	// for a limited time. A [Positioner] has begun by then, and its transaction
+	// must be a new one when Ready returns. Where the host cannot serve the
+	// session, Route is called again.
 	Ready(ctx context.Context, conn Conn, r Route) (bool, error)
 	// Failed tells that a connection to the host could not be made, was lost, or
 	// belonged to a server that refuses to write. It must not block.
@@ -69,7 +71,9 @@ func (p Position) Before(q Position) bool {
 // reached it.
 var Newest = Position{1<<32 - 1, 1<<64 - 1}
 
-// Positioner is a [Conn] that can do CommitRows in one round trip.
+// Positioner is a [Conn] that can do CommitRows in one round trip. Its Begin
+// travels with the next statement, and its Row takes several statements at once,
+// of which the first returns the row.
 type Positioner interface {
 	// CommitRows commits as Commit does and runs a query before and another
 	// after it, whose first rows it returns. after is nil where it failed though
@@ -77,7 +81,9 @@ type Positioner interface {
 	CommitRows(ctx context.Context, before, after string) (o Outcome, rowBefore, rowAfter []string, err error)
 }
 
-// Aged is a [Conn] that knows since when its connection is open.
+// Aged is a [Conn] that knows since when its connection is open, and which
+// process of the server it was told to be with then: a pooler tells a number of
+// its own.
 type Aged interface {
-	Opened() time.Time
+	Opened() (since time.Time, process uint32)
 }

@@ -202,11 +202,12 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 }
 
 // Opened implements [driver.Aged]. Where [Configure] was not called, it is now.
-func (c *conn) Opened() time.Time {
-	if c.wire.opened.IsZero() {
-		return time.Now()
+func (c *conn) Opened() (since time.Time, process uint32) {
+	since, process = c.wire.opened, c.PgConn().PID()
+	if since.IsZero() {
+		since = time.Now()
 	}
-	return c.wire.opened
+	return since, process
 }
 
 // Rollback implements [driver.Conn]. For a BEGIN that was not sent nothing is.

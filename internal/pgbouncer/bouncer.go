@@ -92,6 +92,9 @@ func (b *Bouncer) DSN(dsn string) string {
 	if err != nil || u.Scheme != "postgres" {
 		panic(fmt.Sprintf("pgbouncer: not a postgres:// URL: %q", dsn))
 	}
-	u.Host = "127.0.0.1:" + strconv.Itoa(b.port)
+	u.Host = b.Addr()
 	return u.String()
 }
+
+// Addr is where the bouncer listens, as host:port.
+func (b *Bouncer) Addr() string { return "127.0.0.1:" + strconv.Itoa(b.port) }

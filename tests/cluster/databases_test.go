@@ -105,6 +105,14 @@ func eventually(t testing.TB, what string, is func() bool) {
 	t.Fatal("it did not happen: " + what)
 }
 
+// arrived waits until a standby has a table.
+func arrived(t testing.TB, standby *pgtest.Server, table string) {
+	t.Helper()
+	eventually(t, "the standby has the table "+table, func() bool {
+		return standby.Query(t, standby.DSN("postgres"), "SELECT to_regclass('"+table+"')") == table
+	})
+}
+
 // fresh waits until the cluster has so many replicas that get sessions.
 func fresh(t testing.TB, nodes *cluster.Cluster, n int, db database) {
 	t.Helper()

@@ -117,6 +117,7 @@ func TestWritesFollowAPromotion(t *testing.T) {
 			defer func() { ok(t, db.Close()) }()
 			ok(t, write(t.Context(), db, "CREATE TABLE promoted (n int)"))
 			fresh(t, nodes, 1, db)
+			arrived(t, standby, "promoted")
 			primary.Kill()
 			standby.Query(t, standby.DSN("postgres"), "SELECT pg_promote()")
 			eventually(t, "a write on the new primary", func() bool {

@@ -19,7 +19,7 @@ import (
 
 // openCounted opens a cluster whose sessions go through proxies. Its own
 // questions do not: it opens its pool of a host before sessions come to it.
-func openCounted(t *testing.T, nodes *cluster.Cluster, proxies map[string]*wire.Proxy) overPgx {
+func openCounted(t *testing.T, nodes *cluster.Cluster, dsn string, proxies map[string]*wire.Proxy) overPgx {
 	var mu sync.Mutex
 	asking := map[string]bool{}
 	db := pgxscope.New(func(ctx context.Context, host string) (*pgxpool.Pool, error) {
@@ -34,6 +34,7 @@ func openCounted(t *testing.T, nodes *cluster.Cluster, proxies map[string]*wire.
 		if err != nil {
 			return nil, err
 		}
+		config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // it would count
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}, dbscope.Hosts(nodes))
@@ -51,7 +52,7 @@ func TestTokensCostNoRoundTripsForWritesAndReads(t *testing.T) {
 		proxies[at(s)] = wire.Start(t, fmt.Sprintf("127.0.0.1:%d", s.Port()))
 	}
 	nodes := cluster.New(cluster.List(hostsOf(primary, standby)...), cluster.SignedBy(key))
-	db := openCounted(t, nodes, proxies)
+	db := openCounted(t, nodes, dsn, proxies)
 	fresh(t, nodes, 1, db)
 	trips := func() (n int) {
 		for _, p := range proxies {

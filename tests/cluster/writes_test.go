@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -95,15 +96,16 @@ func readOwnWrites(t *testing.T, on replicated) {
 	reader := on.open(dbscope.Hosts(nodes))
 	defer func() { ok(t, errors.Join(writer.Close(), reader.Close())) }()
 	on.prepare("DROP TABLE IF EXISTS own; CREATE TABLE own (n int); INSERT INTO own VALUES (0)")
-	fresh(t, nodes, 2, reader)
+	fresh(t, nodes, len(on.pause), reader)
 	stop := pauseAtRandom(t, on)
 	defer stop()
 	stale, staleWithout, onReplica := 0, 0, 0
 	for n := 1; n <= pairs; n++ {
+		level := []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead}[n%2]
 		ctx := dbscope.ReadYourWrites(t.Context(), "")
 		ok(t, write(ctx, writer, on.update, n))
 		token := dbscope.WritesToken(ctx)
-		got, replica, err := readOwn(dbscope.ReadYourWrites(t.Context(), token), reader, on.read)
+		got, replica, err := readOwn(dbscope.ReadYourWrites(t.Context(), token), reader, on.read, dbscope.Isolation(level))
 		ok(t, err)
 		if got != n {
 			stale++
@@ -121,7 +123,7 @@ func readOwnWrites(t *testing.T, on replicated) {
 	}
 }
 
-func readOwn(ctx context.Context, db database, query string) (n, replica int, err error) {
+func readOwn(ctx context.Context, db database, query string, opts ...dbscope.Option) (n, replica int, err error) {
 	err = dbscope.Run(ctx, func(ctx context.Context) error {
 		text, err := db.text(ctx, query)
 		if err != nil {
@@ -129,7 +131,7 @@ func readOwn(ctx context.Context, db database, query string) (n, replica int, er
 		}
 		_, err = fmt.Sscan(text, &n, &replica)
 		return err
-	}, dbscope.ReadOnly())
+	}, append(opts, dbscope.ReadOnly())...)
 	return n, replica, err
 }
 
