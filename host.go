@@ -40,7 +40,8 @@ func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
 }
 
 // Close closes the pools, for siblings too. Statements after it are an error.
-// It blocks until connections in use are back, for 30 seconds at most.
+// It blocks until connections in use are back, for 30 seconds at most; not for
+// the one of a [Sandbox], which a test gives back after its deferred calls.
 func (db *DB[H]) Close() error { return db.core.hosts.close() }
 
 // hosts owns a DB's engine; siblings share it.
@@ -60,6 +61,7 @@ type hosts struct {
 	mu     sync.Mutex
 	routed map[string]*host // those that a router chose
 	closed bool
+	lent   int     // connections that sandboxes have
 	errs   []error // of pools that were closed in the background
 }
 
@@ -255,6 +257,19 @@ func (h *hosts) isClosed() bool {
 	return h.closed
 }
 
+// lend counts the connections that sandboxes have.
+func (h *hosts) lend(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lent += n
+}
+
+func (h *hosts) isLent() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lent > 0
+}
+
 func at(host string) string {
 	if host == "" {
 		return ""
@@ -341,6 +356,9 @@ func (h *hosts) close() error {
 	if h.stop != nil {
 		stopped = h.stop()
 		h.stop = nil
+	}
+	if h.isLent() {
+		return stopped
 	}
 	drained := make(chan struct{})
 	go func() {

@@ -27,7 +27,7 @@ func NewSandbox(dbs ...Database) *Sandbox {
 	b := &Sandbox{lanes: map[*hosts]*lane{}}
 	for _, db := range dbs {
 		d := db.database()
-		b.lanes[d.hosts] = &lane{box: b, name: d.hosts.name, changed: make(chan struct{})}
+		b.lanes[d.hosts] = &lane{box: b, hosts: d.hosts, name: d.hosts.name, changed: make(chan struct{})}
 	}
 	return b
 }
@@ -89,8 +89,9 @@ func (b *Sandbox) wake() {
 // lane is the one connection of a database in a sandbox. Scopes side by side
 // take turns on it, nested ones nest.
 type lane struct {
-	box  *Sandbox
-	name string
+	box   *Sandbox
+	hosts *hosts
+	name  string
 
 	opening sync.Mutex  // held while conn is made, and at the end
 	conn    driver.Conn // the rest does not change once it is there
@@ -152,6 +153,7 @@ func (l *lane) open(ctx context.Context, engine driver.Engine) error {
 		return err
 	}
 	l.conn = conn
+	l.hosts.lend(1)
 	return nil
 }
 
@@ -230,6 +232,7 @@ func (l *lane) close(ctx context.Context) error {
 
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
+	defer l.hosts.lend(-1)
 	var err error
 	if !l.stored {
 		err = l.conn.RollbackTo(ctx, markOf(anchor))

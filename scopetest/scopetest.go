@@ -48,8 +48,7 @@ import (
 //
 // The context ends with the test's. Then everything is rolled back, and the
 // test fails where a scope or rows are still open, or somebody has ended the
-// transaction. Close a database that is the test's own later: in a t.Cleanup
-// that is registered before, not in a defer.
+// transaction.
 func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
 	t.Helper()
 	if len(dbs) == 0 {

@@ -120,6 +120,18 @@ func TestUnitsThatGoOnAfterTheTestAreRefused(t *testing.T) {
 	})
 }
 
+// Deferred calls run before the test's transaction ends.
+func TestADatabaseMayBeClosedByADefer(t *testing.T) {
+	for name, adapter := range adapters {
+		t.Run(name, func(t *testing.T) {
+			db := adapter.open(adapter.dsn(t))
+			defer func() { ok(t, db.Close()) }()
+			ctx := scopetest.Rollback(t, db)
+			ok(t, dbscope.Run(ctx, func(ctx context.Context) error { return db.exec(ctx, "SELECT 1") }))
+		})
+	}
+}
+
 func TestAStatementThatRunsAtTheEndIsWaitedFor(t *testing.T) {
 	on(t, isPostgreSQL|isMariaDB, func(t *testing.T, d opened) {
 		var statement sync.WaitGroup
