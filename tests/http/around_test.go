@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dbscope/dbscope"
 )
 
 // compressed is a gzip middleware as they are commonly written.
@@ -131,8 +133,10 @@ func TestATimeoutHandlerOutsideLetsTheWorkThroughInTime(t *testing.T) {
 // The timeout is over at once. What the handler makes of that decides.
 func TestATimeoutHandlerOutsideThatGivesUpLeavesTheDecisionToTheHandler(t *testing.T) {
 	onEach(t, func(t *testing.T, s *service) {
+		answered := make(chan struct{}) // TimeoutHandler takes either of two that are ready
 		server := s.serve(func(w http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
+			<-answered
 			if err := s.place(context.WithoutCancel(r.Context()), 1); err != nil {
 				t.Error(err)
 			}
@@ -145,10 +149,12 @@ func TestATimeoutHandlerOutsideThatGivesUpLeavesTheDecisionToTheHandler(t *testi
 		}, func(next http.Handler) http.Handler { return http.TimeoutHandler(next, 1, "too late") })
 		resp, body := s.send(server, http.MethodPost, "/heeds")
 		s.want(resp, body, 503, "too late")
+		answered <- struct{}{}
 		<-s.ended
 		s.wantStored()
 		resp, body = s.send(server, http.MethodPost, "/")
 		s.want(resp, body, 503, "too late")
+		answered <- struct{}{}
 		<-s.ended
 		s.wantStored(1)
 		s.wantNoneInUse()
@@ -157,12 +163,16 @@ func TestATimeoutHandlerOutsideThatGivesUpLeavesTheDecisionToTheHandler(t *testi
 
 func TestATimeoutHandlerInsideRollsBackWhenItGivesUp(t *testing.T) {
 	onEachProtocol(t, func(t *testing.T, s *service, http2 bool) {
-		returned := make(chan struct{})
+		answered, returned := make(chan struct{}), make(chan struct{})
 		slow := func(w http.ResponseWriter, r *http.Request) {
 			defer close(returned)
 			<-r.Context().Done()
 			// By now the scope may be over: then this fails, else it is undone.
 			_ = s.place(context.WithoutCancel(r.Context()), 1)
+			<-answered // TimeoutHandler takes either of two that are ready
+			if err := s.place(context.WithoutCancel(r.Context()), 3); !errors.Is(err, dbscope.ErrScopeEnded) {
+				t.Errorf("a statement after the answer returned %v", err)
+			}
 			_, _ = io.WriteString(w, "done")
 		}
 		inTime := func(w http.ResponseWriter, r *http.Request) {
@@ -173,6 +183,7 @@ func TestATimeoutHandlerInsideRollsBackWhenItGivesUp(t *testing.T) {
 		server := s.start(http.TimeoutHandler(http.HandlerFunc(slow), 1, "too late").ServeHTTP, nil, http2)
 		resp, body := s.send(server, http.MethodPost, "/")
 		s.want(resp, body, 503, "too late")
+		close(answered)
 		<-returned
 		s.wantStored()
 		server = s.start(http.TimeoutHandler(http.HandlerFunc(inTime), never, "too late").ServeHTTP, nil, http2)
