@@ -191,26 +191,6 @@ type inside struct {
 	driver.Positioner
 }
 
-func TestAQuestionInATransactionLeavesANewOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := network()
-		n.primary("p", 1, 100)
-		n.replica("r", 1, 100)
-		c := cluster.New(cluster.List("p", "r"))
-		t.Cleanup(use(t, c, n))
-		began(t, c)
-		alone := connect(t, n, "r")
-		to := driver.Route{Host: "r", Replica: true, After: driver.Position{Timeline: 1, Number: 100}}
-		for conn, chained := range map[driver.Conn]bool{alone: false, inside{Conn: alone}: true} {
-			yes, err := c.Ready(t.Context(), conn, to)
-			ok(t, err)
-			if asks := n.get("r").asks; !yes || strings.HasSuffix(asks, "; COMMIT AND CHAIN") != chained {
-				t.Errorf("%v after %q", yes, asks)
-			}
-		}
-	})
-}
-
 func TestAReplicaIsAskedOnlyWhereItIsNotKnownToHaveComeAsFar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network()
@@ -242,6 +222,9 @@ func TestAReplicaIsAskedOnlyWhereItIsNotKnownToHaveComeAsFar(t *testing.T) {
 		time.Sleep(time.Second)
 		is("one that is older than the last answer", conn, to, true, 0)
 		is("one whose age is not known", ageless{conn}, to, true, 1)
+		alone := n.get("r").asks
+		is("one that is asked in its transaction, which is then a new one", inside{Conn: conn}, to, true, 1)
+		equal(t, "the question", n.get("r").asks, alone+"; COMMIT AND CHAIN")
 		pooled(true)
 		is("one of a pooler, which may have come to another start of the server", conn, to, true, 1)
 		pooled(false)
