@@ -22,6 +22,7 @@ type waiting struct {
 
 	mu     sync.Mutex
 	looked bool
+	over   bool            // nobody waits any more
 	both   context.Context // once somebody waits
 	cancel context.CancelCauseFunc
 }
@@ -29,7 +30,7 @@ type waiting struct {
 func (w *waiting) Done() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.looked {
+	if !w.looked || w.over && w.both == nil {
 		w.looked = true
 		return w.Context.Done()
 	}
@@ -57,6 +58,7 @@ func (w *waiting) now() context.Context {
 func (w *waiting) stop() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.over = true
 	if w.both == nil {
 		return false
 	}
