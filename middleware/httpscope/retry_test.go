@@ -111,12 +111,7 @@ func TestEachAttemptReadsTheFormAnew(t *testing.T) {
 			}, httpscope.Retry(quickly, 8<<10))
 			s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
 			s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
-			body, contentType := upload(t, "tea")
-			resp, err := s.Client().Post(s.URL, contentType, body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.want(resp.StatusCode, s.read(resp), 200, "")
+			s.upload("tea")
 			s.wantRows("tea")
 			s.Close()
 			if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 0 {
@@ -144,17 +139,23 @@ func TestAFormThatWasReadOutsideIsThereForEachAttempt(t *testing.T) {
 		scoped.ServeHTTP(w, r)
 	}), false)
 	s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
-	body, contentType := upload(t, "tea")
-	resp, err := s.Client().Post(s.URL, contentType, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.want(resp.StatusCode, s.read(resp), 200, "")
+	s.upload("tea")
 	s.wantRows("tea")
 }
 
+// upload posts a form with an item, which is answered with 200.
+func (s *site) upload(item string) {
+	s.t.Helper()
+	body, contentType := upload(s.t, item)
+	resp, err := s.Client().Post(s.URL, contentType, body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.want(resp.StatusCode, s.read(resp), 200, "")
+}
+
 // upload is the body of a form with an item, and a file that begins with it.
-func upload(t *testing.T, item string) (body *bytes.Buffer, contentType string) {
+func upload(t testing.TB, item string) (body *bytes.Buffer, contentType string) {
 	t.Helper()
 	body = new(bytes.Buffer)
 	form := multipart.NewWriter(body)
