@@ -264,12 +264,6 @@ func (h *hosts) lend(n int) {
 	h.lent += n
 }
 
-func (h *hosts) isLent() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.lent > 0
-}
-
 func at(host string) string {
 	if host == "" {
 		return ""
@@ -346,6 +340,7 @@ func (h *hosts) close() error {
 	defer h.leave()
 	h.mu.Lock()
 	h.closed = true
+	lent := h.lent > 0
 	for name, left := range h.routed {
 		delete(h.routed, name)
 		h.drain(left)
@@ -357,7 +352,7 @@ func (h *hosts) close() error {
 		stopped = h.stop()
 		h.stop = nil
 	}
-	if h.isLent() {
+	if lent {
 		return stopped
 	}
 	drained := make(chan struct{})

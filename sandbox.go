@@ -27,7 +27,7 @@ func NewSandbox(dbs ...Database) *Sandbox {
 	b := &Sandbox{lanes: map[*hosts]*lane{}}
 	for _, db := range dbs {
 		d := db.database()
-		b.lanes[d.hosts] = &lane{box: b, hosts: d.hosts, name: d.hosts.name, changed: make(chan struct{})}
+		b.lanes[d.hosts] = &lane{box: b, hosts: d.hosts, changed: make(chan struct{})}
 	}
 	return b
 }
@@ -91,7 +91,6 @@ func (b *Sandbox) wake() {
 type lane struct {
 	box   *Sandbox
 	hosts *hosts
-	name  string
 
 	opening sync.Mutex  // held while conn is made, and at the end
 	conn    driver.Conn // the rest does not change once it is there
@@ -192,7 +191,7 @@ func (l *lane) end(ctx context.Context) error {
 		if f.scope == nil {
 			what = "rows are still open, or a statement runs,"
 		}
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.name, what, f.at))
+		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.hosts.name, what, f.at))
 	}
 	l.box.mu.Unlock()
 	for _, f := range slices.Backward(open) {
@@ -209,7 +208,7 @@ func (l *lane) end(ctx context.Context) error {
 			_ = l.close(ctx)
 			_ = l.rollBack(ctx)
 		}()
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.name, err))
+		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.hosts.name, err))
 	} else {
 		errs = append(errs, l.rollBack(ending))
 	}
@@ -240,7 +239,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
-			l.name, errors.Join(l.lost, err))
+			l.hosts.name, errors.Join(l.lost, err))
 	}
 	if err == nil {
 		err = l.conn.Rollback(ctx)
@@ -248,7 +247,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	l.conn.Release(err == nil && l.lost == nil)
 	switch {
 	case l.missed:
-		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.name, l.lost)
+		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.hosts.name, l.lost)
 	case l.lost != nil:
 		return nil
 	}

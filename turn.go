@@ -33,12 +33,12 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 		}
 		switch {
 		case l.closed || l.box.ended && !ending:
-			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.name, driver.ErrNotSent)
+			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.hosts.name, driver.ErrNotSent)
 		case l.lost != nil:
 			l.missed = l.missed || !ending
 			return l.lostError()
 		case f.undone:
-			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.name,
+			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.hosts.name,
 				errors.Join(ErrRolledBack, driver.ErrNotSent))
 		case other == nil:
 			l.clock++
@@ -70,7 +70,7 @@ func (f *frame) deadlock(what string, others ...*frame) error {
 		fmt.Fprintf(&stacks, "\nthe other one:\n%s", o.at)
 	}
 	return fmt.Errorf("dbscope: %s: deadlock: in a test all units share one connection, and this one %s: %w\n\nthis one:\n%s%s\n%w",
-		f.lane.name, what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
+		f.lane.hosts.name, what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
 }
 
 // exit lets others use the connection.
@@ -237,6 +237,6 @@ func (l *lane) lostError() error {
 	if !l.stored {
 		why = errors.Join(ErrRolledBack, why)
 	}
-	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.name,
+	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.hosts.name,
 		errors.Join(why, driver.ErrNotSent))
 }
