@@ -399,6 +399,7 @@ func (c *conn) sync(ctx context.Context) error {
 	if err := c.wire.sync(); err != nil {
 		return err
 	}
+	var refused error
 	for {
 		message, err := c.PgConn().ReceiveMessage(ctx)
 		if err != nil {
@@ -406,9 +407,9 @@ func (c *conn) sync(ctx context.Context) error {
 		}
 		switch m := message.(type) {
 		case *pgproto3.ReadyForQuery:
-			return nil
+			return refused
 		case *pgproto3.ErrorResponse:
-			return pgconn.ErrorResponseToPgError(m)
+			refused = pgconn.ErrorResponseToPgError(m)
 		}
 	}
 }
