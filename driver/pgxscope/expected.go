@@ -6,17 +6,22 @@ import "encoding/binary"
 // waits for, next. The wire has a queue of them; while it is empty, everything
 // passes on to pgx.
 //
-//	do       what arrives                                     pgx gets
-//	takeOut  the answers to a statement of this package's     nothing; an error, which is
-//	                                                          the answer to pgx's own as well
-//	makeUp   nothing                                          bytes, at once
+//	do       what arrives                               pgx gets
+//	takeOut  the answers to a statement of this         nothing; but an error, which is
+//	         package's: messages of these kinds         the answer to pgx's own as well
+//	makeUp   nothing                                    these bytes, at once
 //
 // A message that the server may send at any time passes on, wherever it arrives.
 type expected struct {
 	do    action
-	until byte   // the kind of its last message
-	bytes []byte // that are made up
+	kinds string // of the messages that are still to come, in their order
+	bytes []byte
 }
+
+// answersOfOne are those to Parse, Bind and Execute of a statement without rows:
+// ParseComplete, BindComplete, CommandComplete. They are compared one by one,
+// since a proxy may answer in another order.
+const answersOfOne = "12C"
 
 type action uint8
 
@@ -30,12 +35,6 @@ const (
 // The kinds of messages that are looked at; see "Message Formats" in
 // PostgreSQL's manual.
 const (
-	parseComplete   = '1'
-	bindComplete    = '2'
-	noData          = 'n'
-	rowDescription  = 'T'
-	dataRow         = 'D'
-	commandComplete = 'C'
 	errorResponse   = 'E'
 	notice          = 'N'
 	notification    = 'A'
@@ -63,13 +62,15 @@ func (w *wire) arrived(kind byte) action {
 	case errorResponse:
 		w.refused()
 		return passOn
-	case w.expected[0].until:
-		w.pop()
-		return takeOut
-	case parseComplete, bindComplete, noData, rowDescription, dataRow:
-		return takeOut
 	}
-	return unexpected
+	next := &w.expected[0]
+	if kind != next.kinds[0] {
+		return unexpected
+	}
+	if next.kinds = next.kinds[1:]; next.kinds == "" {
+		w.pop()
+	}
+	return takeOut
 }
 
 // refused drops what the server passes over after it has refused a statement

@@ -97,10 +97,18 @@ func (t *tx) run(ctx context.Context, call func(*conn) error, texts ...string) (
 }
 
 // Query runs a query.
-func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, err error) {
-	c, err := t.enter(ctx, sql)
+func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	raw, c, err := t.query(ctx, sql, args)
 	if err != nil {
 		return failedRows(err), err
+	}
+	return newRows(ctx, t, c, raw), nil
+}
+
+// query leaves the session admitted, unless it fails.
+func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c *conn, err error) {
+	if c, err = t.enter(ctx, sql); err != nil {
+		return nil, nil, err
 	}
 	done := false
 	defer func() {
@@ -108,16 +116,12 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, er
 			t.exit(ctx, c, &done, &err)
 		}
 	}()
-	var raw pgx.Rows
 	if err = c.ready(ctx); err == nil {
 		raw, err = c.Query(ctx, sql, args...)
 		err = c.sent(err)
 	}
 	done = true
-	if err != nil {
-		return failedRows(err), err
-	}
-	return newRows(ctx, t, c, raw), nil
+	return raw, c, err
 }
 
 // QueryRow runs a query for one row.

@@ -143,7 +143,7 @@ func (w *wire) encodeAhead() []byte {
 		buf, _ = (&pgproto3.Parse{Query: text}).Encode(buf)
 		buf, _ = (&pgproto3.Bind{}).Encode(buf)
 		buf, _ = (&pgproto3.Execute{}).Encode(buf)
-		w.expected = append(w.expected, expected{do: takeOut, until: commandComplete})
+		w.expected = append(w.expected, expected{do: takeOut, kinds: answersOfOne})
 	}
 	w.ahead = w.ahead[:0]
 	w.open, w.simple = true, false

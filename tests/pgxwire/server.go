@@ -16,8 +16,9 @@ import (
 // server is what both runs of a program talk to. Several connections may follow
 // each other.
 type server struct {
-	program    program
-	statements map[string]statement
+	program     program
+	statements  map[string]statement
+	simpleFirst bool // as a proxy that answers a simple query before what came ahead of it
 
 	mu      sync.Mutex
 	unit    int      // that runs
@@ -66,6 +67,7 @@ type connection struct {
 	work    []string // of the open transaction: tags, and savepoints with a colon before
 	sent    map[string]int
 	copying *statement
+	held    bool
 }
 
 var errFatal = errors.New("the server ends the session")
@@ -87,6 +89,9 @@ func (c *connection) serve() {
 		if err != nil {
 			return
 		}
+		if c.simpleFirst && c.hold(message) {
+			continue
+		}
 		if c.skip {
 			if _, sync := message.(*pgproto3.Sync); !sync {
 				continue
@@ -98,6 +103,25 @@ func (c *connection) serve() {
 			return
 		}
 	}
+}
+
+// hold keeps what begins a transaction ahead of a simple query, and answers it
+// after that.
+func (c *connection) hold(message pgproto3.FrontendMessage) bool {
+	switch m := message.(type) {
+	case *pgproto3.Parse:
+		c.held = m.Query == "begin"
+	case *pgproto3.Query:
+		if c.held {
+			_ = c.simple(m.String) // no statement of the program fails
+			c.put(&pgproto3.ParseComplete{})
+			c.put(&pgproto3.BindComplete{})
+			c.put(&pgproto3.CommandComplete{CommandTag: []byte("BEGIN")})
+			c.held = false
+			return true
+		}
+	}
+	return c.held
 }
 
 func (c *connection) answer(message pgproto3.FrontendMessage) error {
