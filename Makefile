@@ -28,6 +28,7 @@ test-long:
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
 
 bench:
+	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
 
 # Three nodes with Patroni, to run examples on, and a kill -9 of their primary.

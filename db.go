@@ -42,13 +42,28 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	for _, opt := range opts {
 		opt(&o)
 	}
+	open := adapter.Open
+	if err := configure(adapter, o.adapter); err != nil {
+		open = func(context.Context, string) (driver.Engine, error) { return nil, err }
+	}
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, &o, adapter.Open), classify: adapter, settler: o.settler,
+			hosts: newHosts(o.name, &o, open), classify: adapter, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
+}
+
+// configure passes on the options that are the adapter's own.
+func configure(adapter any, options []any) error {
+	c, _ := adapter.(driver.Configurable)
+	for _, option := range options {
+		if c == nil || !c.Configure(option) {
+			return fmt.Errorf("the option %T is not one of this DB's adapter: leave it out", option)
+		}
+	}
+	return nil
 }
 
 // Database is any DB, whatever its handle.

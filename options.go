@@ -87,6 +87,7 @@ type dbOptions struct {
 	settler       settler
 	beforeSession func(context.Context) error
 	router        driver.Router
+	adapter       []any // see AdapterOption
 }
 
 // Host sets the host that stands for {host} in the connection string, and
@@ -128,4 +129,12 @@ func Name(name string) DBOption {
 // needing a scope.
 func AllowUnscoped() DBOption {
 	return func(o *dbOptions) { o.allowUnscoped = true }
+}
+
+// AdapterOption is an option of the adapter's own: the value goes to its method
+// Configure. It is for writers of adapters, whose packages have functions that
+// return one. Where the adapter does not know the value, each use of the DB is
+// an error.
+func AdapterOption(value any) DBOption {
+	return func(o *dbOptions) { o.adapter = append(o.adapter, value) }
 }

@@ -37,6 +37,11 @@ type Adapter[H any] interface {
 	WriteRefused(err error) bool
 }
 
+// Configurable is an [Adapter] with options of its own, which the core passes
+// on from dbscope.AdapterOption before it opens anything. Configure reports
+// whether it knows the option.
+type Configurable interface{ Configure(option any) (known bool) }
+
 // Engine is a pool of connections to one host. It must be safe for concurrent
 // use.
 type Engine interface {

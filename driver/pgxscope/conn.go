@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -23,13 +24,33 @@ import (
 type engine struct {
 	pool      *pgxpool.Pool
 	connector sqldriver.Connector
+	separate  bool // see [SeparateBegin]
 }
 
-func newEngine(pool *pgxpool.Pool) *engine {
-	return &engine{pool: pool, connector: stdlib.GetPoolConnector(pool)}
+func newEngine(pool *pgxpool.Pool, separate bool) *engine {
+	return &engine{pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate}
 }
 
+// Acquire replaces connections that the server has ended while they were idle,
+// as after a restart: the pool may be full of them.
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	for ended := int32(0); ; ended++ {
+		c, err := e.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		why := c.look()
+		if why == nil {
+			return c, nil
+		}
+		c.Release(false)
+		if ended > e.pool.Config().MaxConns { // more than were idle
+			return nil, fmt.Errorf("the server ends each connection: %w", why)
+		}
+	}
+}
+
+func (e *engine) take(ctx context.Context) (*conn, error) {
 	raw, err := e.connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -39,7 +60,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	if w == nil {
 		w = &wire{}
 	}
-	return &conn{Conn: c.Conn(), raw: c, wire: w}, nil
+	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil}, nil
 }
 
 // Ping is for [sqlscope.Ambient].
@@ -54,10 +75,11 @@ func (e *engine) Close() error {
 // once.
 type conn struct {
 	*pgx.Conn
-	raw   *stdlib.Conn
-	sql   *sqlscope.RawConn // once asked for
-	wire  *wire
-	begin string // the transaction's first statement, empty without one
+	raw      *stdlib.Conn
+	sql      *sqlscope.RawConn // once asked for
+	wire     *wire
+	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
+	begin    string // the transaction's first statement, empty without one
 }
 
 // Begin implements [driver.Conn]: nothing is sent yet.
@@ -95,7 +117,7 @@ func beginSQL(opts driver.TxOptions) (string, error) {
 // ready makes sure that BEGIN and SAVEPOINT can travel with the statement to
 // come, or sends them before it.
 func (c *conn) ready(ctx context.Context) error {
-	if c.wire.r == nil {
+	if c.separate {
 		return c.flush(ctx)
 	}
 	return nil
@@ -108,9 +130,18 @@ func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
 func (c *conn) flush(ctx context.Context) error {
 	if texts := c.wire.take(); texts != "" {
 		_, err := c.Exec(ctx, texts)
-		return err
+		return c.told(err)
 	}
 	return nil
+}
+
+// told adds the wire's own error to that of a statement, since pgx may only say
+// that the connection is closed.
+func (c *conn) told(err error) error {
+	if own := c.wire.failed(); err != nil && own != nil && !errors.Is(err, own) {
+		return fmt.Errorf("%w: %w", own, err)
+	}
+	return err
 }
 
 // sent makes sure that a statement which succeeded took BEGIN with it, whatever
@@ -147,6 +178,9 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	case c.PgConn().TxStatus() == 'I':
 		return driver.Unknown, errors.New("a statement ended the transaction behind the scope's back")
 	}
+	if err := c.look(); err != nil {
+		return driver.RolledBack, fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
+	}
 	c.wire.unconfirmed = false
 	tag, err := c.end(ctx, "commit")
 	var refused *pgconn.PgError
@@ -178,6 +212,9 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
+	if err := c.look(); err != nil {
+		return driver.RolledBack, nil, nil, fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
+	}
 	c.wire.unconfirmed = false
 	defer c.bound(ctx)()
 	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
@@ -226,7 +263,7 @@ func (c *conn) Rollback(ctx context.Context) error {
 func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
 	defer c.bound(ctx)()
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
-	return tag, late(ctx, err)
+	return tag, late(ctx, c.told(err))
 }
 
 // bound makes the network connection keep ctx's deadline until the function is
@@ -338,4 +375,41 @@ func (c *conn) Release(reuse bool) {
 		_ = c.Close(ctx) // the pool lets go of closed connections
 	}
 	_ = c.raw.Close() // gives it back to the pool
+}
+
+// sendBatch is pgx's SendBatch with BEGIN and SAVEPOINT in front, also in the
+// mode in which pgx writes a batch past the [wire].
+func (c *conn) sendBatch(ctx context.Context, b *pgx.Batch) (pgx.BatchResults, error) {
+	if b.Len() == 0 || c.Config().DefaultQueryExecMode != pgx.QueryExecModeExec {
+		return c.SendBatch(ctx, b), nil
+	}
+	if _, err := c.wire.Write(nil); err != nil {
+		return nil, err
+	}
+	results := c.SendBatch(ctx, b)
+	if c.IsClosed() || c.PgConn().IsBusy() || c.wire.quiet() {
+		return results, nil
+	}
+	// pgx has refused the batch, and so nothing came after BEGIN.
+	return results, c.sync(ctx)
+}
+
+// sync waits for the answers to what was sent ahead of nothing.
+func (c *conn) sync(ctx context.Context) error {
+	if err := c.wire.sync(); err != nil {
+		return err
+	}
+	var refused error
+	for {
+		message, err := c.PgConn().ReceiveMessage(ctx)
+		if err != nil {
+			return c.told(err)
+		}
+		switch m := message.(type) {
+		case *pgproto3.ReadyForQuery:
+			return refused
+		case *pgproto3.ErrorResponse:
+			refused = pgconn.ErrorResponseToPgError(m)
+		}
+	}
 }

@@ -5,6 +5,7 @@ go 1.25.0
 require (
 	github.com/dbscope/dbscope v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
+	golang.org/x/sys v0.38.0
 )
 
 require (

@@ -131,10 +131,7 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 	}()
 	var raw pgx.BatchResults
 	if err = c.ready(ctx); err == nil {
-		// In some modes pgx writes a batch past the [wire].
-		if _, err = c.wire.Write(nil); err == nil {
-			raw = c.SendBatch(ctx, b)
-		}
+		raw, err = c.sendBatch(ctx, b)
 	}
 	done = true
 	if err != nil {

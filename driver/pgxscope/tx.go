@@ -49,6 +49,7 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 		_ = t.s.Exit(ctx, errPanicked)
 		return
 	}
+	*err = c.told(*err)
 	if *err == nil && c.begun() && c.PgConn().TxStatus() == 'I' {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")
@@ -96,10 +97,18 @@ func (t *tx) run(ctx context.Context, call func(*conn) error, texts ...string) (
 }
 
 // Query runs a query.
-func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, err error) {
-	c, err := t.enter(ctx, sql)
+func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	raw, c, err := t.query(ctx, sql, args)
 	if err != nil {
 		return failedRows(err), err
+	}
+	return newRows(ctx, t, c, raw), nil
+}
+
+// query leaves the session admitted, unless it fails.
+func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c *conn, err error) {
+	if c, err = t.enter(ctx, sql); err != nil {
+		return nil, nil, err
 	}
 	done := false
 	defer func() {
@@ -107,16 +116,12 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, er
 			t.exit(ctx, c, &done, &err)
 		}
 	}()
-	var raw pgx.Rows
 	if err = c.ready(ctx); err == nil {
 		raw, err = c.Query(ctx, sql, args...)
 		err = c.sent(err)
 	}
 	done = true
-	if err != nil {
-		return failedRows(err), err
-	}
-	return newRows(ctx, t, c, raw), nil
+	return raw, c, err
 }
 
 // QueryRow runs a query for one row.
@@ -156,14 +161,20 @@ func (t *tx) Conn() *pgx.Conn {
 }
 
 // LargeObjects returns the transaction's large objects. They run on the
-// connection directly, as with Conn. It takes a round trip, and where the
-// session cannot be opened, the methods of what it returns panic.
+// connection directly, as with Conn. Where the transaction has not begun on the
+// server that takes a round trip, and where it cannot, the methods of what
+// LargeObjects returns panic.
 func (t *tx) LargeObjects() pgx.LargeObjects {
 	var objects pgx.LargeObjects
 	ctx := context.Background()
 	_ = t.run(ctx, func(c *conn) error {
-		// pgx makes them of a transaction that it has begun itself. BEGIN in a
-		// transaction is a warning and changes nothing.
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		// pgx makes them only of a transaction that it has begun itself. It is
+		// told that it has: a second BEGIN would be a warning in the server's log.
+		c.wire.answerBegin(true)
+		defer c.wire.answerBegin(false)
 		inner, err := c.Conn.Begin(ctx)
 		if err == nil {
 			objects = inner.LargeObjects()

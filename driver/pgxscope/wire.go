@@ -2,13 +2,13 @@ package pgxscope
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,8 +20,9 @@ import (
 // Configure sets a pool's configuration up so that BEGIN travels with the
 // first statement, whichever way pgx sends that. [Open] does it; call it for a
 // pool that a function given to [New] makes, before [pgxpool.NewWithConfig].
-// On connections of other pools BEGIN takes a round trip of its own. Hooks in
-// the configuration stay in place.
+// On connections of other pools BEGIN takes a round trip of its own, and nobody
+// looks before COMMIT whether the server has already ended the session. Hooks
+// in the configuration stay in place.
 func Configure(config *pgxpool.Config) {
 	before := config.BeforeConnect
 	config.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
@@ -33,7 +34,7 @@ func Configure(config *pgxpool.Config) {
 		var made *wire // by the attempt that connects, after others have failed
 		build := cc.BuildFrontend
 		cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-			made = &wire{r: r, w: w, in: bufio.NewReader(r)}
+			made = &wire{w: w, in: bufio.NewReaderSize(r, inputBuffer)}
 			return build(made, made)
 		}
 		notice := cc.OnNotice
@@ -47,6 +48,7 @@ func Configure(config *pgxpool.Config) {
 		connected := cc.AfterConnect
 		cc.AfterConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
 			made.opened = time.Now()
+			made.socket = newSocket(pc.Conn())
 			pc.CustomData()[wireKey] = made
 			if connected != nil {
 				return connected(ctx, pc)
@@ -65,49 +67,54 @@ const wireKey = "github.com/dbscope/dbscope/driver/pgxscope"
 // fails, the server passes over all that follows up to the statement's, and
 // pgx takes the error for the statement's own. So nothing can run outside the
 // transaction, and one that fails, even while it is parsed, fails inside.
+//
+// What the server sends is followed message by message at all times, since it
+// may send notifications, notices and changed parameters at any moment, and pgx
+// reads whatever part of a message has arrived.
 type wire struct {
-	r  io.Reader
-	w  io.Writer
-	in *bufio.Reader // over r
+	w      io.Writer
+	in     *bufio.Reader
+	socket *socket // to look at, nil where the connection has none
 
 	opened      time.Time
 	unconfirmed bool // a wait for a synchronous standby was cancelled
 
-	mu    sync.Mutex
-	ahead []string // what goes in front of the next write
+	// Of who reads: pgx, or [conn.look] while pgx does nothing.
+	place place // how far the message on its way to pgx has come
+	skip  int   // bytes of a message that is being taken out
 
 	// pgx writes from one goroutine and reads from another while it copies,
 	// and says goodbye to a broken connection from a third.
-	buf     []byte       // of the writer
-	kind    bool         // of the writer: the statement's kind is still to come
-	simple  atomic.Bool  // the statement is a simple query, which has no Sync
-	answers atomic.Int32 // messages to take out
-	through int          // of the reader: bytes of the message on its way to pgx
+	mu       sync.Mutex
+	ahead    []string   // statements that go in front of the next write
+	buf      []byte     // for them
+	open     bool       // they were sent, and the kind of their statement is not known yet
+	simple   bool       // their statement is a simple query, which has no Sync
+	expected []expected // what the server sends next, before what pgx waits for
+	pretend  bool       // a BEGIN of pgx's is answered and not sent
+	failure  error      // of the protocol: the connection cannot be used any more
 }
 
-// keptBuffer is the size up to which a write's buffer is kept for the next.
-const keptBuffer = 4096
+const (
+	// inputBuffer holds any notification, whose payload is under 8000 bytes.
+	inputBuffer = 8192
+	// keptBuffer is the size up to which a write's buffer is kept for the next.
+	keptBuffer = 4096
+)
 
 // Write implements [io.Writer].
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	buf := w.buf[:0]
-	for _, text := range w.ahead {
-		// Encode fails only when a message is too large.
-		buf, _ = (&pgproto3.Parse{Query: text}).Encode(buf)
-		buf, _ = (&pgproto3.Bind{}).Encode(buf)
-		buf, _ = (&pgproto3.Execute{}).Encode(buf)
+	if w.pretend && bytes.Equal(p, beginQuery) {
+		w.expected = append(w.expected, expected{do: makeUp, bytes: begunAnswer})
+		w.mu.Unlock()
+		return len(p), nil
 	}
-	if n := len(w.ahead); n > 0 {
-		w.kind = true
-		w.answers.Add(3 * int32(n)) //nolint:gosec // a few
-		w.ahead = w.ahead[:0]
+	buf := w.encodeAhead()
+	if w.open && len(p) > 0 {
+		w.open, w.simple = false, p[0] == 'Q'
 	}
 	w.mu.Unlock()
-	if w.kind && len(p) > 0 {
-		w.simple.Store(p[0] == 'Q')
-		w.kind = false
-	}
 	switch {
 	case len(buf) > 0:
 	case len(p) > 0:
@@ -124,46 +131,131 @@ func (w *wire) Write(p []byte) (int, error) {
 	return max(0, n-sent), err
 }
 
+// encodeAhead returns the messages of what goes ahead, whose answers are
+// expected from now on. The caller holds mu.
+func (w *wire) encodeAhead() []byte {
+	if len(w.ahead) == 0 {
+		return nil
+	}
+	buf := w.buf[:0]
+	for _, text := range w.ahead {
+		// Encode fails only when a message is too large.
+		buf, _ = (&pgproto3.Parse{Query: text}).Encode(buf)
+		buf, _ = (&pgproto3.Bind{}).Encode(buf)
+		buf, _ = (&pgproto3.Execute{}).Encode(buf)
+		w.expected = append(w.expected, expected{do: takeOut, kinds: answersOfOne})
+	}
+	w.ahead = w.ahead[:0]
+	w.open, w.simple = true, false
+	return buf
+}
+
+// sync asks the server for the end of what went ahead, where pgx sent nothing
+// after it.
+func (w *wire) sync() error {
+	_, err := w.w.Write(syncMessage)
+	return err
+}
+
+var syncMessage = []byte{'S', 0, 0, 0, 4}
+
 // Read implements [io.Reader].
 func (w *wire) Read(p []byte) (int, error) {
-	for w.through == 0 && w.answers.Load() > 0 {
-		header, err := w.in.Peek(5)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		if err := w.finishSkipping(); err != nil {
+			return 0, err
+		}
+		if !w.place.isBoundary() {
+			return w.pass(p[:min(len(p), w.place.missing())])
+		}
+		next, waiting := w.head()
+		switch {
+		case !waiting:
+			return w.pass(p)
+		case next.do == makeUp:
+			return w.giveMadeUp(p), nil
+		}
+		kind, size, err := w.peekMessage()
 		if err != nil {
 			return 0, err
 		}
-		size := 1 + int(header[1])<<24 + int(header[2])<<16 + int(header[3])<<8 + int(header[4])
-		switch kind := header[0]; kind {
-		case '1', '2', 'C': // ParseComplete, BindComplete, CommandComplete
-			if _, err := w.in.Discard(size); err != nil {
-				return 0, err
-			}
-			w.answers.Add(-1)
-		case 'E': // ErrorResponse
-			if w.simple.Load() {
-				if _, err := w.w.Write([]byte{'S', 0, 0, 0, 4}); err != nil {
-					return 0, err
-				}
-			}
-			w.answers.Store(0)
-		case 'N', 'S', 'A': // notices, which may come at any time
-			w.through = size
+		switch w.arrived(kind) {
+		case passOn:
+			return w.pass(p[:min(len(p), size)])
+		case takeOut:
+			w.skip = size
 		default:
-			return 0, fmt.Errorf("pgxscope: unexpected answer %q to a BEGIN or SAVEPOINT sent with a statement", kind)
+			return 0, w.fail(kind)
 		}
 	}
-	if w.through == 0 && w.in.Buffered() == 0 {
-		return w.r.Read(p)
-	}
-	if w.through > 0 {
-		p = p[:min(len(p), w.through)]
-	}
+}
+
+// pass gives pgx what has arrived, and follows it.
+func (w *wire) pass(p []byte) (int, error) {
 	n, err := w.in.Read(p)
-	w.through = max(0, w.through-n)
+	w.place.advance(p[:n])
 	return n, err
 }
 
+// peekMessage waits for the beginning of a message and returns its kind and
+// whole size.
+func (w *wire) peekMessage() (kind byte, size int, err error) {
+	header, err := w.in.Peek(headerSize)
+	if err != nil {
+		return 0, 0, err
+	}
+	return header[0], messageSize(header), nil
+}
+
+// finishSkipping takes out what is left of a message, which a deadline may have
+// interrupted.
+func (w *wire) finishSkipping() error {
+	if w.skip == 0 {
+		return nil
+	}
+	n, err := w.in.Discard(w.skip)
+	w.skip -= n
+	return err
+}
+
+// fail notes an answer that this package does not know how to take out.
+func (w *wire) fail(kind byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = fmt.Errorf("pgxscope: unexpected answer %q to a BEGIN or SAVEPOINT that was sent with a statement; "+
+		"where a proxy stands before the server, open the DB with pgxscope.SeparateBegin", kind)
+	return w.failure
+}
+
+// failed returns the error after which the connection cannot be used, or nil.
+func (w *wire) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failure
+}
+
 // quiet reports whether no answer is missing.
-func (w *wire) quiet() bool { return w.answers.Load() == 0 }
+func (w *wire) quiet() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.expected) == 0 && w.skip == 0
+}
+
+// answerBegin lets a BEGIN that pgx sends be answered as if it had been sent,
+// within a transaction that has begun.
+func (w *wire) answerBegin(pretend bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pretend = pretend
+}
+
+var (
+	beginQuery  = []byte("Q\x00\x00\x00\x0abegin\x00")
+	begunAnswer = []byte("C\x00\x00\x00\x0aBEGIN\x00Z\x00\x00\x00\x05T")
+)
 
 // add puts a statement in front of the next write.
 func (w *wire) add(text string) {

@@ -1,0 +1,145 @@
+package pgxscope
+
+import "encoding/binary"
+
+// expected is what happens with something that the server sends, or that pgx
+// waits for, next. The wire has a queue of them; while it is empty, everything
+// passes on to pgx.
+//
+//	do       what arrives                               pgx gets
+//	takeOut  the answers to a statement of this         nothing; but an error, which is
+//	         package's: messages of these kinds         the answer to pgx's own as well
+//	makeUp   nothing                                    these bytes, at once
+//
+// A message that the server may send at any time passes on, wherever it arrives.
+type expected struct {
+	do    action
+	kinds string // of the messages that are still to come, in their order
+	bytes []byte
+}
+
+// answersOfOne are those to Parse, Bind and Execute of a statement without rows:
+// ParseComplete, BindComplete, CommandComplete. They are compared one by one,
+// since a proxy may answer in another order.
+const answersOfOne = "12C"
+
+type action uint8
+
+const (
+	unexpected action = iota
+	takeOut
+	passOn
+	makeUp
+)
+
+// The kinds of messages that are looked at; see "Message Formats" in
+// PostgreSQL's manual.
+const (
+	errorResponse   = 'E'
+	notice          = 'N'
+	notification    = 'A'
+	parameterStatus = 'S'
+)
+
+// head returns the first of what is expected.
+func (w *wire) head() (next expected, waiting bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.expected) == 0 {
+		return expected{}, false
+	}
+	return w.expected[0], true
+}
+
+// arrived says what is to be done with a message of the kind, which is the next
+// one, while answers to be taken out are expected.
+func (w *wire) arrived(kind byte) action {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch kind {
+	case notice, notification, parameterStatus:
+		return passOn
+	case errorResponse:
+		w.refused()
+		return passOn
+	}
+	next := &w.expected[0]
+	if kind != next.kinds[0] {
+		return unexpected
+	}
+	if next.kinds = next.kinds[1:]; next.kinds == "" {
+		w.pop()
+	}
+	return takeOut
+}
+
+// refused drops what the server passes over after it has refused a statement
+// that went ahead. A simple query has no Sync at which it would stop. The caller
+// holds mu.
+func (w *wire) refused() {
+	w.expected = w.expected[:0]
+	if w.simple {
+		_ = w.sync() // where this fails, so does pgx's next read
+	}
+}
+
+// pop drops the first of what is expected. The caller holds mu.
+func (w *wire) pop() { w.expected = append(w.expected[:0], w.expected[1:]...) }
+
+// giveMadeUp gives pgx the answer that no server has sent.
+func (w *wire) giveMadeUp(p []byte) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := &w.expected[0]
+	n := copy(p, next.bytes)
+	if next.bytes = next.bytes[n:]; len(next.bytes) == 0 {
+		w.pop()
+	}
+	return n
+}
+
+// place is where the last byte that pgx was given stands in its message.
+type place struct {
+	header [headerSize]byte
+	known  int // bytes of the header that were passed on, until it is whole
+	left   int // bytes of the message after it that are still to come
+	done   int // bytes of the message that were passed on
+}
+
+// headerSize is that of a message's kind and length.
+const headerSize = 5
+
+// messageSize returns the size of the whole message from its header.
+func messageSize(header []byte) int { return 1 + int(binary.BigEndian.Uint32(header[1:headerSize])) }
+
+// isBoundary reports whether the next byte begins a message.
+func (m *place) isBoundary() bool { return m.known == 0 && m.left == 0 }
+
+// missing returns how many bytes of the message, or at first of its header, are
+// still to come.
+func (m *place) missing() int {
+	if m.left > 0 {
+		return m.left
+	}
+	return headerSize - m.known
+}
+
+// advance follows bytes that are passed on.
+func (m *place) advance(p []byte) {
+	for len(p) > 0 {
+		n := min(m.left, len(p))
+		if m.left > 0 {
+			m.left -= n
+		} else {
+			n = copy(m.header[m.known:], p)
+			m.known += n
+			if m.known == headerSize {
+				m.known, m.left = 0, max(0, messageSize(m.header[:])-headerSize)
+			}
+		}
+		p = p[n:]
+		if m.done += n; m.isBoundary() {
+			m.done = 0
+		}
+	}
+}
