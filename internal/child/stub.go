@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Stubs makes a folder with programs of these names, or paths below it, which do
-// nothing, for tests of how programs are found. It is open to all users, and gone
-// with the test.
+// Stubs makes a folder with programs of these names, or paths below it, which
+// only print a version, 1.2.3, for tests of how programs are found. It is open to
+// all users, and gone with the test.
 func Stubs(t testing.TB, names ...string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "dbscope-stubs-")
@@ -29,7 +29,7 @@ func Stubs(t testing.TB, names ...string) string {
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755))
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("#!/bin/sh\necho stub 1.2.3\n"), 0o755))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,3 @@ func (s *Server) Dir() string { return s.dir }
 
 // RemoveAbandoned is what every start does first.
 func RemoveAbandoned() { removeAbandoned() }
-
-// Find is what Binaries does, each time anew.
-func Find() (string, error) { return find() }

@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -43,7 +42,7 @@ type program struct {
 
 func programs() []program {
 	all := []program{
-		{"PostgreSQL", postgres},
+		{"PostgreSQL", pgtest.Find},
 		{"PgBouncer", pgbouncer.Find},
 		{"MariaDB", mariatest.Find},
 	}
@@ -51,11 +50,6 @@ func programs() []program {
 		all = append(all, program{"Patroni", patronitest.FindPatroni}, program{"etcd", patronitest.FindEtcd})
 	}
 	return all
-}
-
-func postgres() (string, error) {
-	dir, err := pgtest.Binaries()
-	return filepath.Join(dir, "postgres"), err
 }
 
 // run prints to out. What is found and of no use is an error, and so is what is
@@ -82,7 +76,7 @@ func run(out io.Writer, onlyMissing bool) error {
 		}
 	}
 	// PostgreSQL's packages bring their user, MariaDB's smaller ones do not.
-	if _, err := pgtest.Binaries(); err == nil {
+	if _, err := pgtest.Find(); err == nil {
 		_, err := pgtest.Owner()
 		report(err)
 	}
