@@ -12,6 +12,8 @@ check: $(BIN)/golangci-lint
 	@deps=$$(go list -deps -test -f '{{if not .Standard}}{{.ImportPath}} {{end}}' ./...) || exit 1; \
 		foreign=$$(echo "$$deps" | grep -v '^$(ROOT)[/ ._]'); \
 		test -z "$$foreign" || { echo "the root module imports more than the standard library:"; echo "$$foreign"; exit 1; }
+	@sum=$$(cksum <go.work.sum); GOWORK= go list -m all >/dev/null && test "$$sum" = "$$(cksum <go.work.sum)" || \
+		{ echo "go.work.sum has grown: commit it"; exit 1; }
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
