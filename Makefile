@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check test test-cluster test-long bench cluster cluster-kill clean
+.PHONY: check setup test test-cluster test-long bench cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -12,22 +12,30 @@ check: $(BIN)/golangci-lint
 	@deps=$$(go list -deps -test -f '{{if not .Standard}}{{.ImportPath}} {{end}}' ./...) || exit 1; \
 		foreign=$$(echo "$$deps" | grep -v '^$(ROOT)[/ ._]'); \
 		test -z "$$foreign" || { echo "the root module imports more than the standard library:"; echo "$$foreign"; exit 1; }
+	@sum=$$(cksum <go.work.sum); GOWORK= go list -m all >/dev/null && test "$$sum" = "$$(cksum <go.work.sum)" || \
+		{ echo "go.work.sum has grown: commit it"; exit 1; }
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
 
-test:
+# Finds the servers that the tests start, installs those that are missing unless
+# SETUP=no, and prints their versions.
+setup:
+	@scripts/setup
+
+# A package's tests get more than go test's ten minutes, for busy machines.
+test: setup
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
-	go test -race -shuffle=on work
+	go test -race -shuffle=on -timeout=30m work
 
 # What happens to a service while Patroni's primaries fail, and replicas stop.
-test-cluster:
+test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
 
-test-long:
+test-long: setup
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
 
-bench:
+bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
 

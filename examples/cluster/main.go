@@ -9,7 +9,8 @@
 //	go run ./examples/cluster -kill
 //
 // let faults happen to the primary. Ctrl-C ends and removes everything. It
-// needs Linux, PostgreSQL, patroni and etcd, and nobody's rights but your own.
+// needs Linux, PostgreSQL, patroni and etcd, which make setup installs, and
+// nobody's rights but your own.
 package main
 
 import (

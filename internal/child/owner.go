@@ -23,8 +23,8 @@ func FindOwner(name string) (*Owner, error) {
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, fmt.Errorf("the server does not run as root, and there is no user to run it as: "+
-			"create the user %s, or run the tests as another user: %w", name, err)
+		return nil, fmt.Errorf("the server does not run as root, but as the user %s: %w", name,
+			&MissingError{Name: "user " + name, Key: "user:" + name})
 	}
 	uid, uidErr := strconv.Atoi(u.Uid)
 	gid, gidErr := strconv.Atoi(u.Gid)

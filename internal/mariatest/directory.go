@@ -52,7 +52,7 @@ var findOwner = sync.OnceValues(func() (*child.Owner, error) { return child.Find
 // initialize creates the data directory and the configuration. The server's
 // number in a replication is id.
 func (s *Server) initialize(id int64, settings []string) error {
-	conf := fmt.Sprintf("%s\nserver_id = %d\nsocket = %s\npid_file = %s\ndatadir = %s\n%s\n", defaults, id,
+	conf := fmt.Sprintf("%s\nbasedir = %s\nserver_id = %d\nsocket = %s\npid_file = %s\ndatadir = %s\n%s\n", defaults, s.bin.prefix, id,
 		filepath.Join(s.dir, "socket"), filepath.Join(s.dir, "pid"), s.data(), strings.Join(settings, "\n")) // the last one wins
 	if err := os.WriteFile(s.configFile(), []byte(conf), 0o644); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *Server) install(data string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--datadir="+data, "--extra-file="+sql,
+	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--basedir="+s.bin.prefix, "--datadir="+data, "--extra-file="+sql,
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--force", "--skip-log-bin", "--innodb-flush-method=nosync")
 	cmd.Dir = s.dir
 	cmd.Env = environment()

@@ -3,8 +3,9 @@
 //
 // A server is a child process of the test binary, with a data directory of its
 // own, on a free port of the loopback interface. It needs an installed MariaDB
-// and nothing else; where none is found, the test fails and says what to
-// install. When the tests run as root the server runs as the system user
+// and nothing else, the one in the folder that DBSCOPE_MARIADB_BIN names, else on
+// PATH, else where systems put it; without one the test fails and says what to
+// do. When the tests run as root the server runs as the system user
 // "mysql", since MariaDB refuses to be root.
 //
 // [Start] gives a test its own server, which it may kill and restart, and

@@ -11,3 +11,10 @@ func (s *Server) TryQuery(database, statements string) error {
 
 // Dir is where the server keeps everything.
 func (s *Server) Dir() string { return s.dir }
+
+// FindAll is what every start does first, each time anew. The programs are the
+// server, the one that installs, and the client.
+func FindAll() ([3]string, error) {
+	b, err := find()
+	return [3]string{b.server, b.install, b.client}, err
+}

@@ -70,7 +70,7 @@ type Status struct {
 // Member is a node that has lately been heard of.
 type Member struct {
 	Name     string `json:"-"`
-	Role     string `json:"role"`  // master, replica
+	Role     string `json:"role"`  // replica; primary, or master with Patroni 3
 	State    string `json:"state"` // running, starting, stopped, ...
 	Timeline int    `json:"timeline"`
 }

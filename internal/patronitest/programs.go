@@ -1,31 +1,93 @@
 package patronitest
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
+	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/pgtest"
+)
+
+// What chooses a Patroni and an etcd: the paths of the programs.
+const (
+	patroniVariable = "DBSCOPE_PATRONI"
+	etcdVariable    = "DBSCOPE_ETCD"
 )
 
 // programs is where the executables are.
 type programs struct{ patroni, etcd, postgres string }
 
-var errNoPrograms = errors.New("install PostgreSQL, patroni and etcd " +
-	"(apt-get install postgresql-15 patroni etcd-server python3-etcd python3-psycopg2) or put them on PATH")
-
 func findPrograms() (found programs, err error) {
 	if found.postgres, err = pgtest.Binaries(); err != nil {
 		return found, err
 	}
-	for name, path := range map[string]*string{"patroni": &found.patroni, "etcd": &found.etcd} {
-		if *path, err = exec.LookPath(name); err != nil {
-			return found, fmt.Errorf("patronitest: no %s found: %w", name, errNoPrograms)
-		}
-		if *path, err = filepath.Abs(*path); err != nil {
-			return found, err
-		}
+	// Patroni starts these from the same folder.
+	if err := pgtest.Needs(found.postgres, "pg_ctl", "pg_basebackup", "pg_controldata", "pg_isready", "pg_rewind"); err != nil {
+		return found, fmt.Errorf("patronitest: Patroni needs a whole PostgreSQL: %w", err)
 	}
-	return found, nil
+	if found.etcd, err = FindEtcd(); err != nil {
+		return found, err
+	}
+	found.patroni, err = FindPatroni()
+	return found, err
+}
+
+// FindEtcd returns the path of the etcd that DBSCOPE_ETCD names, else that of the
+// one on PATH.
+func FindEtcd() (string, error) {
+	path, err := child.Program(etcdVariable, "etcd")
+	return path, explain(err, &child.MissingError{Name: "etcd", Key: "etcd", Variable: etcdVariable})
+}
+
+// FindPatroni returns the path of the Patroni that DBSCOPE_PATRONI names, else
+// that of the one on PATH. That it lacks what it talks to etcd and PostgreSQL
+// with, which packages leave to the user, is an error too.
+func FindPatroni() (string, error) {
+	path, err := child.Program(patroniVariable, "patroni")
+	if err != nil {
+		return "", explain(err, &child.MissingError{Name: "Patroni", Key: "patroni", Variable: patroniVariable})
+	}
+	if err := imports(path); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+func explain(err error, missing *child.MissingError) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		err = missing
+	}
+	if err != nil {
+		err = fmt.Errorf("patronitest: %w", err)
+	}
+	return err
+}
+
+// imports tries the modules in the Python that Patroni's first line names. What
+// is no Python program is trusted.
+func imports(patroni string) error {
+	file, err := os.Open(patroni)
+	if err != nil {
+		return fmt.Errorf("patronitest: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	line, _ := bufio.NewReader(file).ReadString('\n') // an error leaves it short, and no Python's
+	words := strings.Fields(strings.TrimPrefix(line, "#!"))
+	if !strings.HasPrefix(line, "#!") || !strings.Contains(line, "python") {
+		return nil
+	}
+	python := exec.Command(words[0], append(words[1:], "-c", "import etcd\ntry:\n import psycopg2\nexcept ImportError:\n import psycopg")...)
+	python.Dir = filepath.Dir(patroni)
+	if out, err := python.CombinedOutput(); err != nil {
+		lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+		return fmt.Errorf("patronitest: %s cannot run: %w (%s)", patroni,
+			&child.MissingError{Name: "python-etcd or psycopg2", Key: "patroni-modules", Variable: patroniVariable}, lines[len(lines)-1])
+	}
+	return nil
 }

@@ -67,10 +67,14 @@ func (c *Cluster) orDead(err error) error {
 	return final(fmt.Errorf("%w, and no Patroni runs", err))
 }
 
+// isPrimary knows both names of the role: Patroni 4 says primary where those
+// before it said master.
+func isPrimary(role string) bool { return role == "primary" || role == "master" }
+
 // primary is an error unless the node is one and answers.
 func (n *Node) primary(ctx context.Context) (report, error) {
 	r, err := n.ask(ctx)
-	if err == nil && (r.State != "running" || r.Role != "master") {
+	if err == nil && (r.State != "running" || !isPrimary(r.Role)) {
 		err = fmt.Errorf("the leader, %s, is a %s that is %s", n, r.Role, r.State)
 	}
 	return r, err
@@ -107,7 +111,7 @@ func (c *Cluster) healthy(ctx context.Context) error {
 		return fmt.Errorf("only %d members", len(status.Members))
 	}
 	for _, m := range status.Members {
-		if m.State != "running" || m.Timeline != r.Timeline || (m.Role == "master") != (m.Name == leader.name) {
+		if m.State != "running" || m.Timeline != r.Timeline || isPrimary(m.Role) != (m.Name == leader.name) {
 			return fmt.Errorf("%s is a %s that is %s on timeline %d", m.Name, m.Role, m.State, m.Timeline)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -53,7 +54,7 @@ type Bouncer struct{ port int }
 // "default_pool_size = 1", and win over the package's own.
 func Start(t testing.TB, server *pgtest.Server, settings ...string) *Bouncer {
 	t.Helper()
-	program, err := findProgram()
+	program, err := Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,17 +72,21 @@ func Start(t testing.TB, server *pgtest.Server, settings ...string) *Bouncer {
 	})}
 }
 
-// findProgram looks where Debian installs it too, which is not on the PATH of
-// every user.
-func findProgram() (string, error) {
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return filepath.Abs(path)
-		}
+// Find returns the path of the program: the one that DBSCOPE_PGBOUNCER names, else
+// the one on PATH, else the one where systems put it.
+func Find() (string, error) {
+	path, err := child.Program(variable, "pgbouncer", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+	if errors.Is(err, exec.ErrNotFound) {
+		err = &child.MissingError{Name: "PgBouncer", Key: "pgbouncer", Variable: variable}
 	}
-	return "", errors.New("pgbouncer: no PgBouncer found: " +
-		"install it (apt-get install pgbouncer; brew install pgbouncer) or put pgbouncer on PATH")
+	if err != nil {
+		return "", fmt.Errorf("pgbouncer: %w", err)
+	}
+	return path, nil
 }
+
+// variable chooses a PgBouncer.
+const variable = "DBSCOPE_PGBOUNCER"
 
 // DSN is a connection URL of the server, as of [pgtest.Server.DSN] or
 // CreateDatabase, changed to lead through the bouncer. It panics where dsn is

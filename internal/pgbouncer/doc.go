@@ -12,6 +12,6 @@
 // describe_exec, exec and simple_protocol.
 //
 // A PgBouncer is a child process of the test binary, as the servers of pgtest
-// are, and runs as the same user. Where none is installed, the test fails and
-// says what to install.
+// are, and runs as the same user. DBSCOPE_PGBOUNCER may name the program; where
+// there is none, the test fails and says what to do.
 package pgbouncer

@@ -44,6 +44,9 @@ func (s *Server) initialize(settings []string) error {
 
 // follow creates the data directory of a standby.
 func (s *Server) follow(primary *Server, settings []string) error {
+	if err := Needs(s.bin, "pg_basebackup"); err != nil {
+		return fmt.Errorf("pgtest: a standby is a copy of its primary: %w", err)
+	}
 	slot := "standby" + strconv.Itoa(int(primary.databases.Add(1)))
 	if err := s.run("pg_basebackup", "--dbname="+primary.DSN("postgres"), "--pgdata="+s.data(), "--no-sync",
 		"--checkpoint=fast", "--wal-method=stream", "--create-slot", "--slot="+slot, "--write-recovery-conf"); err != nil {

@@ -2,8 +2,9 @@
 //
 // A server is a child process of the test binary, with a data directory of its
 // own, on a free port of the loopback interface. It needs an installed
-// PostgreSQL and nothing else; where none is found, the test fails and says
-// what to install. When the tests run as root the server runs as the system
+// PostgreSQL and nothing else, the one in the folder that DBSCOPE_PG_BIN names,
+// else on PATH, else the newest one where systems put it; without one the test
+// fails and says what to do. When the tests run as root the server runs as the system
 // user "postgres", since PostgreSQL refuses to be root.
 //
 // [Start] gives a test its own server, which it may kill and restart. Most

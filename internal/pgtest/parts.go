@@ -1,11 +1,24 @@
 package pgtest
 
-import "github.com/dbscope/dbscope/internal/child"
+import (
+	"path/filepath"
+
+	"github.com/dbscope/dbscope/internal/child"
+)
 
 // What follows is for packages that run PostgreSQL by other programs.
 
 // Binaries is the directory of PostgreSQL's programs.
 func Binaries() (string, error) { return findBinaries() }
+
+// Find returns the path of postgres. Unlike [Binaries] it looks each time.
+func Find() (string, error) {
+	bin, err := find()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(bin, "postgres"), nil
+}
 
 // Environment is that of this process without what would reach into a server,
 // and with the variables given, of the form NAME=value.

@@ -1,0 +1,117 @@
+// Servers prints which programs the tests run, with their versions, so that a
+// test's outcome can be told to be that of a version:
+//
+//	go run ./internal/servers
+//
+// With -missing it prints what is not installed, one key a line, for the script
+// of make setup.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/dbscope/dbscope/internal/child"
+	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/patronitest"
+	"github.com/dbscope/dbscope/internal/pgbouncer"
+	"github.com/dbscope/dbscope/internal/pgtest"
+)
+
+func main() {
+	missing := flag.Bool("missing", false, "print only what is not installed")
+	flag.Parse()
+	if err := run(os.Stdout, *missing); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// program is what the tests need, and how they find it.
+type program struct {
+	name string
+	find func() (path string, err error)
+}
+
+func programs() []program {
+	all := []program{
+		{"PostgreSQL", pgtest.Find},
+		{"PgBouncer", pgbouncer.Find},
+		{"MariaDB", mariatest.Find},
+	}
+	if runtime.GOOS == "linux" { // where clusters are
+		all = append(all, program{"Patroni", patronitest.FindPatroni}, program{"etcd", patronitest.FindEtcd})
+	}
+	return all
+}
+
+// run prints to out. What is found and of no use is an error, and so is what is
+// missing, unless that is what is asked for.
+func run(out io.Writer, onlyMissing bool) error {
+	var refused error
+	report := func(err error) {
+		var missing *child.MissingError
+		if onlyMissing && errors.As(err, &missing) {
+			_, err = fmt.Fprintln(out, missing.Key)
+		}
+		refused = errors.Join(refused, err)
+	}
+	for _, p := range programs() {
+		path, err := p.find()
+		switch {
+		case err != nil:
+			report(err)
+		case !onlyMissing:
+			v, err := version(path)
+			report(err)
+			_, err = fmt.Fprintf(out, "%-10s %-8s %s\n", p.name, v, path)
+			report(err)
+		}
+	}
+	// PostgreSQL's packages bring their user, MariaDB's smaller ones do not.
+	if _, err := pgtest.Find(); err == nil {
+		_, err := pgtest.Owner()
+		report(err)
+	}
+	_, err := child.FindOwner("mysql")
+	report(err)
+	report(compiler())
+	return refused
+}
+
+var number = regexp.MustCompile(`\d+(\.\d+)+`)
+
+// version reads the first number that looks like one.
+func version(path string) (string, error) {
+	out, err := exec.Command(path, "--version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w\n%s", path, err, out)
+	}
+	found := number.Find(out)
+	if found == nil {
+		return "", fmt.Errorf("%s --version tells none: %s", path, out)
+	}
+	return string(found), nil
+}
+
+// compiler is an error where there is no C compiler: the race detector is linked
+// with one.
+func compiler() error {
+	out, err := exec.Command("go", "env", "CC").Output()
+	if err != nil {
+		return fmt.Errorf("go env CC: %w", err)
+	}
+	if words := strings.Fields(string(out)); len(words) > 0 {
+		if _, err := exec.LookPath(words[0]); err == nil {
+			return nil
+		}
+	}
+	return &child.MissingError{Name: "C compiler", Key: "compiler", Variable: "CC"}
+}
