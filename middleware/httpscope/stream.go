@@ -26,6 +26,7 @@ func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if err != nil {
 		return n, err
 	}
+	w.proceed()
 	rest, err := io.Copy(w.outer, src)
 	return n + rest, err
 }
@@ -64,6 +65,7 @@ func (w *writer) FlushError() error {
 	if err := w.closed(); err != nil {
 		return err
 	}
+	w.proceed()
 	return http.NewResponseController(w.outer).Flush()
 }
 

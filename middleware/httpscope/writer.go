@@ -25,6 +25,7 @@ type writer struct {
 	declared  int64 // the handler's Content-Length, or -1
 	written   int64 // while held
 	hijacking bool
+	success   bool  // of a read-only scope whose response has begun: CommitWhen said so
 
 	mu    sync.Mutex // guards the rest; nothing foreign is called under it
 	phase phase
@@ -96,6 +97,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	} else if held {
 		return len(p), nil
 	}
+	w.proceed()
 	return w.outer.Write(p)
 }
 
@@ -106,5 +108,6 @@ func (w *writer) WriteString(s string) (int, error) {
 	} else if held {
 		return len(s), nil
 	}
+	w.proceed()
 	return io.WriteString(w.outer, s)
 }
