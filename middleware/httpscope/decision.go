@@ -10,6 +10,10 @@ import (
 // begin decides the scope before the handler is done, and sends what is held.
 // After an error nothing but the failure page reaches the client.
 func (w *writer) begin(why string) error {
+	w.inner.reading.last()
+	// No more of the request than its route, since the goroutine that begins the
+	// response may be another one than the handler's.
+	w.inner.outer.Pattern = w.request.Pattern
 	if !w.scope.ReadOnly() && w.scope.Busy() {
 		err := fmt.Errorf("httpscope: the response %s while rows are open in a scope that may write, "+
 			"and the commit would close them: close the rows first, raise HoldLimit, or use a read-only scope: %w",
@@ -21,6 +25,7 @@ func (w *writer) begin(why string) error {
 		w.report(err)
 		_ = w.fail(fmt.Errorf("httpscope: the response was replaced by the failure page: %w", err))
 		w.sendFailure(err)
+		w.failurePage = w.outer.Header().Clone()
 		return w.closed()
 	}
 	if err := w.closed(); err != nil { // a hook of the commit has begun the response, and failed

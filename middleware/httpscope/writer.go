@@ -17,7 +17,8 @@ import (
 // errors, and what is pooled is out of its reach.
 type writer struct {
 	outer   http.ResponseWriter
-	request *http.Request
+	inner   inner
+	request *http.Request // the inner one
 	scope   *dbscope.Scope
 	opts    *options
 
@@ -31,10 +32,12 @@ type writer struct {
 	phase phase
 	held  *held // nil once sent or dropped
 	err   error // why the phase is failed
+
+	failurePage http.Header // the outer headers after it, where it was sent before the handler returned
 }
 
-func newWriter(outer http.ResponseWriter, r *http.Request, s *dbscope.Scope, o *options) *writer {
-	w := &writer{outer: outer, request: r, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
+func newWriter(outer http.ResponseWriter, in inner, s *dbscope.Scope, o *options) *writer {
+	w := &writer{outer: outer, inner: in, request: in.Request, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
 	w.held.before.take(outer.Header())
 	return w
 }
