@@ -35,6 +35,9 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	if p != failed {
 		w.report(err)
 	}
+	if p == passing && err != nil { // a trailer may tell of a success
+		dropTrailers(w.outer.Header())
+	}
 	if p == failed || p == holding && err != nil {
 		w.sendFailure(err)
 	} else if h := w.take(ended); h != nil {

@@ -184,3 +184,26 @@ func TestNothingOfAFailedUnitLeavesInTrailers(t *testing.T) {
 		}
 	}
 }
+
+// A trailer may say that all went well.
+func TestTrailersOfALateCommitThatFailsAreNotSent(t *testing.T) {
+	for _, fails := range []bool{true, false} {
+		s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Trailer", "X-Sum")
+			w.(http.Flusher).Flush()
+			s.store(r.Context(), "late")
+			w.Header().Set("X-Sum", "42")
+			w.Header().Set(http.TrailerPrefix+"X-Status", "done")
+		})
+		want := http.Header{"X-Sum": {"42"}, "X-Status": {"done"}}
+		if fails {
+			s.fake.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.RolledBack})
+			want = http.Header{"X-Sum": nil}
+		}
+		resp := s.response(http.MethodPost)
+		s.want(resp.StatusCode, s.read(resp), 200, "")
+		if !reflect.DeepEqual(resp.Trailer, want) {
+			t.Errorf("fails %t: the trailers are %v, want %v", fails, resp.Trailer, want)
+		}
+	}
+}
