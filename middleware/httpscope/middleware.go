@@ -15,13 +15,21 @@
 // A handler that flushes, hijacks or passes the [HoldLimit] decides at that
 // moment: the scope is committed, or rolled back, by the status, and then the
 // bytes go out. What the handler does with a database later is a new
-// transaction, ended in the same way when it returns. It keeps a connection
-// until then, so one that streams for long uses [dbscope.Run] for each part, or
-// commits with [dbscope.DB.Commit]. Rows would not survive
+// transaction, ended in the same way when it returns. Rows would not survive
 // that commit; so if some are open at that moment, Write and FlushError
 // return an error that says what to do, nothing is sent, and unless the
-// handler panics the client gets the failure page. A scope begun with
-// [dbscope.ReadOnly] streams freely: nothing is committed under open rows.
+// handler panics the client gets the failure page.
+//
+// A scope begun with [dbscope.ReadOnly] streams while rows are open. Whenever the
+// handler flushes or writes and nothing is open, neither rows nor a nested
+// transaction, its transaction ends; so a handler that needs one snapshot for all
+// it streams uses [dbscope.Run].
+//
+// Once the response has begun, a scope keeps a connection only while it is needed:
+// a read-only one while rows are open, one that may write from its next statement
+// to its end. A handler that streams for long and writes now and then commits with
+// [dbscope.DB.Commit], which gives the connection back, or uses [dbscope.Run] for
+// each part. A trailer that it sets is sent only where its last commit succeeds.
 //
 // The cancellation of the request does not decide anything. A handler that
 // returns normally with a status under 400 has said that its work is done, and

@@ -26,7 +26,7 @@ type writer struct {
 	declared  int64 // the handler's Content-Length, or -1
 	written   int64 // while held
 	hijacking bool
-	success   bool  // of a read-only scope whose response has begun: CommitWhen said so
+	success   bool // of a read-only scope whose response has begun: CommitWhen said so
 
 	mu    sync.Mutex // guards the rest; nothing foreign is called under it
 	phase phase
