@@ -217,8 +217,8 @@ func TestAGoroutineThatIsLeftBehindReadsNothingOfTheNextAttemptsBody(t *testing.
 }
 
 func TestAGoroutineThatStillReadsTheBodyIsReasonEnoughForOneAttempt(t *testing.T) {
-	body, send := io.Pipe()
-	read := make(chan struct{})
+	body := &waits{reads: make(chan struct{}), release: make(chan struct{})}
+	done := make(chan struct{})
 	attempts := 0
 	s := prepare(t)
 	s.fake.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
@@ -229,29 +229,49 @@ func TestAGoroutineThatStillReadsTheBodyIsReasonEnoughForOneAttempt(t *testing.T
 		attempts++
 		s.store(r.Context(), "row")
 		go func() {
-			defer close(read)
+			defer close(done)
 			_, _ = r.Body.Read(make([]byte, 10))
 		}()
-		_, _ = io.WriteString(send, "0") // the goroutine reads
-		<-read
-		read = make(chan struct{})
-		reads := make(chan struct{})
-		go func() {
-			defer close(read)
-			close(reads)
-			_, _ = r.Body.Read(make([]byte, 10))
-		}()
-		<-reads
-		for start := time.Now(); time.Since(start) < 50*time.Millisecond; { // it is about to read
-		}
+		<-body.reads
 	}, httpscope.Retry(quickly, 10)).ServeHTTP(outer, r)
 	s.want(outer.Code, outer.Body.String(), 500, page)
 	if attempts != 1 {
 		t.Errorf("%d attempts", attempts)
 	}
-	_ = send.Close()
-	<-read
+	close(body.release)
+	<-done
 }
+
+// A handler may close the body to stop a goroutine that reads it.
+func TestABodyThatIsBeingReadIsClosedAtOnce(t *testing.T) {
+	body := &waits{reads: make(chan struct{}), release: make(chan struct{})}
+	s := prepare(t)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", http.NoBody)
+	r.Body, r.ContentLength = body, -1
+	s.wrap(func(_ http.ResponseWriter, r *http.Request) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = r.Body.Read(make([]byte, 10))
+		}()
+		<-body.reads
+		if err := r.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+	}, httpscope.Retry(quickly, 10)).ServeHTTP(httptest.NewRecorder(), r)
+}
+
+// waits is a body whose Read waits until it is closed, as that of HTTP/2 does.
+type waits struct{ reads, release chan struct{} }
+
+func (w *waits) Read([]byte) (int, error) {
+	close(w.reads)
+	<-w.release
+	return 0, io.EOF
+}
+
+func (w *waits) Close() error { close(w.release); return nil }
 
 // ParseForm believes a MaxBytesReader's limit, and else has one of 10 MB.
 func TestAFormAsLargeAsALimitOutsideAllowsIsReadUnderRetry(t *testing.T) {

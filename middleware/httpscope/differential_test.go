@@ -28,16 +28,13 @@ import (
 // variants are the middleware as it can be set up. A handler that uses no
 // database is to notice none of them.
 var variants = map[string]func(http.Handler) http.Handler{
-	"default":     httpscope.Middleware(),
-	"read-only":   httpscope.Middleware(httpscope.ReadOnlySafeMethods()),
-	"no hold":     httpscope.Middleware(httpscope.HoldLimit(0)),
-	"small hold":  httpscope.Middleware(httpscope.HoldLimit(7)),
-	"token":       httpscope.Middleware(httpscope.TokenHeader("X-Token")),
-	"unscoped":    httpscope.Middleware(httpscope.TokenHeader("X-Token"), httpscope.Unscoped(func(*http.Request) bool { return true })),
-	"retry":       httpscope.Middleware(httpscope.Retry(quickly, 1<<20)),
-	"small retry": httpscope.Middleware(httpscope.Retry(quickly, 7)),
+	"default":    httpscope.Middleware(),
+	"read-only":  httpscope.Middleware(httpscope.ReadOnlySafeMethods()),
+	"no hold":    httpscope.Middleware(httpscope.HoldLimit(0)),
+	"small hold": httpscope.Middleware(httpscope.HoldLimit(7)),
+	"retry":      httpscope.Middleware(httpscope.Retry(quickly, 1<<20)),
 	"two of them": func(h http.Handler) http.Handler {
-		return httpscope.Middleware(httpscope.Retry(quickly, 1<<20))(httpscope.Middleware()(h))
+		return httpscope.Middleware(httpscope.Retry(quickly, 7))(httpscope.Middleware()(h))
 	},
 }
 
@@ -185,7 +182,7 @@ var conversations = map[string]conversation{
 			_, _ = io.WriteString(w, "thanks")
 		},
 		say: func(k *talk) {
-			for _, n := range []int{0, 1, 7, 8, 5000, 300_000} {
+			for _, n := range []int{0, 7, 8, 70_000} {
 				k.do("POST", "/", strings.NewReader(strings.Repeat("x", n)))
 				k.do("POST", "/", io.MultiReader(strings.NewReader(strings.Repeat("x", n))))
 			}
@@ -225,7 +222,7 @@ var conversations = map[string]conversation{
 		only:   1,
 		handle: func(*talk, http.ResponseWriter, *http.Request) {},
 		say: func(k *talk) {
-			for _, n := range []int{5, 5000, 200_000, 400_000} { // the server reads 256 KiB for the next request's sake
+			for _, n := range []int{5, 200_000, 400_000} { // the server reads 256 KiB for the next request's sake
 				k.rawly(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", min(n, 200_000))),
 					"\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			}
@@ -461,7 +458,7 @@ var conversations = map[string]conversation{
 			}
 		},
 		say: func(k *talk) {
-			for _, n := range []int{4, 5, 6, 5000} {
+			for _, n := range []int{5, 6} {
 				k.do("POST", "/", strings.NewReader(strings.Repeat("x", n)))
 			}
 		},
@@ -474,7 +471,7 @@ var conversations = map[string]conversation{
 		},
 		say: func(k *talk) {
 			const form = "application/x-www-form-urlencoded"
-			for _, n := range []int{4, 40, 5000} {
+			for _, n := range []int{4, 40} {
 				k.do("POST", "/limited", strings.NewReader("i="+strings.Repeat("x", n)), "Content-Type", form)
 				k.do("POST", "/limited", io.MultiReader(strings.NewReader("i="+strings.Repeat("x", n))), "Content-Type", form)
 			}

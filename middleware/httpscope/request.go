@@ -27,7 +27,7 @@ func newInner(ctx context.Context, outer *http.Request, repeatable bool, b *body
 	} else {
 		in.Request = outer.WithContext(ctx)
 	}
-	in.body = in.Request.Body
+	in.body = in.Body
 	return in
 }
 
@@ -49,8 +49,8 @@ func (in inner) giveBack() {
 		return
 	}
 	body := in.outer.Body
-	if in.Request.Body != in.body { // the handler has replaced it
-		body = in.Request.Body
+	if in.Body != in.body { // the handler has replaced it
+		body = in.Body
 	}
 	*in.outer = *in.WithContext(in.outer.Context())
 	in.outer.Body = body
