@@ -32,6 +32,7 @@ type Scope struct {
 	committed    atomic.Bool          // something of it is
 	transient    atomic.Bool          // what undid it may not happen again
 	met          atomic.Bool          // a statement failed so that it may succeed another time
+	streams      atomic.Bool          // its answer has begun to leave: it keeps no connection without a transaction
 }
 
 // slot is the place of one DB in one scope.
@@ -389,7 +390,7 @@ func (s *Scope) together() bool {
 func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	sl.scope.mu.Lock()
 	defer sl.scope.mu.Unlock()
-	if sl.scope.ended.Load() || sl.spare != nil || sl.current.Load() != ss {
+	if sl.scope.ended.Load() || sl.scope.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
 	sl.spare, sl.engine = conn, ss.engine

@@ -324,3 +324,87 @@ func TestAGoroutineThatTheHandlerLeftBehindDoesNotOpenTheCallAgain(t *testing.T)
 	}
 	c.want([]string{"row"})
 }
+
+func readOnly(p *middleware.Policy[string]) { p.ReadOnly = func(string) bool { return true } }
+
+func (c *call) query() *drivertest.Rows {
+	c.t.Helper()
+	tx, err := c.db.Session(c.Context)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	rows, err := tx.Query(c.Context, "all")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return rows
+}
+
+func (c *call) send() {
+	c.t.Helper()
+	if err := c.Sending(); err != nil {
+		c.t.Errorf("Sending returned %v", err)
+	}
+}
+
+func (c *call) wantOpen(want int) {
+	c.t.Helper()
+	if n := c.fake.Open(); n != want {
+		c.t.Errorf("%d connections are out of the pool, want %d", n, want)
+	}
+}
+
+func TestAReadOnlyCallKeepsAConnectionFromMessageToMessageOnlyWhileRowsAreOpen(t *testing.T) {
+	c := start(t, readOnly)
+	for range 3 {
+		rows := c.query()
+		c.send()
+		c.wantOpen(1)
+		if err := rows.Close(); err != nil {
+			t.Error(err)
+		}
+		c.send()
+		c.wantOpen(0)
+	}
+	if err := c.Finish(ok); err != nil {
+		t.Error(err)
+	}
+	c.want(nil)
+}
+
+func TestACallThatCommitsAfterItsFirstMessageKeepsNoConnection(t *testing.T) {
+	c := start(t)
+	c.store("first")
+	c.send()
+	c.store("second")
+	if err := c.db.Commit(c.Context); err != nil {
+		t.Error(err)
+	}
+	c.wantOpen(0)
+	c.store("third")
+	c.send()
+	c.wantOpen(1) // it is one transaction until the handler returns
+	if err := c.Finish(ok); err != nil {
+		t.Error(err)
+	}
+	c.want([]string{"first", "second", "third"})
+}
+
+func TestAReadOnlyCallWhoseTransactionFailedSendsNoFurtherMessage(t *testing.T) {
+	for name, before := range map[string]func(*call){
+		"the first": func(*call) {},
+		"a later":   (*call).send,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, readOnly)
+			before(c)
+			c.fake.Inject("exec", drivertest.Fault{Err: errInjected, Fate: driver.Aborted})
+			_ = drivertest.Exec(c.Context, c.db, "read") // the handler overlooks the error
+			for range 2 {
+				c.fails(c.Sending(), internal)
+			}
+			c.fails(c.Finish(ok), internal)
+			c.want(nil, errInjected)
+		})
+	}
+}

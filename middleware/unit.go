@@ -41,8 +41,10 @@ type Unit[R any] struct {
 // Sending must be called before each message, which is sent only where it
 // returns nil. The first one decides: the unit is committed, or what the policy
 // says for code OK. What the handler does later is a new transaction, which
-// Finish ends. A read-only scope is left alone. After an error nothing but the
-// failure that Finish returns reaches the client. It blocks for the commit.
+// Finish ends. A read-only scope goes on while rows are open, and is ended by
+// the first message at which none are, as often as that happens. After an error
+// nothing but the failure that Finish returns reaches the client. It blocks for
+// the commit.
 func (u *Unit[R]) Sending() error {
 	u.mu.Lock()
 	was, failure := u.phase, u.failure
@@ -50,26 +52,45 @@ func (u *Unit[R]) Sending() error {
 		u.phase = deciding
 	}
 	u.mu.Unlock()
-	switch was {
-	case undecided:
-		return u.decide()
-	case deciding:
+	switch {
+	case was == undecided:
+		err := u.decide()
+		if err == nil {
+			u.enter(sending, nil)
+		}
+		return u.refused(err)
+	case was == deciding:
 		return errUndecided
-	case over:
+	case was == over:
 		return errOver
+	case was == sending && u.scope != nil:
+		return u.refused(u.proceed())
 	}
 	return failure
 }
 
+// decide decides a scope that may write. A read-only one has nothing to decide.
 func (u *Unit[R]) decide() error {
-	var err error
 	if !u.scope.ReadOnly() {
-		if err = errOpenRows; !u.scope.Busy() {
-			err = u.rpc.policy.Decide(u.Context, u.scope, u.request, ok)
+		if u.scope.Busy() {
+			return errOpenRows
+		}
+		if err := u.rpc.policy.Decide(u.Context, u.scope, u.request, ok); err != nil {
+			return err
 		}
 	}
+	return u.proceed()
+}
+
+// proceed gives back the connections on which nothing is open.
+func (u *Unit[R]) proceed() error {
+	commit := !u.scope.ReadOnly() || u.rpc.policy.Commit(u.request, ok)
+	return u.scope.Stream(u.Context, commit)
+}
+
+// refused says why a message is not sent, if there is an error.
+func (u *Unit[R]) refused(err error) error {
 	if err == nil {
-		u.enter(sending, nil)
 		return nil
 	}
 	u.report(err) // a handler may overlook it

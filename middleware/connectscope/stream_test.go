@@ -278,6 +278,26 @@ func TestAReadOnlyScopeStreamsFreely(t *testing.T) {
 	s.wantErrors()
 }
 
+func TestAReadOnlyCallThatWaitsBetweenItsMessagesKeepsNoConnection(t *testing.T) {
+	s := newSite(t, connectscope.ReadOnly(func(connectscope.Call) bool { return true }))
+	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
+		for range 3 {
+			rows := s.query(ctx)
+			if err := errors.Join(rows.Close(), stream.Send(message("row"))); err != nil {
+				return err
+			}
+			if n := s.fake.Open(); n != 0 {
+				t.Errorf("%d connections are kept", n)
+			}
+		}
+		return nil
+	})
+	got, err := s.receive()
+	wantCode(t, err, 0)
+	wantMessages(t, got, "row", "row", "row")
+	s.wantErrors()
+}
+
 func TestAPanicUndoesWhatFollowedTheFirstMessage(t *testing.T) {
 	value := &struct{ int }{1}
 	s := newSite(t)

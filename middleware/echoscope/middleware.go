@@ -41,14 +41,19 @@ func Middleware(opts ...httpscope.Option) echo.MiddlewareFunc {
 	adapter := httpscope.NewAdapter(opts...)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
+			var left *http.Request // that the chain has put in place of the one it got
+			defer func() {
+				if left != nil {
+					c.SetRequest(left)
+				}
+			}()
 			return adapter.Serve(c.Response(), c.Request(), func(w http.ResponseWriter, r *http.Request) error {
 				if outer := c.Request(); r != outer {
 					if _, scoped := dbscope.FromContext(r.Context()); scoped {
-						defer swap(c, w, r)()
-					} else {
-						defer c.SetRequest(outer)
-						c.SetRequest(r)
+						defer c.SetResponse(c.Response())
+						c.SetResponse(held(c, w))
 					}
+					defer swap(c, r, &left)()
 				}
 				return next(c)
 			})
@@ -56,17 +61,25 @@ func Middleware(opts ...httpscope.Option) echo.MiddlewareFunc {
 	}
 }
 
-// swap gives the context a response over w and the request, until it is undone.
-func swap(c *echo.Context, w http.ResponseWriter, r *http.Request) (undo func()) {
-	response, request := c.Response(), c.Request()
-	held := echo.NewResponse(w, c.Logger())
-	if outer, err := echo.UnwrapResponse(response); err == nil {
-		held.Status, held.Size, held.Committed = outer.Status, outer.Size, outer.Committed
-	}
-	c.SetResponse(held)
+// swap gives the context the request, until it is undone. What the chain has put
+// in the request's place by then is left for middlewares outside, without the
+// scope.
+func swap(c *echo.Context, r *http.Request, left **http.Request) (undo func()) {
+	request := c.Request()
 	c.SetRequest(r)
 	return func() {
-		c.SetResponse(response)
+		if *left = nil; c.Request() != r {
+			*left = c.Request().WithContext(dbscope.Detach(c.Request().Context()))
+		}
 		c.SetRequest(request)
 	}
+}
+
+// held is a response over w, in the state of the context's.
+func held(c *echo.Context, w http.ResponseWriter) *echo.Response {
+	held := echo.NewResponse(w, c.Logger())
+	if outer, err := echo.UnwrapResponse(c.Response()); err == nil {
+		held.Status, held.Size, held.Committed = outer.Status, outer.Size, outer.Committed
+	}
+	return held
 }

@@ -67,7 +67,7 @@ func Middleware(opts ...Option) fiber.Handler {
 			return o.serve(ctx, c)
 		}
 		if changed {
-			defer restore(c, outer)
+			defer restore(c, outer, ctx)
 			c.SetContext(ctx)
 		}
 		return c.Next()
@@ -75,10 +75,16 @@ func Middleware(opts ...Option) fiber.Handler {
 }
 
 // restore gives the request its context back, unless a handler still uses it.
-func restore(c fiber.Ctx, ctx context.Context) {
-	if !c.IsAbandoned() {
-		c.SetContext(ctx)
+// One that the handlers have set in place of inner is left for middlewares
+// outside, without the scope.
+func restore(c fiber.Ctx, outer, inner context.Context) {
+	if c.IsAbandoned() {
+		return
 	}
+	if now := c.Context(); now != inner {
+		outer = dbscope.Detach(now)
+	}
+	c.SetContext(outer)
 }
 
 type ctxKey struct{}
@@ -97,7 +103,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
 			o.token.Put(token, c.Set, c.Response().Header.Add)
 		}
-		restore(c, outer)
+		restore(c, outer, ctx)
 	}()
 	if err := c.Next(); err != nil {
 		return err

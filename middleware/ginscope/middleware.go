@@ -34,6 +34,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -53,10 +54,16 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 			restore = snapshot(c)
 		}
 		status := http.StatusOK
+		var left *http.Request // that the chain has put in place of the one it got
+		defer func() {
+			if left != nil {
+				c.Request = left
+			}
+		}()
 		err := adapter.Serve(out, c.Request, func(w http.ResponseWriter, r *http.Request) error {
 			if w == http.ResponseWriter(out) { // it has no scope of this middleware
 				if r != c.Request {
-					defer swap(c, c.Writer, r)()
+					defer swap(c, c.Writer, r, &left)()
 				}
 				c.Next()
 				return nil
@@ -64,7 +71,7 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 			restore()
 			out.later = false
 			errs := len(c.Errors)
-			defer swap(c, &writer{w, out, out.Status(), out.Size()}, r)()
+			defer swap(c, &writer{w, out, out.Status(), out.Size()}, r, &left)()
 			c.Next()
 			if status = c.Writer.Status(); len(c.Errors) > errs {
 				return c.Errors.Last()
@@ -85,11 +92,18 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 	}
 }
 
-// swap gives the context the writer and the request, until it is undone.
-func swap(c *gin.Context, w gin.ResponseWriter, r *http.Request) (undo func()) {
+// swap gives the context the writer and the request, until it is undone. What the
+// chain has put in the request's place by then is left for middlewares outside,
+// without the scope.
+func swap(c *gin.Context, w gin.ResponseWriter, r *http.Request, left **http.Request) (undo func()) {
 	writer, request := c.Writer, c.Request
 	c.Writer, c.Request = w, r
-	return func() { c.Writer, c.Request = writer, request }
+	return func() {
+		if *left = nil; c.Request != r {
+			*left = c.Request.WithContext(dbscope.Detach(c.Request.Context()))
+		}
+		c.Writer, c.Request = writer, request
+	}
 }
 
 // snapshot keeps the context as it is now. It takes reflection to set a Context

@@ -29,8 +29,10 @@
 // transaction, which its return ends in the same way; where that commit fails,
 // the status of the stream is one of the above. Rows would not survive the
 // first commit: if some are open, SendMsg returns an error that says what to
-// do, and the client gets Internal. A read-only scope streams freely; see
-// [ReadOnly].
+// do, and the client gets Internal. A read-only scope streams while rows are
+// open, and its transaction ends with each message at which nothing is open; see
+// [ReadOnly]. After the first message [dbscope.DB.Commit] gives the connection
+// back, for a stream that goes on for long.
 //
 // The cancellation of the call decides nothing: a handler that returns no error
 // is committed also when the client is gone. After [dbscope.MarkRollback] the

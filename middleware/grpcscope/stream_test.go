@@ -268,6 +268,24 @@ func TestAReadOnlyScopeStreamsFreely(t *testing.T) {
 	s.wantErrors()
 }
 
+func TestAReadOnlyCallThatWaitsBetweenItsMessagesKeepsNoConnection(t *testing.T) {
+	s := newSite(t, grpcscope.ReadOnly(func(grpcscope.Call) bool { return true }))
+	s.stream = func(stream grpc.ServerStream) error {
+		for range 3 {
+			rows := s.query(stream.Context())
+			if err := errors.Join(rows.Close(), send(stream, "row")); err != nil {
+				return err
+			}
+			if n := s.fake.Open(); n != 0 {
+				t.Errorf("%d connections are kept", n)
+			}
+		}
+		return nil
+	}
+	s.finish(s.open(watchMethod), codes.OK, "row", "row", "row")
+	s.wantErrors()
+}
+
 func TestAPanicUndoesWhatFollowedTheFirstMessage(t *testing.T) {
 	value := &struct{ int }{1}
 	s := newSite(t)

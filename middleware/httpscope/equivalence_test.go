@@ -17,8 +17,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
 // handlers are all that a handler does to a ResponseWriter. None uses a
@@ -283,17 +281,10 @@ func TestAHandlerAnswersAsItWouldWithoutTheMiddleware(t *testing.T) {
 	var bare http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		all[r.URL.Query().Get("handler")](w, r)
 	})
-	variants := map[string]http.Handler{
-		"default":     httpscope.Middleware()(bare),
-		"read-only":   httpscope.Middleware(httpscope.ReadOnlySafeMethods())(bare),
-		"no hold":     httpscope.Middleware(httpscope.HoldLimit(0))(bare),
-		"small hold":  httpscope.Middleware(httpscope.HoldLimit(7))(bare),
-		"two of them": httpscope.Middleware()(httpscope.Middleware()(bare)),
-	}
 	for _, http2 := range []bool{false, true} {
 		reference := serve(t, bare, http2)
-		for variant, h := range variants {
-			server := serve(t, h, http2)
+		for variant, wrap := range variants {
+			server := serve(t, wrap(bare), http2)
 			for name := range all {
 				for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
 					query := "/?handler=" + url.QueryEscape(name)

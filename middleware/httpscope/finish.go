@@ -1,6 +1,9 @@
 package httpscope
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // finish is the end of a handler that returned, with an error of its own or
 // not. It reports whether the handler is to be called again, as again says,
@@ -22,6 +25,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		w.drop()
 		return true
 	}
+	w.last()
 	if p == holding && erred && w.status != 0 && w.opts.policy.Commit(w.request, w.status) {
 		if w.drop() {
 			w.carry()
@@ -30,6 +34,9 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	}
 	if p != failed {
 		w.report(err)
+	}
+	if p == passing && err != nil { // a trailer may tell of a success
+		dropTrailers(w.outer.Header())
 	}
 	if p == failed || p == holding && err != nil {
 		w.sendFailure(err)
@@ -53,8 +60,21 @@ func (w *writer) abandon() {
 	}
 	dropped := w.drop()
 	w.report(w.scope.Release(ending{w}))
+	w.last()
 	if dropped { // for who recovers and answers
 		w.carry()
+	}
+}
+
+// last is for the end of an attempt that no other one follows, before anything is
+// sent that was not sent yet.
+func (w *writer) last() {
+	w.inner.reading.last()
+	w.inner.giveBack()
+	if w.failurePage != nil { // what the handler has added failed with the rest
+		header := w.outer.Header()
+		clear(header)
+		maps.Copy(header, w.failurePage)
 	}
 }
 

@@ -1,6 +1,7 @@
 package httpscope
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,19 +55,36 @@ func (c *headerCopy) restore(h http.Header) {
 // addTrailers sets what now holds of the trailers: those that the copy
 // declares, and those with [http.TrailerPrefix].
 func (c *headerCopy) addTrailers(h, now http.Header) {
-	declared := map[string]bool{}
+	var declared []string
 	for k, values := range c.each {
-		if k != "Trailer" {
-			continue
-		}
-		for name := range strings.SplitSeq(strings.Join(values, ","), ",") {
-			declared[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
+		if k == "Trailer" {
+			declared = values
 		}
 	}
-	for k, v := range now {
-		if declared[k] || strings.HasPrefix(k, http.TrailerPrefix) {
-			h[k] = v
+	for k := range trailers(now, declared) {
+		h[k] = now[k]
+	}
+}
+
+// trailers yields the keys of those that are declared, and of those with
+// [http.TrailerPrefix].
+func trailers(h http.Header, declared []string) iter.Seq[string] {
+	names := map[string]bool{}
+	for name := range strings.SplitSeq(strings.Join(declared, ","), ",") {
+		names[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
+	}
+	return func(yield func(string) bool) {
+		for k := range h {
+			if (names[k] || strings.HasPrefix(k, http.TrailerPrefix)) && !yield(k) {
+				return
+			}
 		}
+	}
+}
+
+func dropTrailers(h http.Header) {
+	for k := range trailers(h, h["Trailer"]) {
+		delete(h, k)
 	}
 }
 

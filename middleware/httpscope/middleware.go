@@ -15,13 +15,21 @@
 // A handler that flushes, hijacks or passes the [HoldLimit] decides at that
 // moment: the scope is committed, or rolled back, by the status, and then the
 // bytes go out. What the handler does with a database later is a new
-// transaction, ended in the same way when it returns. It keeps a connection
-// until then, so one that streams for long uses [dbscope.Run] for each part, or
-// commits with [dbscope.DB.Commit]. Rows would not survive
+// transaction, ended in the same way when it returns. Rows would not survive
 // that commit; so if some are open at that moment, Write and FlushError
 // return an error that says what to do, nothing is sent, and unless the
-// handler panics the client gets the failure page. A scope begun with
-// [dbscope.ReadOnly] streams freely: nothing is committed under open rows.
+// handler panics the client gets the failure page.
+//
+// A scope begun with [dbscope.ReadOnly] streams while rows are open. Whenever the
+// handler flushes or writes and nothing is open, neither rows nor a nested
+// transaction, its transaction ends; so a handler that needs one snapshot for all
+// it streams uses [dbscope.Run].
+//
+// Once the response has begun, a scope keeps a connection only while it is needed:
+// a read-only one while rows are open, one that may write from its next statement
+// to its end. A handler that streams for long and writes now and then commits with
+// [dbscope.DB.Commit], which gives the connection back, or uses [dbscope.Run] for
+// each part. A trailer that it sets is sent only where its last commit succeeds.
 //
 // The cancellation of the request does not decide anything. A handler that
 // returns normally with a status under 400 has said that its work is done, and
@@ -38,9 +46,7 @@
 package httpscope
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"net/http"
 
 	"github.com/dbscope/dbscope"
@@ -89,92 +95,36 @@ func (a *Adapter) Serve(outer http.ResponseWriter, r *http.Request, next func(ht
 		if !changed {
 			return next(outer, r)
 		}
-		inner := r.WithContext(ctx)
-		defer giveBack(r, inner)
-		return next(outer, inner)
+		in := newInner(ctx, r, false, nil)
+		defer in.giveBack()
+		return next(outer, in.Request)
 	}
 	body, repeatable := a.keepBody(r)
 	for number := 1; ; number++ {
-		err, again := a.attempt(ctx, outer, r, next, repeatable, number)
+		err, again := a.attempt(ctx, outer, r, next, body, repeatable, number)
 		if !again {
 			return err
 		}
-		r.Body = body.again()
 	}
 }
 
 // attempt serves the request in a scope of the context. It returns the error of
 // next, and whether the request is to be served again.
-func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error, repeatable bool, number int) (err error, again bool) {
+func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error, b *body, repeatable bool, number int) (err error, again bool) {
 	var more []dbscope.Option
 	if repeatable {
 		more = append(more, a.opts.retry)
 	}
 	ctx, scope := a.opts.policy.Begin(context.WithValue(ctx, requestKey{}, r), r, more...)
-	inner := r.WithContext(ctx)
-	if repeatable {
-		inner = r.Clone(ctx) // the next attempt finds the headers as they were
-	}
-	w := newWriter(outer, inner, scope, a.opts)
+	in := newInner(ctx, r, repeatable, b)
+	w := newWriter(outer, in, scope, a.opts)
 	defer w.abandon() // does something only when the handler does not return
-	defer func() {
-		switch {
-		case !again:
-			giveBack(r, inner)
-		case r.MultipartForm == nil && inner.MultipartForm != nil: // else it is not the attempt's
-			w.report(inner.MultipartForm.RemoveAll())
-		}
-	}()
-	err = next(w, inner)
-	again = w.finish(err != nil, func(err error) bool { return repeatable && scope.Again(r.Context(), number, err) })
+	err = next(w, in.Request)
+	again = w.finish(err != nil, func(err error) bool {
+		return repeatable && in.reading.again() && scope.Again(r.Context(), number, err)
+	})
+	if again && r.MultipartForm == nil && in.MultipartForm != nil { // else it is not the attempt's
+		w.report(in.MultipartForm.RemoveAll())
+	}
 	return err, again
-}
-
-// giveBack is for the server and the middlewares outside, which look at the
-// request they passed in: the one removes the files of a form, the others log
-// the pattern. It is not for an attempt that another one follows, which would
-// find the form and not read its own.
-func giveBack(r, inner *http.Request) {
-	r.MultipartForm, r.Pattern = inner.MultipartForm, inner.Pattern
-}
-
-// body is that of a request that may be served again.
-type body []byte
-
-func (b body) again() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
-
-// keepBody reads the request's body where the options allow another attempt.
-func (a *Adapter) keepBody(r *http.Request) (b body, whole bool) {
-	if a.opts.retry == nil {
-		return nil, false
-	}
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil, true
-	}
-	limit := int64(a.opts.bodyLimit)
-	if r.ContentLength > limit {
-		return nil, false
-	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	rest := r.Body
-	if err == nil && int64(len(b)) <= limit {
-		r.Body = b.again()
-		return b, true
-	}
-	// The handler reads what was read, and then the rest or the error.
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(b), failing{err}, rest), rest}
-	return nil, false
-}
-
-// failing is a reader that fails, unless its error is nil.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return 0, io.EOF
 }

@@ -54,7 +54,9 @@ func CommitWhen(commit func(r *http.Request, status int) bool) Option {
 
 // ReadOnlySafeMethods gives requests with a safe method (GET, HEAD, OPTIONS,
 // TRACE: RFC 9110, section 9.2.1) a read-only scope, in which rows can be
-// streamed past the [HoldLimit]. The default is a scope that may write.
+// streamed past the [HoldLimit]. A statement that writes, or locks rows with
+// SELECT ... FOR UPDATE, is refused in it, by PostgreSQL with SQLSTATE 25006. The
+// default is a scope that may write.
 func ReadOnlySafeMethods() Option {
 	return func(o *options) { o.policy.ReadOnly = isSafe }
 }
@@ -62,8 +64,10 @@ func ReadOnlySafeMethods() Option {
 // Retry calls the handler again, with the same request, where the database
 // undid its work for a reason that need not happen again; see [dbscope.Retry].
 // What the handler did elsewhere, in a cache or at another service, it then
-// does again. There is no other attempt for a request whose body is larger than
-// bodyLimit bytes, since it is kept in memory, nor once the response has begun.
+// does again. What a handler reads of the body is kept in memory for the next
+// attempt, and nothing is read that no handler reads. There is no other attempt
+// for a request whose body is larger than bodyLimit bytes, or could not be read,
+// nor once the response has begun. Informational responses are sent by each attempt.
 // The rest of the chain must be one that can be run again: a router that keeps
 // its place in the context, as chi's sub-routers do, belongs outside.
 // The default is one attempt.

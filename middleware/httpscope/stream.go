@@ -14,7 +14,8 @@ import (
 func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if room, ok := w.room(); ok {
 		buf := copyBuffers.Get().(*[copySize]byte)
-		n, err = io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(src, room+1), buf[:])
+		part := max(room, room+1) // one byte more, unless there is no such number
+		n, err = io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(src, part), buf[:])
 		copyBuffers.Put(buf)
 		if err != nil || n <= room {
 			return n, err
@@ -26,6 +27,7 @@ func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if err != nil {
 		return n, err
 	}
+	w.proceed()
 	rest, err := io.Copy(w.outer, src)
 	return n + rest, err
 }
@@ -64,6 +66,7 @@ func (w *writer) FlushError() error {
 	if err := w.closed(); err != nil {
 		return err
 	}
+	w.proceed()
 	return http.NewResponseController(w.outer).Flush()
 }
 

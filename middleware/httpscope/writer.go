@@ -17,7 +17,8 @@ import (
 // errors, and what is pooled is out of its reach.
 type writer struct {
 	outer   http.ResponseWriter
-	request *http.Request
+	inner   inner
+	request *http.Request // the inner one
 	scope   *dbscope.Scope
 	opts    *options
 
@@ -25,15 +26,18 @@ type writer struct {
 	declared  int64 // the handler's Content-Length, or -1
 	written   int64 // while held
 	hijacking bool
+	success   bool // of a read-only scope whose response has begun: CommitWhen said so
 
 	mu    sync.Mutex // guards the rest; nothing foreign is called under it
 	phase phase
 	held  *held // nil once sent or dropped
 	err   error // why the phase is failed
+
+	failurePage http.Header // the outer headers after it, where it was sent before the handler returned
 }
 
-func newWriter(outer http.ResponseWriter, r *http.Request, s *dbscope.Scope, o *options) *writer {
-	w := &writer{outer: outer, request: r, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
+func newWriter(outer http.ResponseWriter, in inner, s *dbscope.Scope, o *options) *writer {
+	w := &writer{outer: outer, inner: in, request: in.Request, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
 	w.held.before.take(outer.Header())
 	return w
 }
@@ -96,6 +100,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	} else if held {
 		return len(p), nil
 	}
+	w.proceed()
 	return w.outer.Write(p)
 }
 
@@ -106,5 +111,6 @@ func (w *writer) WriteString(s string) (int, error) {
 	} else if held {
 		return len(s), nil
 	}
+	w.proceed()
 	return io.WriteString(w.outer, s)
 }
