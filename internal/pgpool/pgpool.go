@@ -44,7 +44,7 @@ use_watchdog = off
 // changes a connection URL of the server to lead through it.
 func Start(t testing.TB, server *pgtest.Server) (through func(dsn string) string) {
 	t.Helper()
-	program, err := findProgram()
+	program, err := Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +69,17 @@ func Start(t testing.TB, server *pgtest.Server) (through func(dsn string) string
 	}
 }
 
-// findProgram looks where Debian installs it too, which is not on the PATH of
-// every user.
-func findProgram() (string, error) {
-	for _, name := range []string{"pgpool", "/usr/sbin/pgpool"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return filepath.Abs(path)
-		}
+// Find returns the pgpool-II that tests run.
+func Find() (string, error) {
+	path, err := child.Program(variable, "pgpool", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+	if errors.Is(err, exec.ErrNotFound) {
+		err = &child.MissingError{Name: "pgpool-II", Key: "pgpool2", Variable: variable}
 	}
-	return "", errors.New("pgpool: no pgpool-II found: " +
-		"install it (apt-get install pgpool2; brew install pgpool-ii) or put pgpool on PATH")
+	if err != nil {
+		return "", fmt.Errorf("pgpool: %w", err)
+	}
+	return path, nil
 }
+
+// variable chooses a pgpool-II.
+const variable = "DBSCOPE_PGPOOL"

@@ -22,6 +22,7 @@ import (
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/patronitest"
 	"github.com/dbscope/dbscope/internal/pgbouncer"
+	"github.com/dbscope/dbscope/internal/pgpool"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -44,6 +45,7 @@ func programs() []program {
 	all := []program{
 		{"PostgreSQL", pgtest.Find},
 		{"PgBouncer", pgbouncer.Find},
+		{"pgpool-II", pgpool.Find},
 		{"MariaDB", mariatest.Find},
 	}
 	if runtime.GOOS == "linux" { // where clusters are
