@@ -44,7 +44,7 @@ func (c *conn) afterStatement(ctx context.Context, query string, err error) erro
 	open, asking := c.inTransaction(ctx)
 	switch {
 	case asking != nil:
-		return errors.Join(err, asking)
+		return joined(err, asking)
 	case open:
 		return err
 	case word == "CALL" && isDeadlock(err):
