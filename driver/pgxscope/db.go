@@ -192,11 +192,9 @@ func (a adapter) Transient(err error) bool {
 // isStale reports whether PostgreSQL refused a statement for what pgx remembers
 // of it, since a table was altered: the result would have other columns than
 // when it was prepared, or, with [pgx.QueryExecModeCacheDescribe], than when it
-// was described. pgx has forgotten it by the next attempt. An application that
-// sends a wrong number of parameters gets the second error too, and is not helped
-// by another attempt.
+// was described. pgx has forgotten it by the next attempt.
 func isStale(e *pgconn.PgError) bool {
-	return e.Code == "0A000" && e.Routine == "RevalidateCachedQuery" || e.Code == "08P01" && e.Routine == "exec_bind_message"
+	return e.Code == "0A000" && e.Routine == "RevalidateCachedQuery" || e.Code == "08P01" && e.Routine == "PortalSetResultFormat"
 }
 
 // WriteRefused implements [driver.Adapter].

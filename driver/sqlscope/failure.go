@@ -118,10 +118,9 @@ func number(err error) int {
 // staleStatement reports whether PostgreSQL refused a statement for what the
 // driver remembers of it, since a table was altered: the result would have other
 // columns than when it was prepared, or than when it was described. The driver
-// has forgotten it by the next attempt. An application that sends a wrong number
-// of parameters gets the second error too, and is not helped by another attempt.
+// has forgotten it by the next attempt.
 func staleStatement(state, routine string) bool {
-	return state == "0A000" && routine == "RevalidateCachedQuery" || state == "08P01" && routine == "exec_bind_message"
+	return state == "0A000" && routine == "RevalidateCachedQuery" || state == "08P01" && routine == "PortalSetResultFormat"
 }
 
 // SQLite's result codes, without the higher bits, which say more.
