@@ -3,6 +3,7 @@ package sqlscope
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"strings"
 
@@ -62,7 +63,10 @@ func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate
 // own.
 func postgresFate(ctx context.Context, c *conn, err error) driver.Fate {
 	aborts := func(f failure) bool { return f.state != "" && !endsConnection(f.state) }
+	v, ok := c.raw.(sqldriver.Validator)
 	switch {
+	case ok && !v.IsValid(): // lib/pq gives it up where a statement is cancelled
+		return driver.Lost
 	case err == nil: // and an aborted transaction takes nothing but a way back
 		return driver.Intact
 	case anyFailure(err, aborts):
