@@ -2,7 +2,6 @@ package dbscope
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -124,7 +123,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	undone := err != nil || f.readOnly && f.lane.isPG
 	f.remove(undone)
 	if undone {
-		err = errors.Join(err, f.undo(ctx))
+		err = joined(err, f.undo(ctx))
 	}
 	if err == nil {
 		err = f.tidy(ctx)

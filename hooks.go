@@ -313,7 +313,7 @@ func (s *Scope) runEach(ctx context.Context, due []hook, errs *[]error) {
 }
 
 func (s *Scope) reportHooks(ctx context.Context, errs []error) {
-	err := errors.Join(errs...)
+	err := joined(errs...)
 	switch {
 	case err == nil:
 	case s.opts.onHookError != nil:

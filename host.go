@@ -367,7 +367,7 @@ func (h *hosts) close() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	errs := errors.Join(h.errs...)
+	errs := joined(h.errs...)
 	h.errs = nil
 	return joined(errs, stopped)
 }

@@ -17,11 +17,12 @@ type RetryPolicy struct {
 
 // Retry runs the unit's function again when the database undid its work for a
 // reason that need not happen again: a serialization failure, a deadlock, a
-// database that is busy (SQLSTATE 40001 and 40P01, errors 1213, 1205 and
-// 1020 of MariaDB and MySQL, SQLITE_BUSY), also when COMMIT says so. Waits are drawn at random from
-// the upper half of what the policy says; after the last attempt the error says
-// how many there were. Each attempt is a new unit with hooks
-// of its own. There is none after anything of the unit was committed, when an
+// database that is busy, a table that was altered under a prepared statement,
+// also when COMMIT says so; docs/retry.md lists the errors. Only errors of the
+// database libraries count, also where errors of yours wrap them. Waits are drawn
+// at random from the upper half of what the policy says; after the last attempt
+// the error says how many there were. Each attempt is a new unit with hooks of
+// its own. There is none after anything of the unit was committed, when an
 // outcome is unknown, and once the context is done. The default is one attempt.
 //
 // For [DB.Atomic] it counts where the block's transaction is its own. What fn did

@@ -52,7 +52,7 @@ func (b *Sandbox) End(ctx context.Context) error {
 	for _, l := range b.lanes {
 		errs = append(errs, l.end(ctx))
 	}
-	return errors.Join(errs...)
+	return joined(errs...)
 }
 
 func (b *Sandbox) over() bool {
@@ -212,7 +212,7 @@ func (l *lane) end(ctx context.Context) error {
 	} else {
 		errs = append(errs, l.rollBack(ending))
 	}
-	return errors.Join(errs...)
+	return joined(errs...)
 }
 
 // close lets nobody use the connection any more, and waits until nobody does.
@@ -239,7 +239,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
-			l.hosts.name, errors.Join(l.lost, err))
+			l.hosts.name, joined(l.lost, err))
 	}
 	if err == nil {
 		err = l.conn.Rollback(ctx)

@@ -199,14 +199,16 @@ func (s *session) Exit(ctx context.Context, err error) error {
 		return s.leave(nil)
 	}
 	s.noteError(err)
+	before := s.brokenError()
+	fate := s.check(ctx, s.conn, err)
+	s.blame(ctx, fate, err)
+	err = s.explain(err)
+	// Added after all have judged the error: the cause may be one of a database
+	// too, of another unit.
 	if ctx.Err() != nil && (!errors.Is(err, ctx.Err()) || !errors.Is(err, context.Cause(ctx))) {
 		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
 	}
-	before := s.brokenError()
-	fate := s.check(ctx, s.conn, err)
 	s.failed(fate, err)
-	s.blame(ctx, fate, err)
-	err = s.explain(err)
 	if before != nil {
 		err = fmt.Errorf("%w; then: %w", before, err)
 	}

@@ -29,7 +29,8 @@ type Adapter[H any] interface {
 	Handle(s Session) (handle H, ended func(), err error)
 	// Transient reports whether the error, which is not nil, tells of a failure
 	// that the same transaction may not meet again: a serialization failure,
-	// a deadlock, a database that is busy.
+	// a deadlock, a database that is busy. Only the library's own errors may count,
+	// wherever in err they are; see [AnyError].
 	Transient(err error) bool
 	// WriteRefused reports whether the error, which is not nil, tells that a
 	// statement would have written, and that the transaction or the server is

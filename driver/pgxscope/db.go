@@ -215,12 +215,29 @@ func (a *adapter) Handle(s driver.Session) (pgx.Tx, func(), error) { return &tx{
 
 // Transient implements [driver.Adapter].
 func (a *adapter) Transient(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && (refused.Code == "40001" || refused.Code == "40P01")
+	return anyRefusal(err, func(e *pgconn.PgError) bool {
+		return e.Code == "40001" || e.Code == "40P01" || isStale(e)
+	})
+}
+
+// isStale reports whether PostgreSQL refused a statement for what pgx remembers
+// of it, since a table was altered: the result would have other columns than
+// when it was prepared, or, with [pgx.QueryExecModeCacheDescribe], than when it
+// was described. pgx has forgotten it by the next attempt.
+func isStale(e *pgconn.PgError) bool {
+	return e.Code == "0A000" && e.Routine == "RevalidateCachedQuery" || e.Code == "08P01" && e.Routine == "PortalSetResultFormat"
 }
 
 // WriteRefused implements [driver.Adapter].
 func (a *adapter) WriteRefused(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == "25006"
+	return anyRefusal(err, func(e *pgconn.PgError) bool { return e.Code == "25006" })
+}
+
+// anyRefusal reports whether the predicate holds for an error of the server that
+// err is, or wraps.
+func anyRefusal(err error, holds func(*pgconn.PgError) bool) bool {
+	return driver.AnyError(err, func(err error) bool {
+		refused, is := err.(*pgconn.PgError) //nolint:errorlint // each error by itself
+		return is && holds(refused)
+	})
 }

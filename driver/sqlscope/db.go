@@ -15,6 +15,13 @@
 // [dbscope.ErrCommitUnknown]. Run such statements on the pool that [DB.Engine]
 // returns.
 //
+// On SQLite give the data source name _txlock=immediate, or what your driver
+// calls it, where units read and then write: otherwise a conflict fails them at
+// once, without waiting for busy_timeout.
+//
+// The error of a statement is the driver's own. [dbscope.Retry] and the rest
+// believe only the types of the drivers that docs/retry.md lists.
+//
 // database/sql has no way to send BEGIN along with a statement: a unit of n
 // statements costs n+2 round trips.
 package sqlscope

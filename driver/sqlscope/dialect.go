@@ -3,6 +3,7 @@ package sqlscope
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"strings"
 
@@ -48,19 +49,32 @@ type sqlState interface {
 func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate {
 	switch d {
 	case postgres:
-		var state sqlState
-		switch {
-		case err == nil: // and an aborted transaction takes nothing but a way back
-			return driver.Intact
-		case errors.As(err, &state) && !endsConnection(state.SQLState()):
-			return driver.Aborted
-		case c.alive(ctx):
-			return driver.Intact // it never reached the server
-		}
+		return postgresFate(ctx, c, err)
 	case sqlite:
 		return sqliteFate(ctx, c)
 	case mariadb:
 		return mariaDBFate(ctx, c, err)
+	}
+	return driver.Lost
+}
+
+// postgresFate asks the server where the error does not tell: it may be none of
+// the server's, or one that a driver which is not known here gives a type of its
+// own.
+func postgresFate(ctx context.Context, c *conn, err error) driver.Fate {
+	aborts := func(f failure) bool { return f.state != "" && !endsConnection(f.state) }
+	v, ok := c.raw.(sqldriver.Validator)
+	switch {
+	case ok && !v.IsValid(): // lib/pq gives it up where a statement is cancelled
+		return driver.Lost
+	case err == nil: // and an aborted transaction takes nothing but a way back
+		return driver.Intact
+	case anyFailure(err, aborts):
+		return driver.Aborted
+	case c.run(ctx, "SELECT 1") == nil:
+		return driver.Intact // the statement never reached the server
+	case c.alive(ctx):
+		return driver.Aborted // it takes no statement any more
 	}
 	return driver.Lost
 }
@@ -110,52 +124,4 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 // appendix "PostgreSQL Error Codes" lists them.
 func endsConnection(state string) bool {
 	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
-}
-
-// transient knows PostgreSQL's errors by their SQLSTATE, MariaDB's and MySQL's
-// by their number, and SQLite's by their code or, where a driver has no method
-// for it, by SQLite's text. What has been committed must not be done again.
-func transient(err error) bool {
-	var state sqlState
-	if errors.As(err, &state) {
-		return state.SQLState() == "40001" || state.SQLState() == "40P01"
-	}
-	var coded interface {
-		error
-		Code() int
-	}
-	const busy = 5 // SQLITE_BUSY; the higher bits of a code say more
-	if errors.As(err, &coded) {
-		return coded.Code()&0xff == busy
-	}
-	switch number(err) {
-	case errDeadlock, errLockWaitTimeout, errChanged:
-		return !errors.As(err, new(*endedError))
-	}
-	return strings.Contains(err.Error(), "database is locked")
-}
-
-// writeRefused knows the errors of a read-only transaction or server as
-// transient knows its own.
-func writeRefused(err error) bool {
-	var state sqlState
-	if errors.As(err, &state) {
-		return state.SQLState() == "25006"
-	}
-	var coded interface {
-		error
-		Code() int
-	}
-	const readOnly = 8 // SQLITE_READONLY
-	if errors.As(err, &coded) {
-		return coded.Code()&0xff == readOnly
-	}
-	text := err.Error()
-	switch number(err) {
-	case errReadOnlyTransaction, errReadOnlyMode:
-		return true
-	case errOption: // it is also that of other options
-		return strings.Contains(text, "read-only") || strings.Contains(text, "read_only")
-	}
-	return strings.Contains(text, "attempt to write a readonly database")
 }

@@ -27,7 +27,7 @@ func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) 
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	pooled, err := e.db.Conn(ctx)
 	if err != nil {
-		return nil, err
+		return nil, hide(err)
 	}
 	c := &conn{pooled: pooled}
 	if c.dialect, err = e.detect(ctx, pooled); err == nil {
@@ -44,7 +44,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		})
 	}
 	if err != nil {
-		return nil, errors.Join(err, pooled.Close())
+		return nil, hide(joined(err, pooled.Close()))
 	}
 	return c, nil
 }
@@ -98,7 +98,7 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 	c.tx, c.cancel = tx, cancel
 	if opts.Deferrable {
 		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
-			return errors.Join(err, c.Rollback(ctx))
+			return joined(err, c.Rollback(ctx))
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func (c *conn) run(ctx context.Context, query string) error {
 		var s sqldriver.Stmt
 		if s, err = prepare(ctx, c.raw, query); err == nil {
 			_, err = execStmt(ctx, s, nil)
-			err = errors.Join(err, s.Close())
+			err = joined(err, s.Close())
 		}
 	}
 	return hide(err)
@@ -198,10 +198,10 @@ func (c *conn) row(ctx context.Context, statement string) (row []string, err err
 	if err != nil {
 		return nil, hide(err)
 	}
-	defer func() { err = hide(errors.Join(err, rows.Close())) }()
+	defer func() { err = hide(joined(err, rows.Close())) }()
 	columns, err := rows.Columns()
 	if err != nil || !rows.Next() {
-		return nil, errors.Join(err, rows.Err())
+		return nil, joined(err, rows.Err())
 	}
 	values := make([]sql.NullString, len(columns))
 	targets := make([]any, len(columns))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ func (c *conn) afterStatement(ctx context.Context, query string, err error) erro
 	open, asking := c.inTransaction(ctx)
 	switch {
 	case asking != nil:
-		return errors.Join(err, asking)
+		return joined(err, asking)
 	case open:
 		return err
 	case word == "CALL" && isDeadlock(err):
@@ -109,10 +108,13 @@ const (
 	errDeadlock            = 1213
 	errOption              = 1290 // an option of the server forbids it
 	errInterrupted         = 1317
+	errTableChanged        = 1412 // since the snapshot, by ALTER TABLE
+	errPrepareAgain        = 1615 // tables kept changing while the statement was prepared
 	errReadOnlyTransaction = 1792
 	errReadOnlyMode        = 1836
 	errKilled              = 1927
 	errStatementTime       = 1969
+	errUndoneByReplication = 3101 // MySQL's, by a transaction of another server of the group
 )
 
 // mariaDBOutcome tells what a failed COMMIT left.
@@ -126,31 +128,6 @@ func mariaDBOutcome(ctx context.Context, c *conn, err error) driver.Outcome {
 }
 
 func isDeadlock(err error) bool { return number(err) == errDeadlock }
-
-// number returns the number of a server error of MariaDB or MySQL, or 0. The
-// type is go-sql-driver's, which has no method for it.
-func number(err error) uint64 {
-	if err == nil {
-		return 0
-	}
-	v := reflect.Indirect(reflect.ValueOf(err))
-	if v.Kind() == reflect.Struct && v.Type().Name() == "MySQLError" {
-		if n := v.FieldByName("Number"); n.IsValid() && n.CanUint() {
-			return n.Uint()
-		}
-	}
-	switch w := err.(type) { //nolint:errorlint // it is what errors.As does
-	case interface{ Unwrap() error }:
-		return number(w.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, err := range w.Unwrap() {
-			if n := number(err); n != 0 {
-				return n
-			}
-		}
-	}
-	return 0
-}
 
 // harmless are the statements that commit nothing, by their first words. There
 // are others; asking about those costs a round trip.

@@ -103,14 +103,45 @@ func (c *RawConn) forget(st *stmt) error {
 
 // LostError stands for driver.ErrBadConn, which database/sql must not see: it
 // would run the statement again on another connection, outside the
-// transaction.
-type LostError struct{ cause string }
+// transaction. [errors.Is] and [errors.As] find whatever else the driver's
+// error wraps.
+type LostError struct{ cause error }
 
-func (e LostError) Error() string { return "the connection to the database was lost: " + e.cause }
+func (e LostError) Error() string { return "the connection to the database was lost: " + e.cause.Error() }
+
+// Is implements the interface of [errors.Is].
+func (e LostError) Is(target error) bool {
+	return target != sqldriver.ErrBadConn && errors.Is(e.cause, target)
+}
+
+// As implements the interface of [errors.As].
+func (e LostError) As(target any) bool { return errors.As(e.cause, target) }
 
 func hide(err error) error {
 	if errors.Is(err, sqldriver.ErrBadConn) {
-		return LostError{err.Error()}
+		return LostError{err}
 	}
 	return err
+}
+
+// unsent is the error of a statement that was not sent, which only the core has
+// to know: its user gets the error inside.
+type unsent struct{ error }
+
+// Is implements the interface of [errors.Is].
+func (unsent) Is(target error) bool { return target == driver.ErrNotSent }
+
+// Unwrap implements the interface of [errors.Unwrap].
+func (e unsent) Unwrap() error { return e.error }
+
+// joined is errors.Join that keeps a lone error as it is: code that looks at its
+// type finds what it would find without dbscope.
+func joined(err, another error) error {
+	switch {
+	case err == nil:
+		return another
+	case another == nil:
+		return err
+	}
+	return errors.Join(err, another)
 }

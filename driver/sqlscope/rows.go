@@ -76,7 +76,10 @@ func (r *rows) pause(done *bool, err *error) {
 	}
 	r.closed = true
 	if *done {
-		*err = errors.Join(*err, r.raw.Close())
+		// Some drivers tell of one failure in both.
+		if closing := r.raw.Close(); closing != nil && closing.Error() != (*err).Error() {
+			*err = errors.Join(*err, closing)
+		}
 	}
 	exit(r.ctx, r.s, r.c, r.query, done, err)
 }

@@ -125,13 +125,15 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
 	return s, c, nil
 }
 
+var errPanicked = errors.New("a statement panicked")
+
 // exit ends a statement. A panic of the driver, or of a Valuer among the
 // arguments, leaves the connection in a state nobody knows: done is false. The
 // query is "" where nothing was executed.
 func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done *bool, err *error) {
 	switch {
 	case !*done:
-		_ = s.Exit(ctx, LostError{"a statement panicked"})
+		_ = s.Exit(ctx, LostError{errPanicked})
 	case errors.Is(*err, sqldriver.ErrSkip):
 		_ = s.Exit(ctx, driver.ErrNotSent)
 		*err = sqldriver.ErrSkip
@@ -141,6 +143,9 @@ func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done 
 			*err = c.after(ctx, query, *err)
 		}
 		*err = s.Exit(ctx, *err)
+		if e, is := (*err).(unsent); is { //nolint:errorlint // where it is wrapped it stays
+			*err = e.error
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope"
-	"github.com/dbscope/dbscope/driver"
 )
 
 // stmt is a prepared statement as database/sql sees it. A session prepares it
@@ -134,7 +133,7 @@ func unnamed(args []sqldriver.NamedValue) ([]sqldriver.Value, error) {
 	values := make([]sqldriver.Value, len(args))
 	for i, a := range args {
 		if a.Name != "" {
-			return nil, fmt.Errorf("sqlscope: the driver knows no named arguments, got %q", a.Name)
+			return nil, unsent{errors.New("sql: driver does not support the use of Named Parameters")}
 		}
 		values[i] = a.Value
 	}
@@ -143,7 +142,7 @@ func unnamed(args []sqldriver.NamedValue) ([]sqldriver.Value, error) {
 
 // convert does what database/sql does to arguments before a driver gets them:
 // the statement's checker, the connection's, the statement's converter, the
-// default. See driverArgsConnLocked in database/sql.
+// default. Its errors are those of database/sql. See driverArgsConnLocked there.
 func convert(raw sqldriver.Conn, st sqldriver.Stmt, args []sqldriver.NamedValue) ([]sqldriver.NamedValue, error) {
 	checker, ok := st.(sqldriver.NamedValueChecker)
 	if !ok {
@@ -164,15 +163,22 @@ func convert(raw sqldriver.Conn, st sqldriver.Stmt, args []sqldriver.NamedValue)
 		case err == nil:
 			kept = append(kept, *a)
 		case !errors.Is(err, sqldriver.ErrRemoveArgument):
-			return nil, fmt.Errorf("sqlscope: argument %d: %w: %w", a.Ordinal, err, driver.ErrNotSent)
+			return nil, unsent{fmt.Errorf("sql: converting argument %s type: %w", described(a), err)}
 		}
 	}
 	if st != nil {
 		if n := st.NumInput(); n >= 0 && n != len(kept) {
-			return nil, fmt.Errorf("sqlscope: expected %d arguments, got %d: %w", n, len(kept), driver.ErrNotSent)
+			return nil, unsent{fmt.Errorf("sql: expected %d arguments, got %d", n, len(kept))}
 		}
 	}
 	return kept, nil
+}
+
+func described(a *sqldriver.NamedValue) string {
+	if a.Name != "" {
+		return fmt.Sprintf("with name %q", a.Name)
+	}
+	return fmt.Sprintf("$%d", a.Ordinal)
 }
 
 func defaultConverter(c sqldriver.ColumnConverter, column int) sqldriver.ValueConverter { //nolint:staticcheck // as above

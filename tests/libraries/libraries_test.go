@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"gorm.io/gorm/logger"
 
 	"github.com/dbscope/dbscope"
@@ -238,5 +239,28 @@ func TestSQLX(t *testing.T) {
 			var items []struct{ Name string }
 			return x.SelectContext(ctx, &items, "SELECT name FROM items")
 		})
+	})
+}
+
+func TestGORMTranslatesTheErrorsOfAUnit(t *testing.T) {
+	onEach(t, func(t *testing.T, db scoped, d dialects) {
+		orm, err := gorm.Open(d.gorm(db.SQL()), &gorm.Config{TranslateError: true, Logger: logger.Discard})
+		ok(t, err)
+		for how, create := range map[string]func(tx *gorm.DB) error{
+			"Create": func(tx *gorm.DB) error {
+				return tx.Table("items").Create(map[string]any{"name": "a"}).Error
+			},
+			"RETURNING": func(tx *gorm.DB) error { // GORM reads rows
+				return tx.Clauses(clause.Returning{}).Create(&Item{Name: "a"}).Error
+			},
+		} {
+			err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, create(orm.WithContext(ctx)))
+				return create(orm.WithContext(ctx))
+			})
+			if !errors.Is(err, gorm.ErrDuplicatedKey) {
+				t.Errorf("%s: %T %v", how, err, err)
+			}
+		}
 	})
 }

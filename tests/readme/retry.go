@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -20,4 +21,7 @@ func serveAgain() error {
 	return http.ListenAndServe("127.0.0.1:8080", httpscope.Middleware(again)(http.HandlerFunc(handleOrder)))
 }
 
-var _, _ = reserve, serveAgain
+// Units that read and then write wait for each other, at most ten seconds.
+var stock = sqlscope.Open("sqlite", "file:stock.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+
+var _, _, _ = reserve, serveAgain, stock

@@ -2,6 +2,7 @@ package readme
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -26,6 +27,30 @@ func TestPlaceOrder(t *testing.T) {
 	}
 	if n := scopetest.Count(ctx, shop, "orders"); n != 1 {
 		t.Errorf("%d orders are stored", n)
+	}
+}
+
+// TestPlaceOrderOfEach is of docs/testing.md.
+func TestPlaceOrderOfEach(t *testing.T) {
+	ctx := scopetest.Rollback(t, shop)
+	if _, err := shop.ExecContext(ctx, `INSERT INTO stock VALUES ('tea', 1), ('coffee', 1)`); err != nil { // the fixture
+		t.Fatal(err)
+	}
+	for _, item := range []string{"tea", "coffee"} {
+		t.Run(item, func(t *testing.T) {
+			err := dbscope.Run(ctx, func(ctx context.Context) error {
+				if err := placeOrder(ctx, item); err != nil {
+					return err
+				}
+				if n := scopetest.Count(ctx, shop, "orders"); n != 1 {
+					t.Errorf("%d orders are stored", n)
+				}
+				return dbscope.MarkRollback(ctx) // the next subtest finds the fixture as it was
+			})
+			if !errors.Is(err, dbscope.ErrRollbackOnly) {
+				t.Error(err)
+			}
+		})
 	}
 }
 

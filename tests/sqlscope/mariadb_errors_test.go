@@ -331,3 +331,27 @@ func TestALedgerOnMariaDBSettlesALostCommit(t *testing.T) {
 		})
 	}
 }
+
+func TestAUnitWhoseSnapshotIsOlderThanATableIsRunAgain(t *testing.T) {
+	d := onMariaDB(t, mariatest.Shared(t), "")
+	_, err := d.other.Exec("CREATE TABLE altered (id INTEGER PRIMARY KEY)")
+	ok(t, err)
+	attempts := 0
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		if err := read(d.QueryContext(ctx, "SELECT id FROM t")); err != nil { // takes the snapshot
+			return err
+		}
+		if attempts++; attempts == 1 {
+			_, err := d.other.Exec("ALTER TABLE altered FORCE")
+			ok(t, err)
+		}
+		err := read(d.QueryContext(ctx, "SELECT id FROM altered"))
+		if attempts == 1 {
+			numbered(t, err, 1412)
+		}
+		return err
+	}, dbscope.Retry(dbscope.RetryPolicy{})))
+	if attempts != 2 {
+		t.Errorf("%d attempts", attempts)
+	}
+}

@@ -1,0 +1,39 @@
+package readme
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Statements of the unit that take longer than five seconds are cancelled.
+func impatient(ctx context.Context) error {
+	_, err := orders.Exec(ctx, "SET LOCAL statement_timeout = '5s'")
+	return err
+}
+
+// It returns when ctx is done.
+func listen(ctx context.Context, each func(*pgconn.Notification)) error {
+	pool, err := orders.Pool(ctx)
+	if err != nil {
+		return err
+	}
+	pooled, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	conn := pooled.Hijack() // the pool does not get it back
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "LISTEN orders"); err != nil {
+		return err
+	}
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return err
+		}
+		each(n)
+	}
+}
+
+var _, _ = impatient, listen

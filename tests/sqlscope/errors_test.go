@@ -1,0 +1,426 @@
+package sqlscope_test
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/lib/pq"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+)
+
+// tree is an error with all that it wraps, their types and texts: what
+// errors.Is, errors.As, a type switch and a reader see of it.
+func tree(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	text := fmt.Sprintf("%T %s", err, err)
+	switch w := err.(type) { //nolint:errorlint // each error by itself
+	case interface{ Unwrap() error }:
+		if inner := w.Unwrap(); inner != nil {
+			text += "\n of " + tree(inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range w.Unwrap() {
+			text += "\n of " + tree(inner)
+		}
+	}
+	return text
+}
+
+// preparer is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
+type preparer interface {
+	execer
+	querier
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+// read reads all rows, of all results, into one int.
+func read(rows *sql.Rows, err error) error {
+	if err != nil {
+		return err
+	}
+	for more := true; more; more = rows.NextResultSet() {
+		for rows.Next() {
+			if err := rows.Scan(new(int)); err != nil {
+				return errors.Join(err, rows.Close(), rows.Err())
+			}
+		}
+	}
+	if err := rows.Close(); err != nil {
+		return fmt.Errorf("closing: %w", err)
+	}
+	return rows.Err()
+}
+
+// calls are the ways to run a statement.
+var calls = map[string]func(ctx context.Context, on preparer, query string, args ...any) error{
+	"Exec": func(ctx context.Context, on preparer, query string, args ...any) error {
+		_, err := on.ExecContext(ctx, query, args...)
+		return err
+	},
+	"Query": func(ctx context.Context, on preparer, query string, args ...any) error {
+		return read(on.QueryContext(ctx, query, args...))
+	},
+	"QueryRow": func(ctx context.Context, on preparer, query string, args ...any) error {
+		return on.QueryRowContext(ctx, query, args...).Scan(new(int))
+	},
+	"Prepare, Exec": func(ctx context.Context, on preparer, query string, args ...any) error {
+		stmt, err := on.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		_, err = stmt.ExecContext(ctx, args...)
+		ignored(stmt.Close())
+		return err
+	},
+	"Prepare, Query": func(ctx context.Context, on preparer, query string, args ...any) error {
+		stmt, err := on.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		err = read(stmt.QueryContext(ctx, args...))
+		ignored(stmt.Close())
+		return err
+	},
+	"Prepare, QueryRow": func(ctx context.Context, on preparer, query string, args ...any) error {
+		stmt, err := on.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		err = stmt.QueryRowContext(ctx, args...).Scan(new(int))
+		ignored(stmt.Close())
+		return err
+	},
+}
+
+func ignored(error) {}
+
+type failingValuer struct{}
+
+func (failingValuer) Value() (sqldriver.Value, error) { return nil, errStop }
+
+// statement is one that fails.
+type statement struct {
+	text string
+	args []any
+}
+
+// failing returns statements that fail in the server, while their rows are
+// read, in database/sql, and in the driver.
+func failing(d *opened) map[string]statement {
+	late := "SELECT abs(i) FROM (SELECT 1 AS i UNION ALL SELECT -9223372036854775808)"
+	switch {
+	case d.postgres:
+		late = "SELECT 1 / (3 - i) FROM generate_series(1, 5) i"
+	case d.mariadb:
+		late = "SELECT (SELECT b.seq FROM seq_1_to_9 b WHERE b.seq >= 11 - a.seq) FROM seq_2_to_5 a"
+	}
+	return map[string]statement{
+		"a duplicate":                 {text: "INSERT INTO t (id) VALUES (0)"},
+		"a duplicate that returns":    {text: "INSERT INTO t (id) VALUES (0) RETURNING id"},
+		"a duplicate with argument":   {"INSERT INTO t (id) VALUES ($1) RETURNING id", []any{0}},
+		"a missing table":             {text: "SELECT id FROM nowhere"},
+		"no syntax":                   {text: "SELECT FROM WHERE"},
+		"no row":                      {text: "SELECT id FROM t WHERE id < 0"},
+		"a column of another type":    {text: "SELECT 'text'"},
+		"two columns":                 {text: "SELECT 1, 2"},
+		"NULL":                        {text: "SELECT NULL"},
+		"a row that fails":            {text: late},
+		"a second statement":          {text: "SELECT 1; SELECT id FROM nowhere"},
+		"an argument too many":        {"SELECT id FROM t WHERE id = $1", []any{1, 2}},
+		"an argument too few":         {text: "SELECT id FROM t WHERE id = $1"},
+		"an argument of no use":       {"SELECT id FROM t WHERE id = $1", []any{struct{ A int }{1}}},
+		"a named argument":            {"SELECT id FROM t WHERE id = $1", []any{sql.Named("id", struct{}{})}},
+		"a Valuer that fails":         {"SELECT id FROM t WHERE id = $1", []any{failingValuer{}}},
+		"an argument out of range":    {"SELECT id FROM t WHERE id = $1", []any{uint64(1 << 63)}},
+		"an argument of another type": {"SELECT id FROM t WHERE id = $1", []any{"text"}},
+	}
+}
+
+// targets are the ways into a DB.
+func targets(d *opened) map[string]func(ctx context.Context, run func(on preparer) error) error {
+	all := map[string]func(ctx context.Context, run func(on preparer) error) error{
+		"SQL()":       func(_ context.Context, run func(on preparer) error) error { return run(d.SQL()) },
+		"joining SQL": func(_ context.Context, run func(on preparer) error) error { return run(d.SQL(sqlscope.JoinBegin())) },
+		"a connection of SQL()": func(ctx context.Context, run func(on preparer) error) error {
+			c, err := d.SQL().Conn(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close() //nolint:errcheck // it gives the connection back
+			return run(c)
+		},
+		"a transaction of SQL()": func(ctx context.Context, run func(on preparer) error) error {
+			tx, err := d.SQL().BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback() //nolint:errcheck // it is after a failure
+			return run(tx)
+		},
+	}
+	if db, is := d.scoped.(overSQL); is {
+		all["the DB"] = func(_ context.Context, run func(on preparer) error) error { return run(d) }
+		all["the handle"] = func(ctx context.Context, run func(on preparer) error) error {
+			tx, err := db.Session(ctx)
+			if err != nil {
+				return err
+			}
+			return run(tx)
+		}
+	}
+	return all
+}
+
+func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		ok(t, insert(t.Context(), d.other, 0))
+		for what, stmt := range failing(d) {
+			for call, run := range calls {
+				fail := func(ctx context.Context, on preparer) error {
+					return run(ctx, on, stmt.text, slices.Clone(stmt.args)...)
+				}
+				tx, err := d.other.Begin()
+				ok(t, err)
+				plain := tree(fail(t.Context(), tx))
+				ignored(tx.Rollback())
+				for target, reach := range targets(d) {
+					var got string
+					is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+						got = tree(reach(ctx, func(on preparer) error { return fail(ctx, on) }))
+						return errStop
+					}), errStop)
+					if got != plain {
+						t.Errorf("%s, %s through %s:\n%s\nbut on a *sql.Tx:\n%s", what, call, target, got, plain)
+					}
+				}
+				if plain == "no error" {
+					continue // it would be stored
+				}
+				if got := tree(fail(t.Context(), d.SQL())); got != plain {
+					t.Errorf("%s, %s without a scope:\n%s\nbut on a *sql.Tx:\n%s", what, call, got, plain)
+				}
+			}
+		}
+		want(t, "stored", d.stored(t), 0)
+	}, dbscope.AllowUnscoped())
+}
+
+// ends returns whether an error is one of the plain database, said by a unit: it
+// has the text at its end, and the same errors inside.
+func ends(err, plain error) bool {
+	return err != nil && strings.HasSuffix(err.Error(), plain.Error()) && strings.Contains(tree(err), tree(plain))
+}
+
+func TestTheErrorsOfATransactionAreThoseOfThePlainDatabaseWithTheNameOfTheDB(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		linearizable := sql.LevelLinearizable
+		begun, plain := d.other.BeginTx(t.Context(), &sql.TxOptions{Isolation: linearizable})
+		if plain == nil { // SQLite's driver does not look
+			ok(t, begun.Rollback())
+		} else {
+			unit := func(ctx context.Context) error { return insert(ctx, d, 1) }
+			err := dbscope.Run(t.Context(), unit, dbscope.Isolation(linearizable))
+			if !d.native && !ends(err, plain) {
+				t.Errorf("BEGIN of a unit: %s\nbut alone: %s", tree(err), tree(plain))
+			}
+			_, err = d.SQL().BeginTx(t.Context(), &sql.TxOptions{Isolation: linearizable})
+			if !d.native && !ends(err, plain) {
+				t.Errorf("BEGIN without a scope: %s\nbut alone: %s", tree(err), tree(plain))
+			}
+		}
+		if d.mariadb {
+			return // checks each row at once
+		}
+		fail := func(ctx context.Context, on execer) error {
+			_, err := on.ExecContext(ctx, "INSERT INTO t (id, parent) VALUES (1, 99)")
+			return err
+		}
+		tx, err := d.other.Begin()
+		ok(t, err)
+		ok(t, fail(t.Context(), tx))
+		plain = tx.Commit()
+		for name, commit := range map[string]func(context.Context) error{
+			"the end of a unit": func(context.Context) error { return nil },
+			"an early commit":   func(ctx context.Context) error { return d.Commit(ctx) },
+		} {
+			err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, fail(ctx, d.SQL()))
+				return commit(ctx)
+			})
+			if is(t, err, dbscope.ErrRolledBack); !strings.Contains(tree(err), tree(plain)) {
+				t.Errorf("%s: %s\nbut alone: %s", name, tree(err), tree(plain))
+			}
+		}
+		tx, err = d.SQL().BeginTx(t.Context(), nil) // a transaction without a scope
+		ok(t, err)
+		ok(t, fail(t.Context(), tx))
+		if err := tx.Commit(); !strings.Contains(tree(err), tree(plain)) {
+			t.Errorf("COMMIT without a scope: %s\nbut alone: %s", tree(err), tree(plain))
+		}
+		want(t, "stored", d.stored(t))
+	}, dbscope.AllowUnscoped())
+}
+
+func TestAServerThatIsNotThereIsToldAsByThePlainDatabase(t *testing.T) {
+	for name, driver := range map[string]string{"pgx": "pgx", "pq": "postgres", "MariaDB": "mysql"} {
+		t.Run(name, func(t *testing.T) {
+			dsn := "postgres://postgres@127.0.0.1:1/nothing?sslmode=disable"
+			if driver == "mysql" {
+				dsn = "app@tcp(127.0.0.1:1)/nothing"
+			}
+			other, err := sql.Open(driver, dsn)
+			ok(t, err)
+			dbs := map[string]scoped{"sqlscope": overSQL{sqlscope.Open(driver, dsn)}}
+			if driver == "pgx" {
+				dbs["pgxscope"] = overPgx{pgxscope.Open(dsn)}
+			}
+			_, plain := other.Exec("SELECT 1")
+			for adapter, d := range dbs {
+				for call, run := range calls {
+					err := dbscope.Run(t.Context(), func(ctx context.Context) error { return run(ctx, d.SQL(), "SELECT 1") })
+					if !errors.As(err, new(*net.OpError)) || !errors.Is(err, syscall.ECONNREFUSED) ||
+						!errors.As(plain, new(*net.OpError)) || errors.Is(err, sqldriver.ErrBadConn) {
+						t.Errorf("%s, %s: %s\nbut alone: %s", adapter, call, tree(err), tree(plain))
+					}
+				}
+				if err := d.SQL().Ping(); !errors.Is(err, syscall.ECONNREFUSED) {
+					t.Errorf("%s, Ping: %s", adapter, tree(err))
+				}
+				ok(t, d.Close())
+			}
+			ok(t, other.Close())
+		})
+	}
+}
+
+// brokenPipe is an error of a driver that also lets database/sql try again.
+var brokenPipe = fmt.Errorf("%w: %w", sqldriver.ErrBadConn, &net.OpError{Op: "write", Err: syscall.EPIPE})
+
+func TestALostConnectionTellsItsCauseButNotDatabaseSQLToTryAgain(t *testing.T) {
+	onEachFaulty(t, func(t *testing.T, d *opened, f *faults) {
+		for way, run := range ways {
+			f.at(storeOne, brokenPipe, nil)
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 2))
+				err := run(ctx, d, storeOne)
+				if !errors.Is(err, syscall.EPIPE) || !errors.As(err, new(*net.OpError)) || errors.Is(err, sqldriver.ErrBadConn) {
+					t.Errorf("%s: %s", way, tree(err))
+				}
+				return nil
+			}), dbscope.ErrRolledBack)
+		}
+		f.at("BEGIN", brokenPipe, nil)
+		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("BEGIN: %s", tree(err))
+		}
+		f.at("COMMIT", brokenPipe, nil)
+		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("COMMIT: %s", tree(err))
+		}
+	})
+}
+
+func TestAConnectionThatCannotBeMadeIsTriedByOnePoolOnly(t *testing.T) {
+	dialed := 0
+	db := sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+		return sql.OpenDB(unreachable{&dialed}), nil
+	}, dbscope.AllowUnscoped())
+	for _, ctx := range []func(func(context.Context) error) error{
+		func(run func(context.Context) error) error { return run(t.Context()) },
+		func(run func(context.Context) error) error { return dbscope.Run(t.Context(), run) },
+	} {
+		for call, run := range calls {
+			dialed = 0
+			err := ctx(func(ctx context.Context) error { return run(ctx, db.SQL(), "SELECT 1") })
+			if err == nil || errors.Is(err, sqldriver.ErrBadConn) || dialed > 3 { // as often as database/sql tries
+				t.Errorf("%s: dialed %d times, then %s", call, dialed, tree(err))
+			}
+		}
+	}
+	ok(t, db.Close())
+}
+
+// unreachable is a connector whose driver says so in the way that makes
+// database/sql try again.
+type unreachable struct{ dialed *int }
+
+func (u unreachable) Connect(context.Context) (sqldriver.Conn, error) {
+	*u.dialed++
+	return nil, sqldriver.ErrBadConn
+}
+
+func (unreachable) Driver() sqldriver.Driver { return nil }
+
+func TestAClassOfSQLSTATEsThatAConnectionSurvivesAbortsTheTransaction(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		if !d.postgres {
+			t.Skip("it aborts none")
+		}
+		for _, state := range []string{"08006", "08P01", "57P01"} { // as postgres_fdw says them of another server
+			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, "DO $$ BEGIN RAISE EXCEPTION 'far away' USING ERRCODE = '"+state+"'; END $$")
+				if err == nil {
+					t.Error("no error")
+				}
+				is(t, insert(ctx, d, 1), dbscope.ErrRolledBack)
+				return nil
+			}), dbscope.ErrRolledBack)
+		}
+		want(t, "stored", d.stored(t))
+		if n := d.dialed.Load(); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+	})
+}
+
+func TestTheCauseOfACancelledContextIsNotTakenForTheStatementsError(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for _, cause := range []error{
+			&pgconn.PgError{Code: "25006"}, &pq.Error{Code: "25006"}, &pgconn.PgError{Code: "23505"}, &mysql.MySQLError{Number: 1792},
+		} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			err := dbscope.Run(ctx, func(ctx context.Context) error {
+				go func() {
+					d.running(t)
+					cancel(cause)
+				}()
+				_, err := d.ExecContext(ctx, d.slow())
+				if d.stop(t); err == nil {
+					t.Error("no error")
+				}
+				return err
+			})
+			if is(t, err, cause); strings.Contains(err.Error(), "ROLLBACK failed") {
+				t.Errorf("the connection was thought to be alive: %v", err)
+			}
+			err = dbscope.Run(t.Context(), func(outer context.Context) error {
+				ctx, cancel := context.WithCancelCause(outer)
+				rows, err := d.SQL().QueryContext(ctx, "SELECT 1")
+				ok(t, err)
+				cancel(cause)
+				for rows.Next() {
+				}
+				return errors.Join(rows.Err(), rows.Close())
+			}, dbscope.ReadOnly())
+			if err != nil && strings.Contains(err.Error(), "begun with the option ReadOnly") {
+				t.Errorf("a read was refused as a write: %v", err)
+			}
+		}
+	})
+}
