@@ -97,6 +97,9 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 		// rolled it back already, and then this fails.
 		_ = c.run(ctx, "ROLLBACK")
 		return driver.RolledBack
+	case errors.As(err, &state) && undoes(state):
+		c.lost = !c.alive(ctx)
+		return driver.RolledBack
 	case errors.As(err, &state) && (endsConnection(state.SQLState()) || state.SQLState() == "40003"):
 		return driver.Unknown
 	case c.alive(ctx):

@@ -72,6 +72,7 @@ type conn struct {
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
 	ended   *endedError             // where a statement has committed the transaction
+	lost    bool                    // nothing can be sent any more: Release closes the connection
 }
 
 // SQL implements [Conn].
@@ -85,6 +86,9 @@ func (c *conn) SQL(context.Context) (*RawConn, error) {
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
 func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
+	if c.lost {
+		return errGone
+	}
 	txCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	tx, err := c.begin(txCtx, opts)
@@ -121,9 +125,20 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err := c.Ended(); err != nil {
 		return driver.Unknown, err // as a whole: what came before it is stored
 	}
+	defer c.limit(ctx)()
+	if err := c.fit(ctx); err != nil {
+		undone := c.Rollback(ctx)
+		c.lost = undone != nil // closing the connection undoes it too
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", joined([]error{err, undone}))
+	}
+	usable := c.usable()
 	err := hide(c.endTx(ctx, "COMMIT", sqldriver.Tx.Commit))
-	if err == nil {
+	switch {
+	case err == nil:
 		return driver.Committed, nil
+	case !usable && errors.As(err, new(LostError)):
+		c.lost = true
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", err)
 	}
 	return c.dialect.afterCommit(ctx, c, err), err
 }
@@ -132,26 +147,55 @@ func (c *conn) Rollback(ctx context.Context) error {
 	if err := c.Ended(); err != nil {
 		return err
 	}
+	defer c.limit(ctx)()
+	c.readyToUndo()
 	return hide(c.endTx(ctx, "ROLLBACK", sqldriver.Tx.Rollback))
 }
 
-// endTx ends the driver's transaction, whose methods take no context: ctx
-// cancels the one that Begin passed. MariaDB's driver has forgotten that one
-// and would wait for ever, so there it is done by a statement.
+// endTx ends the driver's transaction, whose methods take no context: see
+// limit. MariaDB's driver has forgotten the one that Begin passed, and would
+// wait for ever: there it is done by a statement.
 func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
+	tx := c.tx
+	c.tx = nil
 	if c.dialect == mariadb {
-		c.tx = nil
 		return c.run(ctx, statement)
 	}
-	stop := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
-	defer stop()
-	err := end(c.tx)
-	c.tx = nil
-	return err
+	return end(tx)
+}
+
+// limit makes the end of ctx cancel the context that Begin passed to the driver,
+// for calls that take none. It is over when stop is called.
+func (c *conn) limit(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+}
+
+// admit says whether a statement of the core's own can be sent.
+func (c *conn) admit(ctx context.Context) error {
+	if err := c.refuse(); err != nil {
+		return err
+	}
+	return c.readyIn(ctx)
+}
+
+// readyIn is ready within the time of ctx.
+func (c *conn) readyIn(ctx context.Context) error {
+	if c.dirty.Load() {
+		defer c.limit(ctx)()
+	}
+	return c.ready(nil)
+}
+
+// undoIn is readyToUndo within the time of ctx.
+func (c *conn) undoIn(ctx context.Context) {
+	if c.dirty.Load() || c.copying != nil {
+		defer c.limit(ctx)()
+	}
+	c.readyToUndo()
 }
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
-	if err := c.refuse(); err != nil {
+	if err := c.admit(ctx); err != nil {
 		return err
 	}
 	return c.run(ctx, "SAVEPOINT "+name)
@@ -161,12 +205,16 @@ func (c *conn) RollbackTo(ctx context.Context, name string) error {
 	if _ = c.Ended(); c.ended != nil {
 		return nil // the end of the transaction tells
 	}
+	c.undoIn(ctx)
 	return c.run(ctx, "ROLLBACK TO SAVEPOINT "+name)
 }
 
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 	if _ = c.Ended(); c.ended != nil {
 		return nil // as above
+	}
+	if err := c.readyIn(ctx); err != nil {
+		return err
 	}
 	return c.run(ctx, "RELEASE SAVEPOINT "+name)
 }
@@ -187,7 +235,7 @@ func (c *conn) run(ctx context.Context, query string) error {
 // Row goes through the pool's own end of the connection, which knows how to
 // turn what the driver returns into text.
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
-	if err := c.refuse(); err != nil {
+	if err := c.admit(ctx); err != nil {
 		return nil, err
 	}
 	return c.row(ctx, statement)
@@ -232,6 +280,8 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	switch {
 	case errors.As(err, new(LostError)):
 		return driver.Lost
+	case c.copying != nil && !errors.As(err, new(sqlState)):
+		return driver.Lost // half a row may have been sent, and nothing can be asked beside a COPY
 	case c.tx != nil:
 		return c.dialect.afterError(ctx, c, err)
 	case c.alive(ctx):
@@ -243,7 +293,7 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 
 func (c *conn) Release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
-	reuse = c.CloseStatements() == nil && reuse
+	reuse = c.CloseStatements() == nil && reuse && !c.lost
 	if c.cancel != nil {
 		c.cancel(nil)
 	}

@@ -1,0 +1,56 @@
+package sqlscope
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"reflect"
+)
+
+// A COMMIT without an answer leaves its outcome unknown, unless it is certain
+// that it was not sent, or that the server has not begun it. What can be known
+// differs between drivers: docs/outcomes.md has the table.
+
+// errGone is found before COMMIT is sent.
+var errGone = LostError{"it had been closed before COMMIT was sent"}
+
+// fit returns an error where COMMIT must not be sent.
+func (c *conn) fit(ctx context.Context) error {
+	if err := c.ready(nil); err != nil {
+		return err
+	}
+	if r, ok := c.raw.(sqldriver.SessionResetter); ok && looks(c.raw) && r.ResetSession(ctx) != nil {
+		return errGone
+	}
+	return nil
+}
+
+// looks reports whether the driver's ResetSession does nothing but look, without
+// waiting, whether the server has closed the connection. That of go-sql-driver/mysql
+// does; others reset what belongs to the transaction.
+func looks(raw sqldriver.Conn) bool { return reflect.TypeOf(raw).String() == "*mysql.mysqlConn" }
+
+// usable reports whether the driver would send anything. lib/pq, for one, closes
+// its connection where a statement's context ends as the statement returns.
+func (c *conn) usable() bool {
+	v, ok := c.raw.(sqldriver.Validator)
+	return !ok || v.IsValid()
+}
+
+// undoes reports an error of PostgreSQL's that ends the session and, with it, a
+// transaction that is not committed. CHECK_FOR_INTERRUPTS raises it, which does
+// nothing once the commit is being written, or the wait for the next command:
+// what comes later is a warning, "since an error would lead the client to believe
+// that the transaction aborted" (SyncRepWaitForLSN). A pooler or another server
+// that speaks the protocol may use the same SQLSTATE at other times, but does not
+// name these routines.
+func undoes(err sqlState) bool {
+	v := reflect.Indirect(reflect.ValueOf(err))
+	if v.Kind() != reflect.Struct {
+		return false
+	}
+	routine := v.FieldByName("Routine") // of pgconn.PgError and pq.Error
+	if !routine.IsValid() || routine.Kind() != reflect.String {
+		return false
+	}
+	return routine.String() == "ProcessInterrupts" || routine.String() == "secure_read"
+}
