@@ -13,8 +13,9 @@ import (
 
 // engine implements [driver.Engine] over the user's pool.
 type engine struct {
-	db      *sql.DB
-	dialect atomic.Int32 // a dialect, once known
+	db       *sql.DB
+	dialect  atomic.Int32 // a dialect, once known
+	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 }
 
 func (e *engine) Close() error { return e.db.Close() }
@@ -22,31 +23,72 @@ func (e *engine) Close() error { return e.db.Close() }
 // Ping is for [Ambient].
 func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
 
-// Acquire checks a connection out, for the session's life, and takes hold of
-// the driver's connection under it.
+// Acquire checks a connection out, for the session's life. One that the pool
+// has kept may be dead, which is found out when it is used.
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
-	pooled, err := e.db.Conn(ctx)
+	for {
+		pooled, err := e.db.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		suspected := e.suspects.Load() > 0 && e.suspects.Add(-1) >= 0
+		if suspected {
+			err = pooled.PingContext(ctx)
+		}
+		var c *conn
+		if err == nil {
+			c, err = e.open(ctx, pooled)
+		}
+		if err == nil {
+			return c, nil
+		}
+		err = joined([]error{err, ignoreClosed(pooled.Close())})
+		if ctx.Err() != nil || !dead(err) || !suspected && !e.distrust() {
+			return nil, err
+		}
+	}
+}
+
+// distrust has the pool's idle connections asked before they are used: one was
+// dead, and the server may have ended them all. It reports false where there are
+// none.
+func (e *engine) distrust() bool {
+	idle := int64(e.db.Stats().Idle)
+	e.suspects.Store(idle)
+	return idle > 0
+}
+
+// dead reports whether database/sql has closed a connection for an error.
+func dead(err error) bool {
+	return errors.Is(err, sqldriver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
+// ignoreClosed leaves out the error of a connection that is closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, sql.ErrConnDone) {
+		return nil
+	}
+	return err
+}
+
+// open takes hold of the driver's connection under the pool's.
+func (e *engine) open(ctx context.Context, pooled *sql.Conn) (*conn, error) {
+	d, err := e.detect(ctx, pooled)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{pooled: pooled}
-	if c.dialect, err = e.detect(ctx, pooled); err == nil {
-		err = pooled.Raw(func(raw any) error {
-			dc, ok := raw.(sqldriver.Conn)
-			if !ok {
-				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
-			}
-			c.RawConn = NewRawConn(dc)
-			if c.dialect == mariadb {
-				c.after = c.afterStatement
-			}
-			return nil
-		})
-	}
-	if err != nil {
-		return nil, errors.Join(err, pooled.Close())
-	}
-	return c, nil
+	c := &conn{engine: e, pooled: pooled, dialect: d}
+	return c, pooled.Raw(func(raw any) error {
+		dc, ok := raw.(sqldriver.Conn)
+		if !ok {
+			return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
+		}
+		c.RawConn = NewRawConn(dc)
+		if c.dialect == mariadb {
+			c.after = c.afterStatement
+		}
+		return nil
+	})
 }
 
 // detect asks the database what it is, until it has answered once: callers who
@@ -67,6 +109,7 @@ func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 // it from two goroutines at once.
 type conn struct {
 	*RawConn
+	engine  *engine
 	pooled  *sql.Conn
 	dialect dialect
 	tx      sqldriver.Tx
@@ -277,18 +320,19 @@ func (c *conn) alive(ctx context.Context) bool {
 }
 
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
+	lost := errors.As(err, new(LostError))
 	switch {
-	case errors.As(err, new(LostError)):
+	case lost && c.tx != nil:
 		return driver.Lost
 	case c.copying != nil && !errors.As(err, new(sqlState)):
 		return driver.Lost // half a row may have been sent, and nothing can be asked beside a COPY
 	case c.tx != nil:
 		return c.dialect.afterError(ctx, c, err)
-	case c.alive(ctx):
+	case !lost && c.alive(ctx):
 		return driver.Intact
-	default:
-		return driver.Lost
 	}
+	c.engine.distrust()
+	return driver.Lost
 }
 
 func (c *conn) Release(reuse bool) {
