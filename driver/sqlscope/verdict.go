@@ -36,13 +36,14 @@ func (c *conn) usable() bool {
 	return !ok || v.IsValid()
 }
 
-// undoes reports an error of PostgreSQL's that ends the session and, with it, a
-// transaction that is not committed. CHECK_FOR_INTERRUPTS raises it, which does
-// nothing once the commit is being written, or the wait for the next command:
-// what comes later is a warning, "since an error would lead the client to believe
-// that the transaction aborted" (SyncRepWaitForLSN). A pooler or another server
-// that speaks the protocol may use the same SQLSTATE at other times, but does not
-// name these routines.
+// undoes reports an error of PostgreSQL's that ends the session while its
+// transaction is not committed. ProcessInterrupts raises it where interrupts are
+// not held off, which they are from before the commit is written until it is
+// done, and secure_read while the server waits for the client. What ends the
+// session later is a warning, for an error would, in the words of
+// SyncRepWaitForLSN, "lead the client to believe that the transaction aborted".
+// The SQLSTATE is not enough: poolers, and other servers that speak the protocol,
+// use the same ones at other times. They do not name these routines.
 func undoes(err sqlState) bool {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {
