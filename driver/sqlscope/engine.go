@@ -226,7 +226,7 @@ func (c *conn) readyIn(ctx context.Context) error {
 	if c.dirty.Load() {
 		defer c.limit(ctx)()
 	}
-	return c.ready(nil)
+	return c.ready("")
 }
 
 // undoIn is readyToUndo within the time of ctx.

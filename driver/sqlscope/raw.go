@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -78,8 +78,11 @@ func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error
 	c.mu.Lock()
 	raw, ok := c.stmts[st]
 	c.mu.Unlock()
-	if ok {
+	switch {
+	case ok:
 		return raw, nil
+	case c.copying != nil:
+		return nil, errCopying // another one with the same text
 	}
 	raw, err := prepare(ctx, c.raw, st.query)
 	if err != nil {
@@ -92,7 +95,7 @@ func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error
 	c.stmts[st] = raw
 	c.mu.Unlock()
 	st.last = c
-	if isCopy(st.query) {
+	if isCopy(st.query, raw) {
 		c.copying = st
 	}
 	return raw, nil
@@ -101,20 +104,24 @@ func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error
 // isCopy knows the statements that lib/pq does not prepare: it sends them at
 // once, and the rows as their arguments, until they are executed without any or
 // closed.
-func isCopy(query string) bool { return strings.EqualFold(firstWord(query), "COPY") }
+func isCopy(query string, prepared sqldriver.Stmt) bool {
+	return prepared.NumInput() < 0 && copyText.MatchString(query)
+}
+
+var copyText = regexp.MustCompile(`(?is)^(?:\s|--.*?\n|/\*.*?\*/)*COPY`)
 
 // errCopying refuses what the server would take for rows of a COPY.
 var errCopying = fmt.Errorf("sqlscope: a COPY is still open: end it first, by Exec without arguments or by Close: %w",
 	errors.Join(dbscope.ErrSessionBusy, driver.ErrNotSent))
 
-// ready makes the connection ready for the statement st, or for one that is not
-// prepared. It closes the statements that their users have closed: an error
-// there may be the failure of a COPY, which was not known before.
-func (c *RawConn) ready(st *stmt) error {
+// ready makes the connection ready for a statement. It closes the statements
+// that their users have closed: an error there may be the failure of a COPY,
+// which was not known before.
+func (c *RawConn) ready(query string) error {
 	if err := c.sweep(); err != nil {
 		return err
 	}
-	if c.copying != nil && c.copying != st {
+	if c.copying != nil && c.copying.query != query {
 		return errCopying
 	}
 	return nil

@@ -101,8 +101,8 @@ func (p *shells) lift() {
 	}
 }
 
-// enter admits a statement: st, or one that is not prepared where st is nil.
-func (sh *shell) enter(ctx context.Context, st *stmt) (driver.Session, *RawConn, error) {
+// enter admits a statement.
+func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawConn, error) {
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +119,7 @@ func (sh *shell) enter(ctx context.Context, st *stmt) (driver.Session, *RawConn,
 		c.lifted = sh.pool
 		sh.pool.lift()
 	}
-	if err := c.ready(st); err != nil {
+	if err := c.ready(query); err != nil {
 		return nil, nil, s.Exit(ctx, err)
 	}
 	return s, c, nil
@@ -149,7 +149,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	if err := refuse(query); err != nil {
 		return nil, err
 	}
-	s, c, err := sh.enter(ctx, nil)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 		return nil, err
 	}
 	ctx = heard(ctx)
-	s, c, err := sh.enter(ctx, nil)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}

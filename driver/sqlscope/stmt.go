@@ -29,7 +29,7 @@ func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
 		return st, nil
 	}
-	s, c, err := sh.enter(ctx, st)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (st *stmt) NumInput() int { return -1 }
 // ExecContext implements [sqldriver.StmtExecContext].
 func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx, st)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 // QueryContext implements [sqldriver.StmtQueryContext].
 func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx, st)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}

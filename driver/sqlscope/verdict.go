@@ -15,7 +15,7 @@ var errGone = LostError{"it had been closed before COMMIT was sent"}
 
 // fit returns an error where COMMIT must not be sent.
 func (c *conn) fit(ctx context.Context) error {
-	if err := c.ready(nil); err != nil {
+	if err := c.ready(""); err != nil {
 		return err
 	}
 	if r, ok := c.raw.(sqldriver.SessionResetter); ok && looks(c.raw) && r.ResetSession(ctx) != nil {

@@ -78,7 +78,7 @@ func onEachCopy(t *testing.T, test func(t *testing.T, d *opened, copying func(co
 
 // rows sends rows by a COPY that is left open.
 func rows(ctx context.Context, in preparer, ids ...int) (*sql.Stmt, error) {
-	stmt, err := in.PrepareContext(ctx, pq.CopyIn("t", "id"))
+	stmt, err := in.PrepareContext(ctx, "COPY t (id) FROM STDIN")
 	for _, id := range ids {
 		if err == nil {
 			_, err = stmt.ExecContext(ctx, id)
@@ -202,6 +202,8 @@ func TestNothingIsSentBesideAnOpenCopy(t *testing.T) {
 		_, err = d.PrepareContext(ctx, "SELECT 1")
 		is(t, err, dbscope.ErrSessionBusy)
 		_, err = d.SQL().BeginTx(ctx, nil)
+		is(t, err, dbscope.ErrSessionBusy)
+		_, err = rows(ctx, tx.(*sql.Tx))
 		is(t, err, dbscope.ErrSessionBusy)
 		_, err = stmt.ExecContext(ctx, 3)
 		ok(t, err)
