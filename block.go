@@ -315,11 +315,7 @@ func (b *block) keep(ctx context.Context) error {
 	if err := b.conn.ReleaseSavepoint(ctx, b.mark); err != nil {
 		b.failed(b.check(ctx, b.conn, err), err)
 		b.doom(err)
-		err = b.brokenError()
-		if b.atomic {
-			err = joined(err, b.undo(ctx)) // as above
-		}
-		return err
+		return b.brokenError()
 	}
 	return nil
 }

@@ -164,28 +164,47 @@ func TestAStatementAfterACopyThatFailedIsRefusedWithItsError(t *testing.T) {
 }
 
 func TestACopyThatFailsIsUndoneWithItsBlockAlone(t *testing.T) {
-	for _, way := range []string{"a transaction of SQL()", "a connection of SQL()"} {
-		t.Run(way, func(t *testing.T) {
-			d := open(t, databases["PostgreSQL by pq"])
-			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-				ok(t, insert(ctx, d, 10))
-				err := d.Atomic(ctx, func(ctx context.Context) error {
-					return copying[way](ctx, d, func(ctx context.Context, in preparer) error {
-						stmt, err := rows(ctx, in, 1, 1)
-						ok(t, err)
-						_ = stmt.Close()
-						return nil
-					})
-				})
-				if !duplicate(err) {
-					t.Errorf("the block's error is %v", err)
-				}
-				return insert(ctx, d, 11)
-			}))
-			if got := d.stored(t); len(got) != 2 {
-				t.Errorf("stored %v", got)
-			}
+	d := open(t, databases["PostgreSQL by pq"])
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, insert(ctx, d, 10))
+		err := d.Atomic(ctx, func(ctx context.Context) error {
+			return copying["the handle"](ctx, d, func(ctx context.Context, in preparer) error {
+				stmt, err := rows(ctx, in, 1, 1)
+				ok(t, err)
+				_ = stmt.Close()
+				return nil
+			})
 		})
+		if !duplicate(err) {
+			t.Errorf("the block's error is %v", err)
+		}
+		return insert(ctx, d, 11)
+	}))
+	if got := d.stored(t); len(got) != 2 {
+		t.Errorf("stored %v", got)
+	}
+}
+
+// A failure that is found by the end of the block, as that of a RELEASE is, and
+// not by Close, undoes the whole unit.
+func TestACopyWhoseFailureTheEndOfItsBlockFindsUndoesTheUnit(t *testing.T) {
+	d := open(t, databases["PostgreSQL by pq"])
+	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, insert(ctx, d, 10))
+		err := d.Atomic(ctx, func(ctx context.Context) error {
+			return copying["a connection of SQL()"](ctx, d, func(ctx context.Context, in preparer) error {
+				stmt, err := rows(ctx, in, 1, 1)
+				ok(t, err)
+				return stmt.Close()
+			})
+		})
+		if !duplicate(err) {
+			t.Errorf("the block's error is %v", err)
+		}
+		return nil
+	}), dbscope.ErrRolledBack)
+	if got := d.stored(t); got != nil {
+		t.Errorf("stored %v", got)
 	}
 }
 
@@ -245,25 +264,32 @@ func TestACopyThatIsLeftOpenIsNotCommitted(t *testing.T) {
 	}
 }
 
-func TestACopyThatIsLeftOpenInABlockIsUndoneWithIt(t *testing.T) {
-	d := open(t, databases["PostgreSQL by pq"])
-	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-		ok(t, insert(ctx, d, 10))
-		for _, failed := range []error{nil, sql.ErrNoRows} {
-			err := d.Atomic(ctx, func(ctx context.Context) error {
+func TestACopyThatIsLeftOpenInABlockIsUndone(t *testing.T) {
+	for failed, stored := range map[error]int{nil: 0, sql.ErrNoRows: 2} {
+		d := open(t, databases["PostgreSQL by pq"])
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 10))
+			if d.Atomic(ctx, func(ctx context.Context) error {
 				return copying["a connection of SQL()"](ctx, d, func(ctx context.Context, in preparer) error {
 					_, err := rows(ctx, in, 1, 2)
 					ok(t, err)
 					return failed
 				})
-			})
-			if err == nil {
+			}) == nil {
 				t.Error("the block was kept")
 			}
+			if failed == nil {
+				return nil
+			}
+			return insert(ctx, d, 11)
+		})
+		if failed == nil {
+			is(t, err, dbscope.ErrRolledBack)
+		} else {
+			ok(t, err)
 		}
-		return insert(ctx, d, 11)
-	}))
-	if got := d.stored(t); len(got) != 2 {
-		t.Errorf("stored %v", got)
+		if got := d.stored(t); len(got) != stored {
+			t.Errorf("stored %v", got)
+		}
 	}
 }
