@@ -116,7 +116,12 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 // PrepareContext makes a statement for later use, in any scope: each use runs
 // in the session of its own context. Inside a scope the query is checked at
 // once, outside with the first use. A session prepares it anew and lets go of
-// it at its end.
+// it at its end. Closing it closes it in the session before the next statement
+// there, or the end, which return an error of that; a statement that the handle
+// prepared is closed at once, unless rows are open.
+//
+// A COPY of lib/pq is such a statement: while it is open the session takes no
+// other, and a unit that leaves it open is [dbscope.ErrRolledBack].
 func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
 	return db.inner.get().PrepareContext(told(ctx), query)
 }

@@ -39,12 +39,6 @@ func detect(ctx context.Context, c *sql.Conn) dialect {
 	return unknown
 }
 
-// sqlState is implemented by the server errors of PostgreSQL drivers.
-type sqlState interface {
-	error
-	SQLState() string
-}
-
 // afterError tells what a failed statement did to the open transaction.
 func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate {
 	switch d {
@@ -98,7 +92,6 @@ func sqliteFate(ctx context.Context, c *conn) driver.Fate {
 
 // afterCommit tells what a failed COMMIT left.
 func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Outcome {
-	var state sqlState
 	switch {
 	case errors.As(err, new(LostError)):
 		return driver.Unknown
@@ -111,7 +104,10 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 		// rolled it back already, and then this fails.
 		_ = c.run(ctx, "ROLLBACK")
 		return driver.RolledBack
-	case errors.As(err, &state) && (endsConnection(state.SQLState()) || state.SQLState() == "40003"):
+	case anyFailure(err, undoes):
+		c.lost = !c.alive(ctx)
+		return driver.RolledBack
+	case anyFailure(err, func(f failure) bool { return endsConnection(f.state) || f.state == "40003" }):
 		return driver.Unknown
 	case c.alive(ctx):
 		return driver.RolledBack // the server has answered, and it was not yes

@@ -13,8 +13,9 @@ import (
 
 // engine implements [driver.Engine] over the user's pool.
 type engine struct {
-	db      *sql.DB
-	dialect atomic.Int32 // a dialect, once known
+	db       *sql.DB
+	dialect  atomic.Int32 // a dialect, once known
+	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 }
 
 func (e *engine) Close() error { return e.db.Close() }
@@ -22,31 +23,72 @@ func (e *engine) Close() error { return e.db.Close() }
 // Ping is for [Ambient].
 func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
 
-// Acquire checks a connection out, for the session's life, and takes hold of
-// the driver's connection under it.
+// Acquire checks a connection out, for the session's life. One that the pool
+// has kept may be dead, which is found out when it is used.
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
-	pooled, err := e.db.Conn(ctx)
+	for {
+		pooled, err := e.db.Conn(ctx)
+		if err != nil {
+			return nil, hide(err)
+		}
+		suspected := e.suspects.Load() > 0 && e.suspects.Add(-1) >= 0
+		if suspected {
+			err = pooled.PingContext(ctx)
+		}
+		var c *conn
+		if err == nil {
+			c, err = e.open(ctx, pooled)
+		}
+		if err == nil {
+			return c, nil
+		}
+		err = joined(err, ignoreClosed(pooled.Close()))
+		if ctx.Err() != nil || !dead(err) || !suspected && !e.distrust() {
+			return nil, hide(err)
+		}
+	}
+}
+
+// distrust has the pool's idle connections asked before they are used: one was
+// dead, and the server may have ended them all. It reports false where there are
+// none.
+func (e *engine) distrust() bool {
+	idle := int64(e.db.Stats().Idle)
+	e.suspects.Store(idle)
+	return idle > 0
+}
+
+// dead reports whether database/sql has closed a connection for an error.
+func dead(err error) bool {
+	return errors.Is(err, sqldriver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
+// ignoreClosed leaves out the error of a connection that is closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, sql.ErrConnDone) {
+		return nil
+	}
+	return err
+}
+
+// open takes hold of the driver's connection under the pool's.
+func (e *engine) open(ctx context.Context, pooled *sql.Conn) (*conn, error) {
+	d, err := e.detect(ctx, pooled)
 	if err != nil {
-		return nil, hide(err)
+		return nil, err
 	}
-	c := &conn{pooled: pooled}
-	if c.dialect, err = e.detect(ctx, pooled); err == nil {
-		err = pooled.Raw(func(raw any) error {
-			dc, ok := raw.(sqldriver.Conn)
-			if !ok {
-				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
-			}
-			c.RawConn = NewRawConn(dc)
-			if c.dialect == mariadb {
-				c.after = c.afterStatement
-			}
-			return nil
-		})
-	}
-	if err != nil {
-		return nil, hide(joined(err, pooled.Close()))
-	}
-	return c, nil
+	c := &conn{engine: e, pooled: pooled, dialect: d}
+	return c, pooled.Raw(func(raw any) error {
+		dc, ok := raw.(sqldriver.Conn)
+		if !ok {
+			return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
+		}
+		c.RawConn = NewRawConn(dc)
+		if c.dialect == mariadb {
+			c.after = c.afterStatement
+		}
+		return nil
+	})
 }
 
 // detect asks the database what it is, until it has answered once: callers who
@@ -67,11 +109,13 @@ func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 // it from two goroutines at once.
 type conn struct {
 	*RawConn
+	engine  *engine
 	pooled  *sql.Conn
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
 	ended   *endedError             // where a statement has committed the transaction
+	lost    bool                    // nothing can be sent any more: Release closes the connection
 }
 
 // SQL implements [Conn].
@@ -85,6 +129,9 @@ func (c *conn) SQL(context.Context) (*RawConn, error) {
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
 func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
+	if c.lost {
+		return errGone
+	}
 	txCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	tx, err := c.begin(txCtx, opts)
@@ -121,9 +168,20 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err := c.Ended(); err != nil {
 		return driver.Unknown, err // as a whole: what came before it is stored
 	}
+	defer c.limit(ctx)()
+	if err := c.fit(ctx); err != nil {
+		undone := c.Rollback(ctx)
+		c.lost = undone != nil // closing the connection undoes it too
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", joined(err, undone))
+	}
+	usable := c.usable()
 	err := hide(c.endTx(ctx, "COMMIT", sqldriver.Tx.Commit))
-	if err == nil {
+	switch {
+	case err == nil:
 		return driver.Committed, nil
+	case !usable && errors.As(err, new(LostError)):
+		c.lost = true
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", err)
 	}
 	return c.dialect.afterCommit(ctx, c, err), err
 }
@@ -132,26 +190,55 @@ func (c *conn) Rollback(ctx context.Context) error {
 	if err := c.Ended(); err != nil {
 		return err
 	}
+	defer c.limit(ctx)()
+	c.readyToUndo()
 	return hide(c.endTx(ctx, "ROLLBACK", sqldriver.Tx.Rollback))
 }
 
-// endTx ends the driver's transaction, whose methods take no context: ctx
-// cancels the one that Begin passed. MariaDB's driver has forgotten that one
-// and would wait for ever, so there it is done by a statement.
+// endTx ends the driver's transaction, whose methods take no context: see
+// limit. MariaDB's driver has forgotten the one that Begin passed, and would
+// wait for ever: there it is done by a statement.
 func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
+	tx := c.tx
+	c.tx = nil
 	if c.dialect == mariadb {
-		c.tx = nil
 		return c.run(ctx, statement)
 	}
-	stop := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
-	defer stop()
-	err := end(c.tx)
-	c.tx = nil
-	return err
+	return end(tx)
+}
+
+// limit makes the end of ctx cancel the context that Begin passed to the driver,
+// for calls that take none. It is over when stop is called.
+func (c *conn) limit(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+}
+
+// admit says whether a statement of the core's own can be sent.
+func (c *conn) admit(ctx context.Context) error {
+	if err := c.refuse(); err != nil {
+		return err
+	}
+	return c.readyIn(ctx)
+}
+
+// readyIn is ready within the time of ctx.
+func (c *conn) readyIn(ctx context.Context) error {
+	if c.dirty.Load() {
+		defer c.limit(ctx)()
+	}
+	return c.ready("")
+}
+
+// undoIn is readyToUndo within the time of ctx.
+func (c *conn) undoIn(ctx context.Context) {
+	if c.dirty.Load() || c.copying != nil {
+		defer c.limit(ctx)()
+	}
+	c.readyToUndo()
 }
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
-	if err := c.refuse(); err != nil {
+	if err := c.admit(ctx); err != nil {
 		return err
 	}
 	return c.run(ctx, "SAVEPOINT "+name)
@@ -161,12 +248,16 @@ func (c *conn) RollbackTo(ctx context.Context, name string) error {
 	if _ = c.Ended(); c.ended != nil {
 		return nil // the end of the transaction tells
 	}
+	c.undoIn(ctx)
 	return c.run(ctx, "ROLLBACK TO SAVEPOINT "+name)
 }
 
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 	if _ = c.Ended(); c.ended != nil {
 		return nil // as above
+	}
+	if err := c.readyIn(ctx); err != nil {
+		return err
 	}
 	return c.run(ctx, "RELEASE SAVEPOINT "+name)
 }
@@ -187,7 +278,7 @@ func (c *conn) run(ctx context.Context, query string) error {
 // Row goes through the pool's own end of the connection, which knows how to
 // turn what the driver returns into text.
 func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
-	if err := c.refuse(); err != nil {
+	if err := c.admit(ctx); err != nil {
 		return nil, err
 	}
 	return c.row(ctx, statement)
@@ -229,21 +320,24 @@ func (c *conn) alive(ctx context.Context) bool {
 }
 
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
+	lost := errors.As(err, new(LostError))
 	switch {
-	case errors.As(err, new(LostError)):
+	case lost && c.tx != nil:
 		return driver.Lost
+	case c.copying != nil && !anyFailure(err, func(f failure) bool { return f.state != "" }):
+		return driver.Lost // half a row may have been sent, and nothing can be asked beside a COPY
 	case c.tx != nil:
 		return c.dialect.afterError(ctx, c, err)
-	case c.alive(ctx):
+	case !lost && c.alive(ctx):
 		return driver.Intact
-	default:
-		return driver.Lost
 	}
+	c.engine.distrust()
+	return driver.Lost
 }
 
 func (c *conn) Release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
-	reuse = c.CloseStatements() == nil && reuse
+	reuse = c.CloseStatements() == nil && reuse && !c.lost
 	if c.cancel != nil {
 		c.cancel(nil)
 	}

@@ -4,9 +4,14 @@ import (
 	"context"
 	sqldriver "database/sql/driver"
 	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 )
 
@@ -22,13 +27,15 @@ type Conn interface {
 // RawConn is a database/sql driver's connection with the statements prepared
 // on it. It is not safe for concurrent use.
 type RawConn struct {
-	raw    sqldriver.Conn
-	stmts  map[*stmt]sqldriver.Stmt
-	spare  *rows       // for the next query
-	lifted *shells     // the last that sent a statement
-	dirty  atomic.Bool // stale has some
-	mu     sync.Mutex  // guards stale
-	stale  []*stmt     // closed by their users since the last statement
+	raw     sqldriver.Conn
+	spare   *rows       // for the next query
+	lifted  *shells     // the last that sent a statement
+	copying *stmt       // a COPY that has not ended: the connection takes nothing else
+	dirty   atomic.Bool // stale has some
+
+	mu    sync.Mutex // guards these, which users change when they close statements
+	stmts map[*stmt]sqldriver.Stmt
+	stale []*stmt // closed by their users, but not on the connection yet
 
 	// after, where it is not nil, looks at a statement that is done, and at its
 	// error, and returns the error to report.
@@ -42,9 +49,12 @@ func NewRawConn(c sqldriver.Conn) *RawConn { return &RawConn{raw: c} }
 // CloseStatements closes the statements prepared on the connection. It is to
 // be called before the connection goes back to its pool.
 func (c *RawConn) CloseStatements() error {
+	c.mu.Lock()
+	open := slices.Collect(maps.Keys(c.stmts))
+	c.mu.Unlock()
 	var errs []error
-	for s := range c.stmts {
-		errs = append(errs, c.forget(s))
+	for _, st := range open {
+		errs = append(errs, c.forget(st))
 	}
 	return errors.Join(errs...)
 }
@@ -65,40 +75,109 @@ func (c *RawConn) query(ctx context.Context, query string, args []sqldriver.Name
 
 // prepared returns the connection's own statement for st.
 func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error) {
-	if raw, ok := c.stmts[st]; ok {
+	c.mu.Lock()
+	raw, ok := c.stmts[st]
+	c.mu.Unlock()
+	switch {
+	case ok:
 		return raw, nil
+	case c.copying != nil:
+		return nil, errCopying // another one with the same text
 	}
 	raw, err := prepare(ctx, c.raw, st.query)
 	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
 	if c.stmts == nil {
 		c.stmts = map[*stmt]sqldriver.Stmt{}
 	}
 	c.stmts[st] = raw
+	c.mu.Unlock()
 	st.last = c
+	if isCopy(st.query, raw) {
+		c.copying = st
+	}
 	return raw, nil
 }
 
-// sweep closes the statements whose users have closed them.
-func (c *RawConn) sweep() {
+// isCopy knows the statements that lib/pq does not prepare: it sends them at
+// once, and the rows as their arguments, until they are executed without any or
+// closed.
+func isCopy(query string, prepared sqldriver.Stmt) bool {
+	return prepared.NumInput() < 0 && copyText.MatchString(query)
+}
+
+var copyText = regexp.MustCompile(`(?is)^(?:\s|--.*?\n|/\*.*?\*/)*COPY`)
+
+// errCopying refuses what the server would take for rows of a COPY.
+var errCopying = fmt.Errorf("sqlscope: a COPY is still open: end it first, by Exec without arguments or by Close: %w",
+	errors.Join(dbscope.ErrSessionBusy, driver.ErrNotSent))
+
+// ready makes the connection ready for a statement. It closes the statements
+// that their users have closed: an error there may be the failure of a COPY,
+// which was not known before.
+func (c *RawConn) ready(query string) error {
+	if err := c.sweep(); err != nil {
+		return err
+	}
+	if c.copying != nil && c.copying.query != query {
+		return errCopying
+	}
+	return nil
+}
+
+// readyToUndo is ready for what undoes whatever the statements did, their
+// failures included.
+func (c *RawConn) readyToUndo() {
+	_ = c.sweep()
+	if c.copying != nil {
+		_ = c.forget(c.copying)
+	}
+}
+
+// retire puts a statement on the list of those to close. It reports false where
+// the connection has closed it.
+func (c *RawConn) retire(st *stmt) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := c.stmts[st]; !open {
+		return false
+	}
+	c.stale = append(c.stale, st)
+	c.dirty.Store(true)
+	return true
+}
+
+// sweep closes the statements that their users have closed.
+func (c *RawConn) sweep() error {
+	if !c.dirty.Load() {
+		return nil
+	}
 	c.mu.Lock()
 	stale := c.stale
 	c.stale = nil
 	c.dirty.Store(false)
 	c.mu.Unlock()
+	var errs []error
 	for _, st := range stale {
-		_ = c.forget(st) // a connection that fails here fails the statement to come
+		errs = append(errs, c.forget(st))
 	}
+	return joined(errs...)
 }
 
 func (c *RawConn) forget(st *stmt) error {
+	c.mu.Lock()
 	raw, ok := c.stmts[st]
+	delete(c.stmts, st)
+	c.mu.Unlock()
+	if c.copying == st {
+		c.copying = nil
+	}
 	if !ok {
 		return nil
 	}
-	delete(c.stmts, st)
-	return raw.Close()
+	return hide(raw.Close())
 }
 
 // LostError stands for driver.ErrBadConn, which database/sql must not see: it
@@ -107,7 +186,9 @@ func (c *RawConn) forget(st *stmt) error {
 // error wraps.
 type LostError struct{ cause error }
 
-func (e LostError) Error() string { return "the connection to the database was lost: " + e.cause.Error() }
+func (e LostError) Error() string {
+	return "the connection to the database was lost: " + e.cause.Error()
+}
 
 // Is implements the interface of [errors.Is].
 func (e LostError) Is(target error) bool {
@@ -136,12 +217,10 @@ func (e unsent) Unwrap() error { return e.error }
 
 // joined is errors.Join that keeps a lone error as it is: code that looks at its
 // type finds what it would find without dbscope.
-func joined(err, another error) error {
-	switch {
-	case err == nil:
-		return another
-	case another == nil:
-		return err
+func joined(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
 	}
-	return errors.Join(err, another)
+	return errors.Join(errs...)
 }

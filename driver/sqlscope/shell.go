@@ -102,7 +102,7 @@ func (p *shells) lift() {
 }
 
 // enter admits a statement.
-func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
+func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawConn, error) {
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -119,8 +119,8 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
 		c.lifted = sh.pool
 		sh.pool.lift()
 	}
-	if c.dirty.Load() {
-		c.sweep()
+	if err := c.ready(query); err != nil {
+		return nil, nil, s.Exit(ctx, err)
 	}
 	return s, c, nil
 }
@@ -154,7 +154,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	if err := refuse(query); err != nil {
 		return nil, err
 	}
-	s, c, err := sh.enter(ctx)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 		return nil, err
 	}
 	ctx = heard(ctx)
-	s, c, err := sh.enter(ctx)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
 )
 
 // stmt is a prepared statement as database/sql sees it. A session prepares it
@@ -27,7 +29,7 @@ func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
 		return st, nil
 	}
-	s, c, err := sh.enter(ctx)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +46,7 @@ func (st *stmt) NumInput() int { return -1 }
 // ExecContext implements [sqldriver.StmtExecContext].
 func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +56,9 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
 			res, err = execStmt(ctx, raw, args)
+			if c.copying == st && len(args) == 0 {
+				c.copying = nil // it has ended, well or not
+			}
 			st.sh.last = s
 		}
 	}
@@ -64,7 +69,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 // QueryContext implements [sqldriver.StmtQueryContext].
 func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}
@@ -80,17 +85,35 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	return rows, err
 }
 
-// Close implements [sqldriver.Stmt]. The connection may be busy now: it
-// closes its part before its next statement.
+// Close implements [sqldriver.Stmt]. A statement of a transaction is closed on
+// its connection at once where the session is free: what fails then, as a COPY
+// may, is the caller's to know. The connection of any other statement may serve
+// another goroutine by now: it closes its part before its next statement, or
+// before the end.
 func (st *stmt) Close() error {
-	if c := st.last; c != nil {
-		c.mu.Lock()
-		c.stale = append(c.stale, st)
-		c.dirty.Store(true)
-		c.mu.Unlock()
+	if st.last == nil || !st.last.retire(st) || st.sh.tx == nil {
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	s := st.sh.tx
+	dc, err := s.Enter(ctx)
+	if err != nil {
+		return nil // busy, or over: as above
+	}
+	c, err := dc.(Conn).SQL(ctx)
+	if err == nil {
+		err = c.sweep()
+	}
+	if err != nil {
+		return s.Exit(ctx, hide(err))
+	}
+	_ = s.Exit(ctx, driver.ErrNotSent) // that it went well says nothing of the transaction
 	return nil
 }
+
+// closeTimeout is for the wait until a session of a test is free.
+const closeTimeout = 5 * time.Second
 
 // Exec implements [sqldriver.Stmt]; database/sql calls ExecContext.
 func (st *stmt) Exec([]sqldriver.Value) (sqldriver.Result, error) { return nil, errOldMethod }

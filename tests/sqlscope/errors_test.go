@@ -41,8 +41,8 @@ func tree(err error) string {
 	return text
 }
 
-// preparer is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
-type preparer interface {
+// statementer is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
+type statementer interface {
 	execer
 	querier
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -68,18 +68,18 @@ func read(rows *sql.Rows, err error) error {
 }
 
 // calls are the ways to run a statement.
-var calls = map[string]func(ctx context.Context, on preparer, query string, args ...any) error{
-	"Exec": func(ctx context.Context, on preparer, query string, args ...any) error {
+var calls = map[string]func(ctx context.Context, on statementer, query string, args ...any) error{
+	"Exec": func(ctx context.Context, on statementer, query string, args ...any) error {
 		_, err := on.ExecContext(ctx, query, args...)
 		return err
 	},
-	"Query": func(ctx context.Context, on preparer, query string, args ...any) error {
+	"Query": func(ctx context.Context, on statementer, query string, args ...any) error {
 		return read(on.QueryContext(ctx, query, args...))
 	},
-	"QueryRow": func(ctx context.Context, on preparer, query string, args ...any) error {
+	"QueryRow": func(ctx context.Context, on statementer, query string, args ...any) error {
 		return on.QueryRowContext(ctx, query, args...).Scan(new(int))
 	},
-	"Prepare, Exec": func(ctx context.Context, on preparer, query string, args ...any) error {
+	"Prepare, Exec": func(ctx context.Context, on statementer, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ var calls = map[string]func(ctx context.Context, on preparer, query string, args
 		ignored(stmt.Close())
 		return err
 	},
-	"Prepare, Query": func(ctx context.Context, on preparer, query string, args ...any) error {
+	"Prepare, Query": func(ctx context.Context, on statementer, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ var calls = map[string]func(ctx context.Context, on preparer, query string, args
 		ignored(stmt.Close())
 		return err
 	},
-	"Prepare, QueryRow": func(ctx context.Context, on preparer, query string, args ...any) error {
+	"Prepare, QueryRow": func(ctx context.Context, on statementer, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -153,11 +153,11 @@ func failing(d *opened) map[string]statement {
 }
 
 // targets are the ways into a DB.
-func targets(d *opened) map[string]func(ctx context.Context, run func(on preparer) error) error {
-	all := map[string]func(ctx context.Context, run func(on preparer) error) error{
-		"SQL()":       func(_ context.Context, run func(on preparer) error) error { return run(d.SQL()) },
-		"joining SQL": func(_ context.Context, run func(on preparer) error) error { return run(d.SQL(sqlscope.JoinBegin())) },
-		"a connection of SQL()": func(ctx context.Context, run func(on preparer) error) error {
+func targets(d *opened) map[string]func(ctx context.Context, run func(on statementer) error) error {
+	all := map[string]func(ctx context.Context, run func(on statementer) error) error{
+		"SQL()":       func(_ context.Context, run func(on statementer) error) error { return run(d.SQL()) },
+		"joining SQL": func(_ context.Context, run func(on statementer) error) error { return run(d.SQL(sqlscope.JoinBegin())) },
+		"a connection of SQL()": func(ctx context.Context, run func(on statementer) error) error {
 			c, err := d.SQL().Conn(ctx)
 			if err != nil {
 				return err
@@ -165,7 +165,7 @@ func targets(d *opened) map[string]func(ctx context.Context, run func(on prepare
 			defer c.Close() //nolint:errcheck // it gives the connection back
 			return run(c)
 		},
-		"a transaction of SQL()": func(ctx context.Context, run func(on preparer) error) error {
+		"a transaction of SQL()": func(ctx context.Context, run func(on statementer) error) error {
 			tx, err := d.SQL().BeginTx(ctx, nil)
 			if err != nil {
 				return err
@@ -175,8 +175,8 @@ func targets(d *opened) map[string]func(ctx context.Context, run func(on prepare
 		},
 	}
 	if db, is := d.scoped.(overSQL); is {
-		all["the DB"] = func(_ context.Context, run func(on preparer) error) error { return run(d) }
-		all["the handle"] = func(ctx context.Context, run func(on preparer) error) error {
+		all["the DB"] = func(_ context.Context, run func(on statementer) error) error { return run(d) }
+		all["the handle"] = func(ctx context.Context, run func(on statementer) error) error {
 			tx, err := db.Session(ctx)
 			if err != nil {
 				return err
@@ -192,7 +192,7 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 		ok(t, insert(t.Context(), d.other, 0))
 		for what, stmt := range failing(d) {
 			for call, run := range calls {
-				fail := func(ctx context.Context, on preparer) error {
+				fail := func(ctx context.Context, on statementer) error {
 					return run(ctx, on, stmt.text, slices.Clone(stmt.args)...)
 				}
 				tx, err := d.other.Begin()
@@ -202,7 +202,7 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 				for target, reach := range targets(d) {
 					var got string
 					is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-						got = tree(reach(ctx, func(on preparer) error { return fail(ctx, on) }))
+						got = tree(reach(ctx, func(on statementer) error { return fail(ctx, on) }))
 						return errStop
 					}), errStop)
 					if got != plain {

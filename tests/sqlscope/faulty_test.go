@@ -177,6 +177,11 @@ func (s faultyStmt) QueryContext(ctx context.Context, args []sqldriver.NamedValu
 	})
 }
 
+func (s faultyStmt) Close() error {
+	_, err := call(s.f, "CLOSE "+s.query, func() (struct{}, error) { return struct{}{}, s.Stmt.Close() })
+	return err
+}
+
 func (c *faultyConn) BeginTx(ctx context.Context, opts sqldriver.TxOptions) (sqldriver.Tx, error) {
 	return call(c.f, "BEGIN", func() (sqldriver.Tx, error) {
 		tx, err := c.Conn.(sqldriver.ConnBeginTx).BeginTx(ctx, opts)
