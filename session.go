@@ -257,9 +257,15 @@ func (s *session) doom(err error) {
 }
 
 // leave makes a running session idle and passes err on. It is the last act of
-// a statement, and so the place where an abandoned session is undone.
+// a statement, and so the place where an abandoned session is undone. A session
+// that is over stays so: who waited to end a part of it finds it ended as a
+// whole, and has nothing to give back.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
+	if s.phase == over {
+		s.mu.Unlock()
+		return err
+	}
 	if err == nil && s.fate == driver.Aborted {
 		s.mu.Unlock()
 		s.lift(context.Background())
