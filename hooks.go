@@ -177,7 +177,7 @@ func (s *Scope) before(ctx context.Context, only *session, last bool) error {
 			continue
 		}
 		ss.closeRows(ctx)
-		if ss.brokenError() != nil {
+		if !ss.isOver() && ss.brokenError() != nil {
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
 )
 
@@ -132,4 +133,33 @@ func isOver(t *testing.T, err error) {
 func newFakeUnnamed() (*drivertest.Fake, *dbscope.DB[*drivertest.Tx]) {
 	f := drivertest.NewFake()
 	return f, f.DB()
+}
+
+func TestACommitThatWaitsForAnotherEndOfTheTransactionLeavesItsDatabaseOut(t *testing.T) {
+	for i := range races() / 10 {
+		f, g := drivertest.NewFake(), drivertest.NewFake()
+		db, other := f.DB(dbscope.SettleByLedger()), g.DB()
+		ctx, scope := dbscope.Begin(t.Context())
+		exec(ctx, t, db, "a")
+		exec(ctx, t, other, "b")
+		handle, err := db.Session(ctx)
+		ok(t, err)
+		step, end := "commit", (*drivertest.Tx).Commit
+		if i%2 == 0 {
+			step, end = "rollback", (*drivertest.Tx).Rollback
+			f.Inject("exec", drivertest.Fault{Err: errStop, Fate: driver.Aborted})
+			is(t, handle.Exec(ctx, "c"), errStop)
+		}
+		entered := make(chan struct{})
+		f.Inject(step, drivertest.Fault{Entered: entered})
+		sideBySide(
+			func() { ok(t, end(handle, ctx)) },
+			func() {
+				<-entered
+				ok(t, scope.Commit(ctx))
+			},
+		)
+		equal(t, "rows", g.Rows(), "b")
+		ok(t, scope.Release(ctx))
+	}
 }

@@ -229,8 +229,12 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	taken := few[:0]
 	for _, s := range scopes {
 		for ss := range s.sessions() {
-			taken = append(taken, ss)
 			ss.seize(ctx, true)
+			if ss.isOver() { // somebody else was first, and has told what became of it
+				ss.ending.Unlock()
+				continue
+			}
+			taken = append(taken, ss)
 			ok = ok && ss.obstacle() == nil
 		}
 	}

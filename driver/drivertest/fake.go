@@ -59,8 +59,10 @@ func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
 }
 
 // Inject makes the next step of the given kind fail; several for the same
-// step are used up in order. The steps are those of [Fake.Log] without what
-// they act on, and "open", "query", "next", "rows close".
+// step are used up in order. The steps are those of [Fake.Log], with what they
+// act on or without: "exec a" is the statement that stores the row a, and "exec"
+// the next one, whatever it stores. Further ones are "open", "query", "next" and
+// "rows close".
 func (f *Fake) Inject(step string, fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,8 +108,11 @@ func (f *Fake) step(ctx context.Context, kind, on string, do func()) (Fault, err
 	}
 	f.log = append(f.log, kind+on)
 	var fault Fault
-	if queue := f.faults[kind]; len(queue) > 0 {
-		fault, f.faults[kind] = queue[0], queue[1:]
+	for _, step := range []string{kind + on, kind} {
+		if queue := f.faults[step]; len(queue) > 0 {
+			fault, f.faults[step] = queue[0], queue[1:]
+			break
+		}
 	}
 	f.mu.Unlock()
 	if fault.Entered != nil {

@@ -11,8 +11,9 @@ import (
 // model says what a program must store, which error each call must have, and
 // which hooks must run, in which order. It knows nothing of connections.
 type model struct {
-	kind *kind
-	dbs  [2]modelDB
+	kind  *kind
+	order order // of ends that run side by side
+	dbs   [2]modelDB
 }
 
 type modelDB struct {
@@ -198,7 +199,6 @@ func (m *model) store(e *env, s *step) expected {
 		t.begun = true
 		m.dbs[s.db].txs = append(m.dbs[s.db].txs, t)
 	}
-	s.reaches = true
 	if fate, fails := m.kind.fates[s.failure]; fails {
 		t.fail(fate)
 		if m.kind.inject {
@@ -245,9 +245,9 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 	in := &env{scope: at.scope, block: b, above: at, outer: e, trace: e.trace}
 	x, p := m.body(in, s.bodies[0])
 	if p == nil && x.isNil() {
-		return m.endAtomic(in, b, true)
+		return m.endBeside(e, in, s, b, true)
 	}
-	end, _ := m.endAtomic(in, b, false)
+	end, _ := m.endBeside(e, in, s, b, false)
 	x.asIs = end.isNil()
 	return x.and(end), p
 }

@@ -1,10 +1,6 @@
 package model_test
 
-import (
-	"database/sql"
-
-	"github.com/dbscope/dbscope"
-)
+import "github.com/dbscope/dbscope"
 
 // hooked is a hook that waits for the end of a transaction.
 type hooked struct {
@@ -244,12 +240,10 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 			return expected{}, p
 		}
 	}
-	switch { // a hook has ended it
-	case !t.over || t.result == committed:
-	case t.result == unknown:
-		return is(dbscope.ErrCommitUnknown), nil
-	default:
-		return is(dbscope.ErrRolledBack, sql.ErrTxDone), nil
+	if t.over { // a hook has ended it
+		if x := t.endedByAnother(true); !x.isNil() {
+			return x, nil
+		}
 	}
 	marked := commit && t.scope.marked
 	if own != nil {
