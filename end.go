@@ -186,6 +186,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 			s.slot.scope.committed.Store(true) // or perhaps
 		}
 		s.slot.current.CompareAndSwap(s, nil)
+		s.slot.scope.passOn(s)
 	}
 	return o
 }

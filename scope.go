@@ -400,6 +400,8 @@ func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	return true
 }
 
+// dropSpare releases the connection that is kept for the next transaction, also
+// where that has its session already.
 func (sl *slot) dropSpare() {
 	sl.scope.mu.Lock()
 	conn := sl.spare
@@ -407,6 +409,9 @@ func (sl *slot) dropSpare() {
 	sl.scope.mu.Unlock()
 	if conn != nil {
 		sl.release(conn, true)
+	}
+	if next := sl.current.Load(); next != nil {
+		next.giveBack()
 	}
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	wait    waiting             // of the first connection
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
+	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
 	ending  sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
@@ -122,6 +123,9 @@ func (s *session) take(ctx context.Context, b *block) error {
 	}
 	if err == nil {
 		s.phase = running
+		if !s.begun {
+			s.live.Store(true)
+		}
 		if s.slot != nil {
 			s.slot.uses.Add(1)
 		}
@@ -157,11 +161,22 @@ func (s *session) overError() error {
 	case s.abandoned:
 		return s.abandonedError()
 	case s.phase == over:
-		return fmt.Errorf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %w",
-			s.db.name, s.outcome, sql.ErrTxDone)
+		return &overError{s.db.name, s.outcome}
 	}
 	return nil
 }
+
+// overError is the answer of a transaction that was ended before.
+type overError struct {
+	db string
+	o  driver.Outcome
+}
+
+func (e *overError) Error() string {
+	return fmt.Sprintf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %v", e.db, e.o, sql.ErrTxDone)
+}
+
+func (*overError) Unwrap() error { return sql.ErrTxDone }
 
 func (s *session) abandonedError() error {
 	return fmt.Errorf("dbscope: %s: %w since its scope was ended meanwhile: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
@@ -277,6 +292,9 @@ func (s *session) leave(err error) error {
 	}
 	if !abandoned {
 		s.phase, s.seized = idle, false
+		if !s.begun {
+			s.live.Store(false)
+		}
 	}
 	s.mu.Unlock()
 	if !abandoned && s.slot != nil {

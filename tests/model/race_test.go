@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"database/sql"
 	"sync"
 
@@ -51,12 +52,19 @@ func (m *model) endBeside(e, at *env, s *step, b *block, commit bool) (x expecte
 		other = t.endedByAnother(s.beside.act == commitDB)
 	}
 	e.trace.result(s.beside, other, nil)
-	if t.over {
-		e.trace.result(s.after, is(sql.ErrTxDone), nil)
-	} else {
-		e.trace.result(s.after, m.store(&env{scope: t.scope, above: e}, s.after), nil)
-	}
+	e.trace.result(s.after, m.storeAfter(e, t, s.after), nil)
 	return x, p
+}
+
+// storeAfter stores with the handle of a transaction that was to be ended.
+func (m *model) storeAfter(e *env, t *tx, s *step) expected {
+	switch {
+	case !t.over:
+		return m.store(&env{scope: t.scope, above: e}, s)
+	case e.done():
+		return refused([]error{sql.ErrTxDone, context.Canceled})
+	}
+	return is(sql.ErrTxDone)
 }
 
 // isOf reports whether the step ends just this transaction.
