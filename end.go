@@ -32,11 +32,7 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 		return false
 	}
 	if rows != nil {
-		if err := rows.Close(); err != nil {
-			// Even where the server goes on: what the rows did is not certain.
-			s.failed(s.check(ctx, s.conn, err), err)
-			s.doom(fmt.Errorf("closing rows left open: %w", err))
-		}
+		s.closeHeld(ctx, rows)
 	}
 	s.undoExpired(ctx)
 	return true

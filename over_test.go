@@ -37,11 +37,19 @@ func sideBySide(fns ...func()) {
 
 // earlyEnds are the ways to end what is open while a nested transaction is.
 var earlyEnds = map[string]func(context.Context, *dbscope.DB[*drivertest.Tx], *dbscope.Scope) error{
-	"Scope.Commit":   func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error { return s.Commit(ctx) },
-	"Scope.Rollback": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error { return s.Rollback(ctx) },
-	"Scope.Release":  func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error { return s.Release(ctx) },
-	"DB.Commit":      func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], _ *dbscope.Scope) error { return db.Commit(ctx) },
-	"DB.Rollback":    func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], _ *dbscope.Scope) error { return db.Rollback(ctx) },
+	"Scope.Commit": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error { return s.Commit(ctx) },
+	"Scope.Rollback": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error {
+		return s.Rollback(ctx)
+	},
+	"Scope.Release": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error {
+		return s.Release(ctx)
+	},
+	"DB.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], _ *dbscope.Scope) error {
+		return db.Commit(ctx)
+	},
+	"DB.Rollback": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], _ *dbscope.Scope) error {
+		return db.Rollback(ctx)
+	},
 }
 
 func TestAnEarlyEndBesideTheEndOfANestedTransactionLeavesBothOver(t *testing.T) {

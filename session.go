@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -43,9 +42,9 @@ type session struct {
 	abandoned  bool
 	begun      bool
 	conn       driver.Conn
-	rows       io.Closer // in reading
-	broken     error     // why the transaction can only be undone
-	doomed     *block    // the innermost one when that was decided here, nil where none was open
+	rows       driver.Rows // in reading
+	broken     error       // why the transaction can only be undone
+	doomed     *block      // the innermost one when that was decided here, nil where none was open
 	fate       driver.Fate
 	witness    []string       // of the transaction, once it is about to be committed
 	outcome    driver.Outcome // once over
@@ -307,7 +306,7 @@ func (s *session) leave(err error) error {
 }
 
 // Hold implements [driver.Session].
-func (s *session) Hold(rows io.Closer) {
+func (s *session) Hold(rows driver.Rows) {
 	s.mu.Lock()
 	abandoned := s.abandoned
 	if !abandoned {
@@ -317,19 +316,37 @@ func (s *session) Hold(rows io.Closer) {
 	if abandoned {
 		// The scope is over: nobody is left to read, and what Close reports
 		// is undone with the rest.
-		_ = joined(rows.Close(), s.leave(nil))
+		s.closeHeld(context.Background(), rows)
+		_ = s.leave(nil)
+	}
+}
+
+// closeHeld closes rows that somebody has left open at the end of their
+// transaction, however long they are: it takes no longer than an end may. The
+// caller has the session to itself.
+func (s *session) closeHeld(ctx context.Context, rows driver.Rows) {
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	if err := rows.Close(ending); err != nil {
+		// Even where the server goes on: what the rows did is not certain.
+		s.failed(s.check(ctx, s.conn, err), err)
+		s.doom(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 
 // Resume implements [driver.Session].
-func (s *session) Resume() error {
+func (s *session) Resume(rows driver.Rows) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.overError(); err != nil {
 		return err
 	}
-	if s.phase != reading {
+	switch {
+	case s.phase == running:
 		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	case s.rows != rows: // there may be others by now
+		return fmt.Errorf("dbscope: %s: these rows were left open, and closed when what they were read in ended: %w",
+			s.db.name, sql.ErrTxDone)
 	}
 	s.phase, s.rows = running, nil
 	return nil

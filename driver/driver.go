@@ -12,7 +12,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"io"
 )
 
 // Adapter connects one database library to the core. H is the library's
@@ -148,6 +147,17 @@ type Gate interface {
 	Engine(ctx context.Context) (Engine, error)
 }
 
+// Rows are what a statement leaves open on its connection, the results of a batch
+// too. They must be comparable.
+type Rows interface {
+	// Close closes them for the core, which ends their transaction, and returns
+	// before ctx has ended, which it does by its deadline alone. Where a library
+	// cannot close them by then, it returns an error for which Check answers Lost;
+	// whoever is still busy with the connection closes it when that is over, and
+	// Release leaves it alone.
+	Close(ctx context.Context) error
+}
+
 // Session is the core's end of one transaction: the whole one, or a block
 // nested in it. Its methods are safe for concurrent use: a second statement
 // beside a running one is refused, never sent.
@@ -164,9 +174,9 @@ type Session interface {
 	Exit(ctx context.Context, err error) error
 	// Hold leaves the admitted statement's rows open. The core closes them
 	// when the transaction ends first; then Resume answers with an error.
-	Hold(rows io.Closer)
-	// Resume admits the next read from rows left open.
-	Resume() error
+	Hold(rows Rows)
+	// Resume admits the next read from rows left open, the same that Hold got.
+	Resume(rows Rows) error
 	// Commit and Rollback end the transaction, or the nested block, for a
 	// native handle. They block. ctx need not be alive.
 	Commit(ctx context.Context) error

@@ -432,13 +432,13 @@ func (r *Rows) Next() (string, error) {
 	if r.closed {
 		return "", io.EOF
 	}
-	if err := r.s.Resume(); err != nil {
+	if err := r.s.Resume(r.raw); err != nil {
 		return "", err
 	}
 	if fault, err := r.raw.c.f.step(r.ctx, "next", "", nil); err != nil {
 		r.closed = true
 		r.raw.c.after(fault, err)
-		return "", r.s.Exit(r.ctx, errors.Join(err, r.raw.Close()))
+		return "", r.s.Exit(r.ctx, errors.Join(err, r.raw.Close(r.ctx)))
 	}
 	row, err := "", io.EOF
 	if len(r.raw.left) > 0 {
@@ -455,10 +455,10 @@ func (r *Rows) Close() error {
 		return nil
 	}
 	r.closed = true
-	if err := r.s.Resume(); err != nil {
+	if err := r.s.Resume(r.raw); err != nil {
 		return err
 	}
-	return r.s.Exit(r.ctx, r.raw.Close())
+	return r.s.Exit(r.ctx, r.raw.Close(r.ctx))
 }
 
 type rawRows struct {
@@ -467,12 +467,13 @@ type rawRows struct {
 	closed bool
 }
 
-func (r *rawRows) Close() error {
+// Close implements [driver.Rows].
+func (r *rawRows) Close(ctx context.Context) error {
 	if r.closed {
 		panic("drivertest: rows were closed twice")
 	}
 	r.closed = true
-	fault, err := r.c.f.step(context.Background(), "rows close", "", nil)
+	fault, err := r.c.f.step(ctx, "rows close", "", nil)
 	if err != nil {
 		r.c.after(fault, err)
 		return fmt.Errorf("closing rows: %w", err)

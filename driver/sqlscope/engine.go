@@ -105,6 +105,9 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 }
 
 func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, error) {
+	if err := c.lateError(); err != nil {
+		return nil, err
+	}
 	if opts.Deferrable && c.dialect != postgres {
 		return nil, errors.New("the database has no deferrable transactions")
 	}
@@ -139,6 +142,9 @@ func (c *conn) Rollback(ctx context.Context) error {
 // cancels the one that Begin passed. MariaDB's driver has forgotten that one
 // and would wait for ever, so there it is done by a statement.
 func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	if c.dialect == mariadb {
 		c.tx = nil
 		return c.run(ctx, statement)
@@ -173,6 +179,9 @@ func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 
 // run executes a statement without arguments.
 func (c *conn) run(ctx context.Context, query string) error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	_, err := c.exec(ctx, query, nil)
 	if errors.Is(err, sqldriver.ErrSkip) {
 		var s sqldriver.Stmt
@@ -230,7 +239,7 @@ func (c *conn) alive(ctx context.Context) bool {
 
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	switch {
-	case errors.As(err, new(LostError)):
+	case c.late != nil || errors.As(err, new(LostError)):
 		return driver.Lost
 	case c.tx != nil:
 		return c.dialect.afterError(ctx, c, err)
@@ -242,6 +251,20 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 }
 
 func (c *conn) Release(reuse bool) {
+	if c.late == nil {
+		c.release(reuse)
+		return
+	}
+	if c.cancel != nil {
+		c.cancel(nil) // some drivers then end what they still read
+	}
+	go func() {
+		<-c.late
+		c.release(false)
+	}()
+}
+
+func (c *conn) release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
 	reuse = c.CloseStatements() == nil && reuse
 	if c.cancel != nil {

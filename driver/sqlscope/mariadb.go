@@ -64,7 +64,7 @@ func (c *conn) inTransaction(ctx context.Context) (bool, error) {
 
 // Ended returns an error where a statement has committed the transaction.
 func (c *conn) Ended() error {
-	if c.held != "" { // the core has closed its rows
+	if c.held != "" && c.late == nil { // the core has closed its rows
 		if err := c.afterStatement(context.Background(), c.held, nil); err != nil {
 			return err
 		}
@@ -77,6 +77,9 @@ func (c *conn) Ended() error {
 
 // refuse is the answer to what would follow in a transaction that is no more.
 func (c *conn) refuse() error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	err := c.Ended()
 	if c.ended != nil {
 		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)

@@ -117,6 +117,7 @@ func (sh *shell) enter(ctx context.Context) (driver.Session, *RawConn, error) {
 	}
 	if c.lifted != sh.pool {
 		c.lifted = sh.pool
+		c.bound, _ = dc.(Bounded)
 		sh.pool.lift()
 	}
 	if c.dirty.Load() {
