@@ -22,7 +22,7 @@ func (d *opened) huge() string {
 	return "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS huge FROM n"
 }
 
-// stopHuge ends the connections whose drivers still read such rows: they would for hours.
+// stopHuge ends the connections whose drivers still read such rows.
 func (d *opened) stopHuge(t *testing.T) {
 	switch {
 	case d.postgres:
