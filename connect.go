@@ -35,6 +35,7 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	switch {
 	case err != nil:
 		s.noteError(err)
+		s.doom(err) // what the statement was to do is missing
 		err = fmt.Errorf("dbscope: %s: %w", s.db.name, err)
 	case abandoned:
 		err = s.abandonedError()

@@ -124,6 +124,9 @@ func (t *tx) top() *block {
 	return t.blocks[len(t.blocks)-1]
 }
 
+// open reports whether there is something to end.
+func (t *tx) open() bool { return t.begun || len(t.blocks) > 0 || t.state != intact }
+
 func (t *tx) fail(f failure) { t.state = max(t.state, stateAfter[f]) }
 
 // misplaced is the answer to a statement whose context is not the innermost
@@ -193,6 +196,7 @@ func (m *model) store(e *env, s *step) expected {
 				break
 			}
 			if f.fault.fate != losing { // else BEGIN is tried on another connection
+				t.state, t.doomed = doomed, t.top()
 				return is(f.err)
 			}
 		}
@@ -215,7 +219,7 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 		return is(dbscope.ErrScopeEnded), nil
 	}
 	t := at.scope.tx(s.db)
-	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && (t.begun || len(t.blocks) > 0) {
+	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && t.open() {
 		if x, p := m.endEarly(at, t, s.mode == commitOpen, nil); p != nil || !x.isNil() {
 			return x, p
 		}
