@@ -242,7 +242,9 @@ func TestAUnitThatWaitsForItsCallersConnectionWaitsABoundedTime(t *testing.T) {
 			return dbscope.Run(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "b") })
 		},
 		"a sibling": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx]) error {
-			return drivertest.Exec(ctx, db.Sibling("s"), "b")
+			sibling := db.Sibling("s")
+			err := drivertest.Exec(ctx, sibling, "b")
+			return errors.Join(err, sibling.Rollback(ctx))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

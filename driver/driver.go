@@ -135,6 +135,11 @@ var ErrNotSent = errors.New("statement not sent")
 var ErrUnconfirmed = errors.New("the server has committed, but its wait for a synchronous standby was cancelled, " +
 	"so that the commit may be lost with it")
 
+// ErrEnded is the error of a commit whose outcome is unknown since a statement had
+// ended the transaction before: even one that was begun read-only may have stored
+// something then.
+var ErrEnded = errors.New("a statement ended the transaction behind the scope's back")
+
 // Gate is an adapter's way into a DB: it finds the session for a context. It
 // is safe for concurrent use. The function dbscope.Gate returns it.
 type Gate interface {

@@ -128,7 +128,11 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err == nil {
 		return driver.Committed, nil
 	}
-	return c.dialect.afterCommit(ctx, c, err), err
+	o := c.dialect.afterCommit(ctx, c, err)
+	if o == driver.Unknown && c.dialect == sqlite { // which writes in a transaction that was begun read-only
+		err = fmt.Errorf("%w: %w", driver.ErrEnded, err)
+	}
+	return o, err
 }
 
 func (c *conn) Rollback(ctx context.Context) error {

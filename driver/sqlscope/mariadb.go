@@ -24,6 +24,8 @@ func (e *endedError) Error() string {
 		"and nothing can undo that: run such statements outside of a scope, on the pool that Engine returns"
 }
 
+func (*endedError) Unwrap() error { return driver.ErrEnded }
+
 // askTimeout is for a question that belongs to a statement whose context may
 // have ended.
 const askTimeout = 5 * time.Second
