@@ -48,6 +48,14 @@ type Engine interface {
 	Close() error
 }
 
+// Limited is an [Engine] that knows how many connections it has at most. Then a
+// deadlock of units that wait for each other's connections is told at once.
+type Limited interface {
+	// MaxConns returns that number, 0 without a limit. It is asked while callers
+	// wait in Acquire.
+	MaxConns() int
+}
+
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic.
 //

@@ -182,6 +182,9 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	return &conn{f: e.f, fate: driver.Intact}, nil
 }
 
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return cap(e.f.limit) }
+
 func (e *engine) Close() error {
 	_, err := e.f.step(context.Background(), "close", "", nil)
 	return err

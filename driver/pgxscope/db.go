@@ -193,3 +193,6 @@ func (a adapter) WriteRefused(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == "25006"
 }
+
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return int(e.pool.Stat().MaxConns()) }

@@ -19,6 +19,9 @@ type engine struct {
 
 func (e *engine) Close() error { return e.db.Close() }
 
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return e.db.Stats().MaxOpenConnections }
+
 // Ping is for [Ambient].
 func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
 
