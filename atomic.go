@@ -116,8 +116,8 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	if err != nil {
 		return nil, err
 	}
-	if (o.mode == CommitOpen || o.mode == RollbackOpen) && ss.isOpen() && ss.slot.scope.group == nil {
-		if err := ss.endEarly(ctx, o.mode == CommitOpen, nil); err != nil {
+	if (o.mode == CommitOpen || o.mode == RollbackOpen) && ss.slot.scope.group == nil {
+		if err := d.endOpen(ctx, o.mode == CommitOpen); err != nil {
 			return nil, err
 		}
 		if ss, err = d.find(ctx); err != nil {
@@ -165,7 +165,7 @@ func (s *session) replaced() bool {
 func (s *session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun || s.phase != idle || len(s.blocks) > 0 || s.broken != nil
+	return s.phase != over && (s.begun || s.phase != idle || len(s.blocks) > 0 || s.broken != nil)
 }
 
 // admitMode refuses what the open transaction does not allow. The caller has

@@ -35,6 +35,7 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	switch {
 	case err != nil:
 		s.noteError(err)
+		s.doom(err) // what the statement was to do is missing
 		err = fmt.Errorf("dbscope: %s: %w", s.db.name, err)
 	case abandoned:
 		err = s.abandonedError()
@@ -140,10 +141,12 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 	s.engine = engine
 	w := s.waiting(wait, since)
 	conn, err := engine.Acquire(w)
-	left := w.stop()
+	ended := w.stop()
+	left := ended == errLeft //nolint:errorlint // the very one
 	switch {
 	case err == nil && !left:
 		if s.slot != nil {
+			s.slot.pool.Store(s.host)
 			s.slot.holding.Add(1)
 		}
 		return conn, nil
@@ -154,6 +157,9 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
 	case left:
 		return nil, errLeft
+	case ended == errStuck: //nolint:errorlint // as above
+		return nil, fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, release or end the "+
+			"outer unit first, and use several databases in the same order everywhere", ErrPoolDeadlock)
 	case why != "" && wait.Err() != nil:
 		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
 			"of its Group holds %s: %w", holdingTimeout, why, wait.Err())
@@ -165,10 +171,7 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 // mayWaitForItself tells which connection is held, and what to do, where taking
 // another one may wait until that is given back.
 func (s *session) mayWaitForItself(ctx context.Context) string {
-	scope := scopeOf(ctx)
-	if s.slot != nil {
-		scope = s.slot.scope
-	}
+	scope := s.scopeOf(ctx)
 	switch {
 	case scope.together() || scope.holds(s.slot, func(h *hosts) bool { return h == s.db.hosts }):
 		return "one of the same pool: make the pool larger, or release or end the outer unit first"

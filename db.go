@@ -112,14 +112,26 @@ func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
 	if err != nil {
 		return err
 	}
-	if ss.isOpen() {
-		err = ss.endEarly(ctx, commit, nil)
-	}
+	err = db.core.endOpen(ctx, commit)
 	if !keep {
-		ss.giveBack()
 		ss.slot.dropSpare()
 	}
 	return err
+}
+
+// endOpen ends what is open in the scope's session; with nothing open it does
+// nothing, also where somebody else has just ended that.
+func (d *database) endOpen(ctx context.Context, commit bool) error {
+	for {
+		ss, err := d.find(ctx)
+		if err != nil || !ss.isOpen() {
+			return err
+		}
+		err = ss.endEarly(ctx, commit, nil)
+		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
+			return err
+		}
+	}
 }
 
 // Detached calls fn in a transaction of its own, outside the context's scope:

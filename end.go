@@ -32,11 +32,7 @@ func (s *session) seize(ctx context.Context, abandon bool) bool {
 		return false
 	}
 	if rows != nil {
-		if err := rows.Close(); err != nil {
-			// Even where the server goes on: what the rows did is not certain.
-			s.failed(s.check(ctx, s.conn, err), err)
-			s.doom(fmt.Errorf("closing rows left open: %w", err))
-		}
+		s.closeHeld(ctx, rows)
 	}
 	s.undoExpired(ctx)
 	return true
@@ -186,6 +182,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 			s.slot.scope.committed.Store(true) // or perhaps
 		}
 		s.slot.current.CompareAndSwap(s, nil)
+		s.slot.scope.passOn(s)
 	}
 	return o
 }
@@ -218,8 +215,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		}
 		o.DB = s.db.name
 		if commit {
-			o.State, o.Err = s.commitConn(ending, conn, before)
-			reuse = o.State != driver.Unknown
+			o.State, reuse, o.Err = s.commitConn(ending, conn, before)
 		} else {
 			err := s.rollbackConn(ending, conn, fate)
 			reuse = reuse && err == nil
@@ -259,9 +255,11 @@ func (s *session) isAbandoned() bool {
 	return s.abandoned
 }
 
-func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []string) (driver.Outcome, error) {
-	var state driver.Outcome
-	var err error
+// commitConn commits, and says whether the connection can be used again. A
+// read-only transaction whose COMMIT was not answered has stored nothing. It counts
+// as rolled back and not as committed: on some isolation levels only the answer
+// tells that what was read can be believed.
+func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []string) (state driver.Outcome, reuse bool, err error) {
 	if w := s.writes(); w != nil {
 		state, err = w.commit(ctx, conn, s.db.hosts.router, before)
 	} else {
@@ -269,13 +267,17 @@ func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []str
 	}
 	switch state {
 	case driver.Committed:
-		return state, nil
+		return state, true, nil
 	case driver.RolledBack:
-		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, err)
-	default:
-		s.blame(context.Background(), driver.Lost, err)
-		return state, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrCommitUnknown, err)
+		return state, true, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, err)
 	}
+	s.blame(context.Background(), driver.Lost, err)
+	if s.opts.tx.ReadOnly && !errors.Is(err, driver.ErrEnded) {
+		s.lostCommit = true
+		return driver.RolledBack, false, fmt.Errorf("dbscope: %s: %w: the answer to COMMIT was lost, but the transaction was read-only: %w",
+			s.db.name, ErrRolledBack, err)
+	}
+	return state, false, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrCommitUnknown, err)
 }
 
 func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {

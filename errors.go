@@ -33,6 +33,11 @@ var (
 	// transaction may or may not be stored; do not repeat its work without
 	// looking.
 	ErrCommitUnknown = errors.New("the outcome of the commit is unknown")
+	// ErrPoolDeadlock: no connection can come free, since each is held by a unit
+	// that waits for another one, such as a [Run] in a Run on a pool that is full.
+	// The statement that would have completed the circle gets it at once, and the
+	// others go on.
+	ErrPoolDeadlock = errors.New("all connections of the pool are held by units that wait for another one")
 	// ErrOpenTransaction: the call would end or change a transaction that
 	// outer code has open.
 	ErrOpenTransaction = errors.New("a transaction is open here")

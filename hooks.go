@@ -46,7 +46,9 @@ func AfterRollback(ctx context.Context, hook func(context.Context) error) error 
 }
 
 // BeforeCommit is [BeforeCommit] for the transaction that is open in the
-// session, or the next one: also when it is committed early.
+// session, or the next one: also when it is committed early. Where the scope
+// ends without one, the hook does not run, and so it never connects to a
+// database that the unit did not use.
 func (db *DB[H]) BeforeCommit(ctx context.Context, hook func(context.Context) error) error {
 	return db.core.onSession(ctx, beforeCommit, hook)
 }
@@ -177,7 +179,7 @@ func (s *Scope) before(ctx context.Context, only *session, last bool) error {
 			continue
 		}
 		ss.closeRows(ctx)
-		if ss.brokenError() != nil {
+		if !ss.isOver() && ss.brokenError() != nil {
 			return nil
 		}
 	}
@@ -225,13 +227,43 @@ func (s *Scope) takeBefore(only *session, last bool) func(context.Context) error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, h := range s.hooks {
-		if h.when == beforeCommit && (only == nil || h.session == only) {
+		if h.when == beforeCommit && (only == nil || h.session == only) && (h.session == nil || h.session.live.Load()) {
 			s.hooks = slices.Delete(s.hooks, i, i+1)
 			return h.fn
 		}
 	}
 	s.sealed = last
 	return nil
+}
+
+// passOn gives the BeforeCommit hooks of a session that has ended without a
+// transaction to the next one of its database: there was nothing that they could
+// have been part of. Those of a block that was undone are not passed on.
+func (s *Scope) passOn(ended *session) {
+	if !s.hooked.Load() || ended.live.Load() {
+		return
+	}
+	kept := ended.ended() == driver.Committed
+	waits := func(h hook) bool {
+		return h.session == ended && h.when == beforeCommit && (h.block == nil || kept)
+	}
+	s.mu.Lock()
+	any := slices.ContainsFunc(s.hooks, waits)
+	s.mu.Unlock()
+	if !any {
+		return
+	}
+	next, err := s.session(ended.db)
+	if err != nil {
+		return // the scope has ended, and there is no next one
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.hooks {
+		if h := &s.hooks[i]; waits(*h) {
+			h.session, h.block = next, nil
+		}
+	}
 }
 
 // inside is a context in the scope whatever the caller passed to end it, such
@@ -278,7 +310,8 @@ func (s *Scope) afterEnd(ctx context.Context) {
 	}
 	s.runAfter(s.inside(ctx), s.takeAfter(func(h *hook) (driver.Outcome, bool) {
 		if h.session != nil {
-			return h.session.ended(), true
+			waits := !s.ended.Load() && h.session.slot.current.Load() == h.session
+			return h.session.ended(), !waits
 		}
 		return s.outcome, true
 	}))

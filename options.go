@@ -61,8 +61,12 @@ func Deferrable() UnitOption {
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
-// of the caller's context does not stop. The default, also for 0 and less, is
-// 10 seconds. A commit that passes it is [ErrCommitUnknown].
+// of the caller's context does not stop, and before it the closing of rows that
+// were left open. The default, also for 0 and less, is 10 seconds. A COMMIT that
+// passes it is [ErrCommitUnknown], of a transaction that is [ReadOnly]
+// [ErrRolledBack]. Rows that cannot be closed in that time, since a driver reads
+// the rest of them, cost the connection: nothing is committed, and the commit is
+// [ErrRolledBack].
 func CommitTimeout(d time.Duration) Option {
 	if d <= 0 {
 		d = defaultEndTimeout

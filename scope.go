@@ -17,6 +17,7 @@ type Scope struct {
 	ctx          context.Context // that carries it
 	parent       *Scope          // the caller's scope, which may hold connections meanwhile
 	sandbox      *Sandbox        // that keeps its transactions, in a test
+	run          bool            // begun by Run, which has it on its stack
 	outside      bool            // only carries the sandbox: it is no scope
 	group        *Group          // with CommitTogether, whose others may hold connections until it ends
 	held         atomic.Bool     // only waits to be committed with them
@@ -41,11 +42,12 @@ type slot struct {
 	scope   *Scope
 	current atomic.Pointer[session] // nil between transactions
 	next    atomic.Pointer[slot]
-	spare   driver.Conn   // the connection between two transactions
-	engine  driver.Engine // that the spare is of
-	holding atomic.Int32  // connections taken, spare or in use
-	atomic  atomic.Bool   // there has been an Atomic block
-	uses    atomic.Int64  // statements admitted so far
+	spare   driver.Conn          // the connection between two transactions
+	engine  driver.Engine        // that the spare is of
+	holding atomic.Int32         // connections taken, spare or in use
+	pool    atomic.Pointer[host] // that the last one was taken from
+	atomic  atomic.Bool          // there has been an Atomic block
+	uses    atomic.Int64         // statements admitted so far
 }
 
 // scopeContext is the context and its scope in one allocation.
@@ -230,8 +232,12 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	taken := few[:0]
 	for _, s := range scopes {
 		for ss := range s.sessions() {
-			taken = append(taken, ss)
 			ss.seize(ctx, true)
+			if ss.isOver() { // somebody else was first, and has told what became of it
+				ss.ending.Unlock()
+				continue
+			}
+			taken = append(taken, ss)
 			ok = ok && ss.obstacle() == nil
 		}
 	}
@@ -397,6 +403,8 @@ func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	return true
 }
 
+// dropSpare releases the connection that is kept for the next transaction, also
+// where that has its session already.
 func (sl *slot) dropSpare() {
 	sl.scope.mu.Lock()
 	conn := sl.spare
@@ -405,9 +413,13 @@ func (sl *slot) dropSpare() {
 	if conn != nil {
 		sl.release(conn, true)
 	}
+	if next := sl.current.Load(); next != nil {
+		next.giveBack()
+	}
 }
 
+// release counts first: who gets the connection next holds it then.
 func (sl *slot) release(conn driver.Conn, reuse bool) {
-	conn.Release(reuse)
 	sl.holding.Add(-1)
+	conn.Release(reuse)
 }

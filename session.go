@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +33,7 @@ type session struct {
 	wait    waiting             // of the first connection
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
+	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
 	ending  sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
@@ -42,9 +42,9 @@ type session struct {
 	abandoned  bool
 	begun      bool
 	conn       driver.Conn
-	rows       io.Closer // in reading
-	broken     error     // why the transaction can only be undone
-	doomed     *block    // the innermost one when that was decided here, nil where none was open
+	rows       driver.Rows // in reading
+	broken     error       // why the transaction can only be undone
+	doomed     *block      // the innermost one when that was decided here, nil where none was open
 	fate       driver.Fate
 	witness    []string       // of the transaction, once it is about to be committed
 	outcome    driver.Outcome // once over
@@ -122,6 +122,9 @@ func (s *session) take(ctx context.Context, b *block) error {
 	}
 	if err == nil {
 		s.phase = running
+		if !s.begun {
+			s.live.Store(true)
+		}
 		if s.slot != nil {
 			s.slot.uses.Add(1)
 		}
@@ -157,11 +160,22 @@ func (s *session) overError() error {
 	case s.abandoned:
 		return s.abandonedError()
 	case s.phase == over:
-		return fmt.Errorf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %w",
-			s.db.name, s.outcome, sql.ErrTxDone)
+		return &overError{s.db.name, s.outcome}
 	}
 	return nil
 }
+
+// overError is the answer of a transaction that was ended before.
+type overError struct {
+	db string
+	o  driver.Outcome
+}
+
+func (e *overError) Error() string {
+	return fmt.Sprintf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %v", e.db, e.o, sql.ErrTxDone)
+}
+
+func (*overError) Unwrap() error { return sql.ErrTxDone }
 
 func (s *session) abandonedError() error {
 	return fmt.Errorf("dbscope: %s: %w since its scope was ended meanwhile: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
@@ -259,9 +273,15 @@ func (s *session) doom(err error) {
 }
 
 // leave makes a running session idle and passes err on. It is the last act of
-// a statement, and so the place where an abandoned session is undone.
+// a statement, and so the place where an abandoned session is undone. A session
+// that is over stays so: who waited to end a part of it finds it ended as a
+// whole, and has nothing to give back.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
+	if s.phase == over {
+		s.mu.Unlock()
+		return err
+	}
 	if err == nil && s.fate == driver.Aborted {
 		s.mu.Unlock()
 		s.lift(context.Background())
@@ -273,6 +293,9 @@ func (s *session) leave(err error) error {
 	}
 	if !abandoned {
 		s.phase, s.seized = idle, false
+		if !s.begun {
+			s.live.Store(false)
+		}
 	}
 	s.mu.Unlock()
 	if !abandoned && s.slot != nil {
@@ -285,7 +308,7 @@ func (s *session) leave(err error) error {
 }
 
 // Hold implements [driver.Session].
-func (s *session) Hold(rows io.Closer) {
+func (s *session) Hold(rows driver.Rows) {
 	s.mu.Lock()
 	abandoned := s.abandoned
 	if !abandoned {
@@ -295,19 +318,37 @@ func (s *session) Hold(rows io.Closer) {
 	if abandoned {
 		// The scope is over: nobody is left to read, and what Close reports
 		// is undone with the rest.
-		_ = joined(rows.Close(), s.leave(nil))
+		s.closeHeld(context.Background(), rows)
+		_ = s.leave(nil)
+	}
+}
+
+// closeHeld closes rows that somebody has left open at the end of their
+// transaction, however long they are: it takes no longer than an end may. The
+// caller has the session to itself.
+func (s *session) closeHeld(ctx context.Context, rows driver.Rows) {
+	ending := endContext(ctx, s.opts.endTimeout)
+	defer ending.cancel()
+	if err := rows.Close(ending); err != nil {
+		// Even where the server goes on: what the rows did is not certain.
+		s.failed(s.check(ctx, s.conn, err), err)
+		s.doom(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 
 // Resume implements [driver.Session].
-func (s *session) Resume() error {
+func (s *session) Resume(rows driver.Rows) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.overError(); err != nil {
 		return err
 	}
-	if s.phase != reading {
+	switch {
+	case s.phase == running:
 		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
+	case s.rows != rows: // there may be others by now
+		return fmt.Errorf("dbscope: %s: these rows were left open, and closed when what they were read in ended: %w",
+			s.db.name, sql.ErrTxDone)
 	}
 	s.phase, s.rows = running, nil
 	return nil

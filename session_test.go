@@ -140,7 +140,7 @@ func TestBeginThatIsCancelledTellsTheCause(t *testing.T) {
 	equal(t, "calls", f.Log(), "open", "acquire", "begin", "discard")
 }
 
-func TestAnErrorOfThePoolNamesTheDatabaseAndLeavesTheScopeUsable(t *testing.T) {
+func TestAnErrorOfThePoolNamesTheDatabaseAndAfterARollbackTheScopeIsUsable(t *testing.T) {
 	f, db := newFake(t, dbscope.Name("shop"))
 	f.Inject("open", drivertest.Fault{Err: errStop})
 	f.Inject("acquire", drivertest.Fault{Err: errStop})
@@ -151,6 +151,7 @@ func TestAnErrorOfThePoolNamesTheDatabaseAndLeavesTheScopeUsable(t *testing.T) {
 			if !strings.Contains(err.Error(), "dbscope: shop: ") {
 				t.Errorf("the message is %q", err)
 			}
+			ok(t, db.Rollback(ctx))
 		}
 		exec(ctx, t, db, "a")
 		return nil

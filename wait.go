@@ -19,6 +19,12 @@ type waiting struct {
 	hosts *hosts
 	host  *host
 	since uint64 // the hosts' departures before the host was chosen
+	scope *Scope // of the unit that waits, nil without one
+
+	watched bool     // it has begun to wait, and holds connections; under mu
+	blocked []*Scope // those that it keeps from their end; see watch
+	limit   int      // of the pool; under the waiters' mu, as is done
+	done    bool
 
 	mu     sync.Mutex
 	looked bool
@@ -37,6 +43,7 @@ func (w *waiting) Done() <-chan struct{} {
 	if w.both == nil {
 		w.both, w.cancel = context.WithCancelCause(w.Context)
 		w.hosts.join(w)
+		w.watch()
 	}
 	return w.both.Done()
 }
@@ -54,17 +61,20 @@ func (w *waiting) now() context.Context {
 	return w.both
 }
 
-// stop ends the wait, and reports whether the host was left.
-func (w *waiting) stop() bool {
+// stop ends the wait, and returns what has ended it before: errLeft, errStuck, or
+// an error of the caller's context.
+func (w *waiting) stop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.over = true
 	if w.both == nil {
-		return false
+		return nil
 	}
 	w.hosts.part(w)
+	w.unwatch()
+	why := context.Cause(w.both)
 	w.cancel(nil)
-	return context.Cause(w.both) == errLeft //nolint:errorlint // the very one
+	return why
 }
 
 // join makes the wait end when its host is left.
@@ -97,6 +107,14 @@ func (h *hosts) depart(left *host) {
 	clear(left.waiting)
 }
 
+// scopeOf returns the scope that waits when the session does, or nil.
+func (s *session) scopeOf(ctx context.Context) *Scope {
+	if s.slot != nil {
+		return s.slot.scope
+	}
+	return scopeOf(ctx)
+}
+
 // waiting returns the context with which the session takes a connection. Others
 // may hold one that was used, so each is used once.
 func (s *session) waiting(ctx context.Context, since uint64) *waiting {
@@ -104,6 +122,6 @@ func (s *session) waiting(ctx context.Context, since uint64) *waiting {
 	if w.Context != nil {
 		w = new(waiting)
 	}
-	w.Context, w.hosts, w.host, w.since = ctx, s.db.hosts, s.host, since
+	w.Context, w.hosts, w.host, w.since, w.scope = ctx, s.db.hosts, s.host, since, s.scopeOf(ctx)
 	return w
 }

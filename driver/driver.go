@@ -12,7 +12,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"io"
 )
 
 // Adapter connects one database library to the core. H is the library's
@@ -53,6 +52,14 @@ type Engine interface {
 	Acquire(ctx context.Context) (Conn, error)
 	// Close closes the pool. It may block until all connections are back.
 	Close() error
+}
+
+// Limited is an [Engine] that knows how many connections it has at most. Then a
+// deadlock of units that wait for each other's connections is told at once.
+type Limited interface {
+	// MaxConns returns that number, 0 without a limit. It is asked while callers
+	// wait in Acquire.
+	MaxConns() int
 }
 
 // Conn is one connection, with at most one transaction. The core never calls
@@ -142,6 +149,11 @@ var ErrNotSent = errors.New("statement not sent")
 var ErrUnconfirmed = errors.New("the server has committed, but its wait for a synchronous standby was cancelled, " +
 	"so that the commit may be lost with it")
 
+// ErrEnded is the error of a commit whose outcome is unknown since a statement had
+// ended the transaction before: even one that was begun read-only may have stored
+// something then.
+var ErrEnded = errors.New("a statement ended the transaction behind the scope's back")
+
 // Gate is an adapter's way into a DB: it finds the session for a context. It
 // is safe for concurrent use. The function dbscope.Gate returns it.
 type Gate interface {
@@ -152,6 +164,17 @@ type Gate interface {
 	Session(ctx context.Context) (Session, error)
 	// Engine returns the pool of the current host and opens it on first use.
 	Engine(ctx context.Context) (Engine, error)
+}
+
+// Rows are what a statement leaves open on its connection, the results of a batch
+// too. They must be comparable.
+type Rows interface {
+	// Close closes them for the core, which ends their transaction, and returns
+	// before ctx has ended, which it does by its deadline alone. Where a library
+	// cannot close them by then, it returns an error for which Check answers Lost;
+	// whoever is still busy with the connection closes it when that is over, and
+	// Release leaves it alone.
+	Close(ctx context.Context) error
 }
 
 // Session is the core's end of one transaction: the whole one, or a block
@@ -170,9 +193,9 @@ type Session interface {
 	Exit(ctx context.Context, err error) error
 	// Hold leaves the admitted statement's rows open. The core closes them
 	// when the transaction ends first; then Resume answers with an error.
-	Hold(rows io.Closer)
-	// Resume admits the next read from rows left open.
-	Resume() error
+	Hold(rows Rows)
+	// Resume admits the next read from rows left open, the same that Hold got.
+	Resume(rows Rows) error
 	// Commit and Rollback end the transaction, or the nested block, for a
 	// native handle. They block. ctx need not be alive.
 	Commit(ctx context.Context) error

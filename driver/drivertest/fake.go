@@ -59,8 +59,10 @@ func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
 }
 
 // Inject makes the next step of the given kind fail; several for the same
-// step are used up in order. The steps are those of [Fake.Log] without what
-// they act on, and "open", "query", "next", "rows close".
+// step are used up in order. The steps are those of [Fake.Log], with what they
+// act on or without: "exec a" is the statement that stores the row a, and "exec"
+// the next one, whatever it stores. Further ones are "open", "query", "next" and
+// "rows close".
 func (f *Fake) Inject(step string, fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,8 +108,11 @@ func (f *Fake) step(ctx context.Context, kind, on string, do func()) (Fault, err
 	}
 	f.log = append(f.log, kind+on)
 	var fault Fault
-	if queue := f.faults[kind]; len(queue) > 0 {
-		fault, f.faults[kind] = queue[0], queue[1:]
+	for _, step := range []string{kind + on, kind} {
+		if queue := f.faults[step]; len(queue) > 0 {
+			fault, f.faults[step] = queue[0], queue[1:]
+			break
+		}
 	}
 	f.mu.Unlock()
 	if fault.Entered != nil {
@@ -176,6 +181,9 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	}
 	return &conn{f: e.f, fate: driver.Intact}, nil
 }
+
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return cap(e.f.limit) }
 
 func (e *engine) Close() error {
 	_, err := e.f.step(context.Background(), "close", "", nil)
@@ -427,13 +435,13 @@ func (r *Rows) Next() (string, error) {
 	if r.closed {
 		return "", io.EOF
 	}
-	if err := r.s.Resume(); err != nil {
+	if err := r.s.Resume(r.raw); err != nil {
 		return "", err
 	}
 	if fault, err := r.raw.c.f.step(r.ctx, "next", "", nil); err != nil {
 		r.closed = true
 		r.raw.c.after(fault, err)
-		return "", r.s.Exit(r.ctx, errors.Join(err, r.raw.Close()))
+		return "", r.s.Exit(r.ctx, errors.Join(err, r.raw.Close(r.ctx)))
 	}
 	row, err := "", io.EOF
 	if len(r.raw.left) > 0 {
@@ -450,10 +458,10 @@ func (r *Rows) Close() error {
 		return nil
 	}
 	r.closed = true
-	if err := r.s.Resume(); err != nil {
+	if err := r.s.Resume(r.raw); err != nil {
 		return err
 	}
-	return r.s.Exit(r.ctx, r.raw.Close())
+	return r.s.Exit(r.ctx, r.raw.Close(r.ctx))
 }
 
 type rawRows struct {
@@ -462,12 +470,13 @@ type rawRows struct {
 	closed bool
 }
 
-func (r *rawRows) Close() error {
+// Close implements [driver.Rows].
+func (r *rawRows) Close(ctx context.Context) error {
 	if r.closed {
 		panic("drivertest: rows were closed twice")
 	}
 	r.closed = true
-	fault, err := r.c.f.step(context.Background(), "rows close", "", nil)
+	fault, err := r.c.f.step(ctx, "rows close", "", nil)
 	if err != nil {
 		r.c.after(fault, err)
 		return fmt.Errorf("closing rows: %w", err)

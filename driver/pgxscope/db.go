@@ -241,3 +241,6 @@ func anyRefusal(err error, holds func(*pgconn.PgError) bool) bool {
 		return is && holds(refused)
 	})
 }
+
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return int(e.pool.Stat().MaxConns()) }

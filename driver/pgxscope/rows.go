@@ -5,7 +5,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/dbscope/dbscope/driver/sqlscope"
 )
+
+var _ sqlscope.Bounded = (*conn)(nil)
 
 // rows are pgx's while they occupy the session.
 type rows struct {
@@ -26,10 +30,28 @@ func newRows(ctx context.Context, t *tx, c *conn, raw pgx.Rows) *rows {
 // rawRows is what the core closes when the transaction ends first.
 type rawRows struct{ r *rows }
 
-// Close implements [io.Closer].
-func (raw rawRows) Close() error {
-	raw.r.Rows.Close()
-	return raw.r.Rows.Err()
+// Close implements [driver.Rows].
+func (raw rawRows) Close(ctx context.Context) error { return raw.r.c.Within(ctx, raw.r.close) }
+
+// close reads what is left of the rows.
+func (r *rows) close() error {
+	r.Rows.Close()
+	return r.Rows.Err()
+}
+
+// Within implements [sqlscope.Bounded]: the network connection keeps ctx's
+// deadline meanwhile. One that comes to it is closed, and pgx then asks the server
+// to cancel what it still does.
+func (c *conn) Within(ctx context.Context, read func() error) error {
+	free := c.bound(ctx)
+	err := read()
+	switch {
+	case !c.IsClosed() && (err == nil || ctx.Err() == nil):
+		free()
+	case !c.IsClosed():
+		c.abandon()
+	}
+	return late(ctx, err)
 }
 
 // Next implements [pgx.Rows].
@@ -47,7 +69,7 @@ func (r *rows) Next() bool {
 
 // resume takes the session for a read, or ends the rows with its refusal.
 func (r *rows) resume() bool {
-	if err := r.t.s.Resume(); err != nil {
+	if err := r.t.s.Resume(rawRows{r}); err != nil {
 		r.over, r.err = true, closed(err)
 		return false
 	}
@@ -58,7 +80,7 @@ func (r *rows) resume() bool {
 func (r *rows) finish() {
 	r.over = true
 	done := true
-	r.err = rawRows{r}.Close()
+	r.err = r.close()
 	r.t.exit(r.ctx, r.c, &done, &r.err)
 }
 
@@ -154,15 +176,17 @@ type batchResults struct {
 
 type rawBatch struct{ r *batchResults }
 
-// Close implements [io.Closer].
-func (raw rawBatch) Close() error { return raw.r.BatchResults.Close() }
+// Close implements [driver.Rows].
+func (raw rawBatch) Close(ctx context.Context) error {
+	return raw.r.c.Within(ctx, raw.r.BatchResults.Close)
+}
 
 // read has the session to itself.
 func (r *batchResults) read(read func() error) error {
 	if r.over {
 		return r.BatchResults.Close()
 	}
-	if err := r.t.s.Resume(); err != nil {
+	if err := r.t.s.Resume(rawBatch{r}); err != nil {
 		r.over, r.err = true, closed(err)
 		return r.err
 	}
@@ -207,7 +231,7 @@ func (r *batchResults) Close() (err error) {
 	if r.over {
 		return r.err
 	}
-	if err := r.t.s.Resume(); err != nil {
+	if err := r.t.s.Resume(rawBatch{r}); err != nil {
 		r.over, r.err = true, closed(err)
 		return r.err
 	}

@@ -24,6 +24,15 @@
 //
 // database/sql has no way to send BEGIN along with a statement: a unit of n
 // statements costs n+2 round trips.
+//
+// Nor has it one to stop a driver that closes rows, for which most drivers read
+// what is left of them. Rows that a unit leaves open, and that cannot be closed
+// within [dbscope.CommitTimeout], do not hold its end: its connection stays with
+// the driver, and is closed when that returns. Until then it counts as in use, and
+// the server may keep the transaction's locks. So close the rows of a long result,
+// or query it with a context that ends: then drivers give up at once. The Commit
+// and Rollback of a [*database/sql.Tx] close its rows first, as they do without
+// dbscope, and wait for the driver.
 package sqlscope
 
 import (

@@ -20,6 +20,9 @@ type engine struct {
 
 func (e *engine) Close() error { return e.db.Close() }
 
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return e.db.Stats().MaxOpenConnections }
+
 // Ping is for [Ambient].
 func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
 
@@ -152,6 +155,9 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 }
 
 func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, error) {
+	if err := c.lateError(); err != nil {
+		return nil, err
+	}
 	if opts.Deferrable && c.dialect != postgres {
 		return nil, errors.New("the database has no deferrable transactions")
 	}
@@ -165,6 +171,9 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (sqldriver.Tx, 
 }
 
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
+	if err := c.lateError(); err != nil {
+		return driver.RolledBack, err
+	}
 	if err := c.Ended(); err != nil {
 		return driver.Unknown, err // as a whole: what came before it is stored
 	}
@@ -183,10 +192,17 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 		c.lost = true
 		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", err)
 	}
-	return c.dialect.afterCommit(ctx, c, err), err
+	o := c.dialect.afterCommit(ctx, c, err)
+	if o == driver.Unknown && c.dialect == sqlite { // which writes in a transaction that was begun read-only
+		err = fmt.Errorf("%w: %w", driver.ErrEnded, err)
+	}
+	return o, err
 }
 
 func (c *conn) Rollback(ctx context.Context) error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	if err := c.Ended(); err != nil {
 		return err
 	}
@@ -264,6 +280,9 @@ func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 
 // run executes a statement without arguments.
 func (c *conn) run(ctx context.Context, query string) error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	_, err := c.exec(ctx, query, nil)
 	if errors.Is(err, sqldriver.ErrSkip) {
 		var s sqldriver.Stmt
@@ -322,7 +341,7 @@ func (c *conn) alive(ctx context.Context) bool {
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	lost := errors.As(err, new(LostError))
 	switch {
-	case lost && c.tx != nil:
+	case c.late != nil || lost && c.tx != nil:
 		return driver.Lost
 	case c.copying != nil && !anyFailure(err, func(f failure) bool { return f.state != "" }):
 		return driver.Lost // half a row may have been sent, and nothing can be asked beside a COPY
@@ -336,6 +355,20 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 }
 
 func (c *conn) Release(reuse bool) {
+	if c.late == nil {
+		c.release(reuse)
+		return
+	}
+	if c.cancel != nil {
+		c.cancel(nil) // some drivers then end what they still read
+	}
+	go func() {
+		<-c.late
+		c.release(false)
+	}()
+}
+
+func (c *conn) release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
 	reuse = c.CloseStatements() == nil && reuse && !c.lost
 	if c.cancel != nil {

@@ -23,6 +23,8 @@ func (e *endedError) Error() string {
 		"and nothing can undo that: run such statements outside of a scope, on the pool that Engine returns"
 }
 
+func (*endedError) Unwrap() error { return driver.ErrEnded }
+
 // askTimeout is for a question that belongs to a statement whose context may
 // have ended.
 const askTimeout = 5 * time.Second
@@ -63,7 +65,7 @@ func (c *conn) inTransaction(ctx context.Context) (bool, error) {
 
 // Ended returns an error where a statement has committed the transaction.
 func (c *conn) Ended() error {
-	if c.held != "" { // the core has closed its rows
+	if c.held != "" && c.late == nil { // the core has closed its rows
 		if err := c.afterStatement(context.Background(), c.held, nil); err != nil {
 			return err
 		}
@@ -76,6 +78,9 @@ func (c *conn) Ended() error {
 
 // refuse is the answer to what would follow in a transaction that is no more.
 func (c *conn) refuse() error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
 	err := c.Ended()
 	if c.ended != nil {
 		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)

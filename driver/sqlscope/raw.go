@@ -24,14 +24,25 @@ type Conn interface {
 	SQL(ctx context.Context) (*RawConn, error)
 }
 
+// Bounded is a [Conn] whose network connection can keep a deadline. For others the
+// rows that a unit leaves open are closed in a goroutine, and where that takes too
+// long the connection is kept until the driver returns.
+type Bounded interface {
+	// Within calls read, which reads from the connection, and makes it return
+	// before ctx ends, by its deadline. The connection is closed where it must.
+	Within(ctx context.Context, read func() error) error
+}
+
 // RawConn is a database/sql driver's connection with the statements prepared
 // on it. It is not safe for concurrent use.
 type RawConn struct {
 	raw     sqldriver.Conn
-	spare   *rows       // for the next query
-	lifted  *shells     // the last that sent a statement
-	copying *stmt       // a COPY that has not ended: the connection takes nothing else
-	dirty   atomic.Bool // stale has some
+	spare   *rows           // for the next query
+	bound   Bounded         // the connection under it, where it is one
+	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
+	lifted  *shells         // the last that sent a statement
+	copying *stmt           // a COPY that has not ended: the connection takes nothing else
+	dirty   atomic.Bool     // stale has some
 
 	mu    sync.Mutex // guards these, which users change when they close statements
 	stmts map[*stmt]sqldriver.Stmt
@@ -178,6 +189,42 @@ func (c *RawConn) forget(st *stmt) error {
 		return nil
 	}
 	return hide(raw.Close())
+}
+
+// closeRows closes rows of the driver, whose Close takes no context. Where that
+// does not return before ctx ends, the connection is lost: nobody but the driver
+// uses it from then on, until late is closed.
+func (c *RawConn) closeRows(ctx context.Context, raw sqldriver.Rows) error {
+	read := func() error { return hide(raw.Close()) }
+	if c.bound != nil {
+		return c.bound.Within(ctx, read)
+	}
+	closed := make(chan struct{})
+	var err error = LostError{errors.New("closing rows panicked")}
+	go func() {
+		defer close(closed)
+		defer func() {
+			if p := recover(); p != nil {
+				err = LostError{fmt.Errorf("closing rows panicked: %v", p)}
+			}
+		}()
+		err = read()
+	}()
+	select {
+	case <-closed:
+		return err
+	case <-ctx.Done():
+		c.late = closed
+		return c.lateError()
+	}
+}
+
+// lateError is the answer to all that would use a connection that was lost so.
+func (c *RawConn) lateError() error {
+	if c.late == nil {
+		return nil
+	}
+	return LostError{errors.New("its driver could not close rows in time that were left open")}
 }
 
 // LostError stands for driver.ErrBadConn, which database/sql must not see: it

@@ -39,9 +39,15 @@ func hold(ctx context.Context, s driver.Session, c *RawConn, query string, raw *
 	if c.after != nil {
 		c.held = query
 	}
-	s.Hold(r.raw)
+	s.Hold((*held)(r))
 	*raw = r
 }
+
+// held are the rows as the core has them, to close them at an end.
+type held rows
+
+// Close implements [driver.Rows].
+func (h *held) Close(ctx context.Context) error { return h.c.closeRows(ctx, h.raw) }
 
 // Columns implements [sqldriver.Rows].
 func (r *rows) Columns() []string { return r.columns }
@@ -65,13 +71,13 @@ func (r *rows) resume() error {
 	if r.closed {
 		return io.EOF
 	}
-	return r.s.Resume()
+	return r.s.Resume((*held)(r))
 }
 
 // pause ends a read: an error other than the end of the rows closes them.
 func (r *rows) pause(done *bool, err *error) {
 	if *done && (*err == nil || errors.Is(*err, io.EOF)) {
-		r.s.Hold(r.raw)
+		r.s.Hold((*held)(r))
 		return
 	}
 	r.closed = true
@@ -87,7 +93,7 @@ func (r *rows) pause(done *bool, err *error) {
 // Close implements [sqldriver.Rows]. Rows that the end of their transaction
 // has closed are closed.
 func (r *rows) Close() (err error) {
-	if r.closed || r.s.Resume() != nil {
+	if r.closed || r.s.Resume((*held)(r)) != nil {
 		return nil
 	}
 	r.closed = true

@@ -117,6 +117,7 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 	}
 	if c.lifted != sh.pool {
 		c.lifted = sh.pool
+		c.bound, _ = dc.(Bounded)
 		sh.pool.lift()
 	}
 	if err := c.ready(query); err != nil {

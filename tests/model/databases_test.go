@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -41,6 +40,7 @@ type database interface {
 	AfterRollback(ctx context.Context, hook func(context.Context) error) error
 
 	store(ctx context.Context, s *step) error
+	handle(ctx context.Context) (store func(ctx context.Context, s *step) error, err error)
 	inject(s *step)
 	begin() // a program
 	stored(t failer) (numbers []int)
@@ -73,7 +73,6 @@ type fake struct {
 	*dbscope.DB[*drivertest.Tx]
 	f    *drivertest.Fake
 	name string
-	mu   sync.Mutex // an injected fault is for the statement that follows
 }
 
 func (d *fake) begin() {
@@ -82,12 +81,16 @@ func (d *fake) begin() {
 }
 
 func (d *fake) store(ctx context.Context, s *step) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if s.failure != sound && s.reaches {
-		d.f.Inject("exec", drivertest.Fault{Err: s.err, Fate: fates[s.failure]})
+	row := strconv.Itoa(s.number)
+	if s.failure != sound {
+		d.f.Inject("exec "+row, drivertest.Fault{Err: s.err, Fate: fates[s.failure]})
 	}
-	return drivertest.Exec(ctx, d.DB, strconv.Itoa(s.number))
+	return drivertest.Exec(ctx, d.DB, row)
+}
+
+func (d *fake) handle(ctx context.Context) (func(context.Context, *step) error, error) {
+	tx, err := d.Session(ctx)
+	return func(ctx context.Context, s *step) error { return tx.Exec(ctx, strconv.Itoa(s.number)) }, err
 }
 
 func (d *fake) inject(s *step) {
@@ -165,6 +168,14 @@ func (d *sqlite) store(ctx context.Context, s *step) error {
 	return err
 }
 
+func (d *sqlite) handle(ctx context.Context) (func(context.Context, *step) error, error) {
+	tx, err := d.Session(ctx)
+	return func(ctx context.Context, s *step) error {
+		_, err := tx.ExecContext(ctx, d.statement(s))
+		return err
+	}, err
+}
+
 func (d *sqlite) pool(t failer) *sql.DB {
 	pool, err := d.Engine(context.Background())
 	ok(t, err)
@@ -215,6 +226,14 @@ func openPostgres(t *testing.T, name string) *postgres {
 func (d *postgres) store(ctx context.Context, s *step) error {
 	_, err := d.Exec(ctx, d.statement(s))
 	return err
+}
+
+func (d *postgres) handle(ctx context.Context) (func(context.Context, *step) error, error) {
+	tx, err := d.Session(ctx)
+	return func(ctx context.Context, s *step) error {
+		_, err := tx.Exec(ctx, d.statement(s))
+		return err
+	}, err
 }
 
 func (d *postgres) stored(t failer) []int {

@@ -32,6 +32,8 @@ var (
 	faultyKind  = weighed[string]("commit", 6, "rollback", 3, "rollback to", 2, "savepoint", 2, "release savepoint", 2, "begin", 2)
 	someOutcome = weighed[outcome](rolledBack, 2, unknown, 1)
 	oneInThree  = weighed[bool](false, 2, true, 1)
+	oneInFour   = weighed[bool](false, 3, true, 1)
+	besideActs  = weighed[act](rollbackScope, 3, commitScope, 3, rollbackDB, 1, commitDB, 1, releaseDB, 1)
 	leafActs    = []any{
 		store, 32, hook, 16, commitDB, 3, rollbackDB, 3, releaseDB, 2, markRollback, 1, cancel, 2,
 		commitScope, 1, rollbackScope, 1,
@@ -68,11 +70,39 @@ func newGenerator(k *kind) *generator {
 func (g *generator) programs() *rapid.Generator[*program] {
 	return rapid.Custom(func(t *rapid.T) *program {
 		p := &program{main: g.body(t, 0, someEnding)}
+		if oneInFour.Draw(t, "two ends side by side") {
+			g.addRace(t, p.main)
+		}
 		n := 0
 		p.main.enumerate(&n)
 		p.main.tame(false)
 		return p
 	})
+}
+
+// addRace makes the last thing that the function does an Atomic block beside
+// whose end another goroutine ends the scope, or its transaction. What would
+// depend on which of them is first, other than the two ends and the function's,
+// is left out.
+func (g *generator) addRace(t *rapid.T, main *body) {
+	main.unhook()
+	s := &step{act: atomicBlock, bodies: []*body{g.body(t, depth-1, someEnding)}}
+	s.bodies[0].unhook()
+	s.mode, s.db = someMode.Draw(t, "mode"), rapid.IntRange(0, 1).Draw(t, "db")
+	s.returns, s.recovers = oneInThree.Draw(t, "returns"), rapid.Bool().Draw(t, "recovers")
+	s.beside = &step{act: besideActs.Draw(t, "beside"), db: rapid.IntRange(0, 1).Draw(t, "db")}
+	s.after = &step{act: store, db: s.db}
+	main.steps = append(main.steps, s)
+}
+
+// unhook takes out the steps that register hooks.
+func (f *body) unhook() {
+	f.steps = slices.DeleteFunc(f.steps, func(s *step) bool { return s.act == hook })
+	for _, s := range f.steps {
+		for _, inner := range s.bodies {
+			inner.unhook()
+		}
+	}
 }
 
 const depth = 4
@@ -130,6 +160,10 @@ func (f *body) enumerate(n *int) {
 		s.number, s.err = *n, &injured{*n}
 		for _, inner := range s.bodies {
 			inner.enumerate(n)
+		}
+		if s.beside != nil {
+			s.beside.number, s.after.number = *n+1, *n+2
+			*n += 2
 		}
 	}
 	*n++

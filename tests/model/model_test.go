@@ -11,8 +11,9 @@ import (
 // model says what a program must store, which error each call must have, and
 // which hooks must run, in which order. It knows nothing of connections.
 type model struct {
-	kind *kind
-	dbs  [2]modelDB
+	kind  *kind
+	order order // of ends that run side by side
+	dbs   [2]modelDB
 }
 
 type modelDB struct {
@@ -123,6 +124,9 @@ func (t *tx) top() *block {
 	return t.blocks[len(t.blocks)-1]
 }
 
+// open reports whether there is something to end.
+func (t *tx) open() bool { return t.begun || len(t.blocks) > 0 || t.state != intact }
+
 func (t *tx) fail(f failure) { t.state = max(t.state, stateAfter[f]) }
 
 // misplaced is the answer to a statement whose context is not the innermost
@@ -192,13 +196,13 @@ func (m *model) store(e *env, s *step) expected {
 				break
 			}
 			if f.fault.fate != losing { // else BEGIN is tried on another connection
+				t.state, t.doomed = doomed, t.top()
 				return is(f.err)
 			}
 		}
 		t.begun = true
 		m.dbs[s.db].txs = append(m.dbs[s.db].txs, t)
 	}
-	s.reaches = true
 	if fate, fails := m.kind.fates[s.failure]; fails {
 		t.fail(fate)
 		if m.kind.inject {
@@ -215,7 +219,7 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 		return is(dbscope.ErrScopeEnded), nil
 	}
 	t := at.scope.tx(s.db)
-	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && (t.begun || len(t.blocks) > 0) {
+	if (s.mode == commitOpen || s.mode == rollbackOpen) && !t.scope.together && t.open() {
 		if x, p := m.endEarly(at, t, s.mode == commitOpen, nil); p != nil || !x.isNil() {
 			return x, p
 		}
@@ -245,9 +249,9 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 	in := &env{scope: at.scope, block: b, above: at, outer: e, trace: e.trace}
 	x, p := m.body(in, s.bodies[0])
 	if p == nil && x.isNil() {
-		return m.endAtomic(in, b, true)
+		return m.endBeside(e, in, s, b, true)
 	}
-	end, _ := m.endAtomic(in, b, false)
+	end, _ := m.endBeside(e, in, s, b, false)
 	x.asIs = end.isNil()
 	return x.and(end), p
 }

@@ -1,10 +1,6 @@
 package model_test
 
-import (
-	"database/sql"
-
-	"github.com/dbscope/dbscope"
-)
+import "github.com/dbscope/dbscope"
 
 // hooked is a hook that waits for the end of a transaction.
 type hooked struct {
@@ -80,7 +76,7 @@ func (sc *scope) take(only *tx) (due []*hooked) {
 			o = h.tx.result
 		}
 		switch {
-		case only != nil && h.tx != only:
+		case only != nil && h.tx != only, !sc.ended && h.tx != nil && !h.tx.over:
 			left = append(left, h)
 		case h.due(o):
 			due = append(due, h)
@@ -88,6 +84,19 @@ func (sc *scope) take(only *tx) (due []*hooked) {
 	}
 	sc.hooks = left
 	return due
+}
+
+// passOn gives the BeforeCommit hooks of what has ended and had not begun to the
+// next transaction, unless they are those of an undone block.
+func (sc *scope) passOn(t *tx) {
+	if t.begun || sc.ended {
+		return
+	}
+	for _, h := range sc.hooks {
+		if h.tx == t && h.when == beforeCommit && (h.block == nil || t.result == committed) {
+			h.tx, h.block = sc.tx(t.db), nil
+		}
+	}
 }
 
 // before runs the BeforeCommit hooks of a scope, or of one transaction of it,
@@ -124,7 +133,7 @@ func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
 
 func (sc *scope) takeBefore(only *tx) *hooked {
 	for i, h := range sc.hooks {
-		if h.when == beforeCommit && (only == nil || h.tx == only) {
+		if h.when == beforeCommit && (only == nil || h.tx == only) && (h.tx == nil || h.tx.begun) {
 			sc.hooks = append(sc.hooks[:i:i], sc.hooks[i+1:]...)
 			return h
 		}
@@ -187,6 +196,7 @@ func (m *model) settle(t *tx, wanted, commit bool) (o ended) {
 	if t.scope.txs[t.db] == t {
 		t.scope.txs[t.db] = nil
 	}
+	t.scope.passOn(t)
 	return o
 }
 
@@ -232,7 +242,7 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 	switch {
 	case own == nil && len(t.blocks) > 0:
 		return is(dbscope.ErrOpenTransaction), nil
-	case own == nil && !t.begun:
+	case own == nil && !t.open():
 		return expected{}, nil
 	case commit && t.scope.together:
 		return is(dbscope.ErrOpenTransaction), nil
@@ -244,12 +254,10 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 			return expected{}, p
 		}
 	}
-	switch { // a hook has ended it
-	case !t.over || t.result == committed:
-	case t.result == unknown:
-		return is(dbscope.ErrCommitUnknown), nil
-	default:
-		return is(dbscope.ErrRolledBack, sql.ErrTxDone), nil
+	if t.over { // a hook has ended it
+		if x := t.endedByAnother(true); !x.isNil() {
+			return x, nil
+		}
 	}
 	marked := commit && t.scope.marked
 	if own != nil {

@@ -62,13 +62,14 @@ type step struct {
 	aside    bool     // the members of group run side by side
 	fault    fault    // of inject
 	bodies   []*body  // one, or a Group's members
+	beside   *step    // what ends the scope or its transaction while atomicBlock ends its block
+	after    *step    // what is stored after both, with the transaction's handle
 	returns  bool     // its error ends the function, else it is ignored
 	recovers bool     // a panic in it goes no further
 	err      *injured // of a failing statement, or an injected fault
 
 	// The model's findings.
 	skipped    bool // it would wait for a lock of the program's own
-	reaches    bool // the statement is sent
 	sequential bool // the members must not run side by side
 }
 
@@ -150,6 +151,9 @@ func (s *step) String() string {
 		}
 	case atomicBlock:
 		text = db + ".Atomic " + modeNames[s.mode]
+		if s.beside != nil {
+			text += fmt.Sprintf(", beside whose end runs %d. %v", s.beside.number, s.beside)
+		}
 	case run:
 		text = "Run"
 	case group:

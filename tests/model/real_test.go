@@ -161,7 +161,10 @@ var modes = map[mode][]dbscope.AtomicOption{
 func (r *reality) atomic(p, at *place, s *step) (err error, asIs bool) {
 	inner := p.in(at.ctx)
 	var own error
+	var race race
+	defer race.over()
 	err = r.dbs[s.db].Atomic(inner.ctx, func(ctx context.Context) error {
+		defer race.prepare(r, p, s)()
 		own = r.body(inner.derived(ctx), s.bodies[0])
 		return own
 	}, modes[s.mode]...)
