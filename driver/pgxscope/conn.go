@@ -126,7 +126,7 @@ func (c *conn) sent(err error) error {
 // SQL implements [sqlscope.Conn].
 func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	if c.sql == nil {
-		c.sql = sqlscope.NewRawConn(c.raw)
+		c.sql = sqlscope.NewRawConn(c.raw, driver.PostgreSQL|driver.PostgreSQLEscapes)
 	}
 	return c.sql, c.ready(ctx)
 }

@@ -36,9 +36,9 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 			if !ok {
 				return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
 			}
-			c.RawConn = NewRawConn(dc)
+			c.RawConn = NewRawConn(dc, c.dialect.reads())
 			if c.dialect == mariadb {
-				c.after = c.afterStatement
+				c.watch = c
 			}
 			return nil
 		})
@@ -71,7 +71,8 @@ type conn struct {
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
-	ended   *endedError             // where a statement has committed the transaction
+	ended   *endedError             // where a statement has ended the transaction, or may have
+	witness witness
 }
 
 // SQL implements [Conn].
@@ -95,7 +96,7 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 		cancel(nil)
 		return hide(err)
 	}
-	c.tx, c.cancel = tx, cancel
+	c.tx, c.cancel, c.witness = tx, cancel, witness{}
 	if opts.Deferrable {
 		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
 			return errors.Join(err, c.Rollback(ctx))
@@ -230,6 +231,8 @@ func (c *conn) alive(ctx context.Context) bool {
 
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	switch {
+	case c.ended != nil:
+		return driver.Intact // every statement to come, and the end, tells of it
 	case errors.As(err, new(LostError)):
 		return driver.Lost
 	case c.tx != nil:
@@ -243,7 +246,7 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 
 func (c *conn) Release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
-	reuse = c.CloseStatements() == nil && reuse
+	reuse = c.CloseStatements() == nil && reuse && c.ended == nil
 	if c.cancel != nil {
 		c.cancel(nil)
 	}

@@ -30,14 +30,57 @@ type RawConn struct {
 	mu     sync.Mutex  // guards stale
 	stale  []*stmt     // closed by their users since the last statement
 
-	// after, where it is not nil, looks at a statement that is done, and at its
-	// error, and returns the error to report.
-	after func(ctx context.Context, query string, err error) error
-	held  string // a query that after has not seen yet
+	watch    watcher // of the statements, or nil
+	dialects driver.Dialect
 }
 
-// NewRawConn wraps a driver's connection.
-func NewRawConn(c sqldriver.Conn) *RawConn { return &RawConn{raw: c} }
+// watcher sees each statement before and after it is executed.
+type watcher interface {
+	// before returns an error where the statement must not be sent.
+	before(ctx context.Context, query string) error
+	// after returns the error to report of the statement, which is done.
+	after(ctx context.Context, err error) error
+}
+
+// NewRawConn wraps a driver's connection to a database that reads SQL in one of
+// the dialects.
+func NewRawConn(c sqldriver.Conn, dialects driver.Dialect) *RawConn {
+	return &RawConn{raw: c, dialects: dialects}
+}
+
+// expect is called before a statement is sent.
+func (c *RawConn) expect(ctx context.Context, query string) error {
+	if c.watch == nil {
+		return nil
+	}
+	return c.watch.before(ctx, query)
+}
+
+// reads reports whether the database reads SQL in one of the dialects, or may
+// do so. A setting tells PostgreSQL's two from each other; they differ only in
+// texts that are rare enough to ask for it.
+func (c *RawConn) reads(ctx context.Context, in driver.Dialect) bool {
+	in &= c.dialects
+	const both = driver.PostgreSQL | driver.PostgreSQLEscapes
+	if c.dialects != both || in == 0 || in == both {
+		return in != 0
+	}
+	rows, err := c.query(ctx, "SHOW standard_conforming_strings", nil)
+	if err != nil {
+		return true
+	}
+	value := make([]sqldriver.Value, 1)
+	if err := errors.Join(rows.Next(value), rows.Close()); err != nil {
+		return true
+	}
+	switch value[0] {
+	case "on":
+		return in == driver.PostgreSQL
+	case "off":
+		return in == driver.PostgreSQLEscapes
+	}
+	return true
+}
 
 // CloseStatements closes the statements prepared on the connection. It is to
 // be called before the connection goes back to its pool.

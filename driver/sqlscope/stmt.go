@@ -20,15 +20,15 @@ type stmt struct {
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
 func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.Stmt, err error) {
-	if err := refuse(query); err != nil {
-		return nil, err
-	}
 	ctx = heard(ctx)
 	st := &stmt{sh: sh, query: query}
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
-		return st, nil
+		if word, in := driver.ControlStatement(driver.AnyDialect, query); in == driver.AnyDialect {
+			return nil, refused(word)
+		}
+		return st, nil // other dialects are known with the first use
 	}
-	s, c, err := sh.enter(ctx)
+	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (st *stmt) NumInput() int { return -1 }
 // ExecContext implements [sqldriver.StmtExecContext].
 func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,9 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
-			res, err = execStmt(ctx, raw, args)
+			if err = c.expect(ctx, st.query); err == nil {
+				res, err = execStmt(ctx, raw, args)
+			}
 			st.sh.last = s
 		}
 	}
@@ -65,7 +67,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 // QueryContext implements [sqldriver.StmtQueryContext].
 func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
 	ctx = heard(ctx)
-	s, c, err := st.sh.enter(ctx)
+	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +76,9 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
-			rows, err = queryStmt(ctx, raw, args)
+			if err = c.expect(ctx, st.query); err == nil {
+				rows, err = queryStmt(ctx, raw, args)
+			}
 		}
 	}
 	done = true
