@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -29,9 +30,22 @@ var committing = []string{
 	"/*! CREATE TABLE new AS */ SELECT 1 AS id",
 	"/*M! CREATE TABLE new AS */ SELECT 1 AS id",
 	"EXECUTE IMMEDIATE 'CREATE TABLE new (id INTEGER)'",
-	"# which hides it\nCOMMIT",
 	"SELECT 1; CREATE TABLE new (id INTEGER)",
-	"DELETE FROM other; COMMIT",
+	"DELETE FROM other; CALL p()",
+
+	// A transaction is open behind these, but not the unit's.
+	"EXECUTE IMMEDIATE 'COMMIT AND CHAIN'",
+	"PREPARE x FROM 'COMMIT AND CHAIN'; EXECUTE x",
+	"CALL again()",
+	"CALL chains()",
+	"SELECT 1; CALL again()",
+	"BEGIN NOT ATOMIC COMMIT; START TRANSACTION; END",
+	"IF TRUE THEN COMMIT AND CHAIN; END IF",
+	"SET STATEMENT max_statement_time = 60 FOR COMMIT AND CHAIN",
+	"/*!50000 CREATE TABLE new (id INTEGER) */; CALL again()",
+
+	// After an error nothing is open, but what came before is stored.
+	"CALL dies()",
 }
 
 func openEnding(t *testing.T, opts ...dbscope.DBOption) *opened {
@@ -39,6 +53,11 @@ func openEnding(t *testing.T, opts ...dbscope.DBOption) *opened {
 	for _, query := range []string{
 		"CREATE TABLE other (id INTEGER)",
 		"CREATE PROCEDURE p() BEGIN DELETE FROM other; COMMIT; END",
+		"CREATE PROCEDURE again() BEGIN DELETE FROM other; COMMIT; START TRANSACTION; END",
+		"CREATE PROCEDURE chains() COMMIT AND CHAIN",
+		"CREATE PROCEDURE undoes() ROLLBACK AND CHAIN",
+		"CREATE PROCEDURE dies() BEGIN COMMIT; SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END",
+		"CREATE PROCEDURE sleeps() BEGIN COMMIT; DO SLEEP(60); END",
 		"CREATE PROCEDURE good() BEGIN DELETE FROM other; SELECT 7; END",
 		dbscope.LedgerTable,
 	} {
@@ -128,7 +147,7 @@ func TestAStatementThatCommitsOnMariaDBIsFoundHoweverItRuns(t *testing.T) {
 	t.Run("rows left open", func(t *testing.T) {
 		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			ok(t, insert(ctx, d, 1))
-			_, err := d.SQL().QueryContext(ctx, "SELECT 1; COMMIT")
+			_, err := d.SQL().QueryContext(ctx, "SELECT 1; CALL again()")
 			return err
 		}), dbscope.ErrCommitUnknown)
 		want(t, "stored", d.stored(t), 1)
@@ -136,7 +155,7 @@ func TestAStatementThatCommitsOnMariaDBIsFoundHoweverItRuns(t *testing.T) {
 		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			ok(t, insert(ctx, d, 1))
 			ok(t, d.Atomic(ctx, func(ctx context.Context) error {
-				_, err := d.SQL().QueryContext(ctx, "SELECT 1; COMMIT")
+				_, err := d.SQL().QueryContext(ctx, "SELECT 1; CALL again()")
 				return err
 			}))
 			ended(t, insert(ctx, d, 2))
@@ -152,6 +171,14 @@ func TestStatementsThatOnlyLookAsIfTheyCommittedOnMariaDBDoNoHarm(t *testing.T) 
 		for i, query := range []string{
 			"CREATE TEMPORARY TABLE mine (id INTEGER)",
 			"SET @a = 1",
+			"SET NAMES utf8mb4",
+			"SAVEPOINT mine",
+			"BEGIN NOT ATOMIC DELETE FROM other; END",
+			"EXECUTE IMMEDIATE 'DELETE FROM other'",
+			"PREPARE x FROM 'DELETE FROM other'",
+			"EXECUTE x",
+			"/*! DELETE FROM other */",
+			"ROLLBACK TO mine",
 			"CALL good()",
 			"INSERT INTO other VALUES (1);",
 			"INSERT INTO other VALUES (1); DELETE FROM other",
@@ -167,7 +194,130 @@ func TestStatementsThatOnlyLookAsIfTheyCommittedOnMariaDBDoNoHarm(t *testing.T) 
 		ok(t, d.QueryRowContext(ctx, "CALL good()").Scan(&seven))
 		return nil
 	}))
-	want(t, "stored", d.stored(t), 0, 1, 2, 3, 4, 5, 6, 7)
+	want(t, "stored", d.stored(t), 0, 1, 2, 3, 10, 11, 12, 13, 14, 15)
+}
+
+// What the transaction was rolled back to in between is nobody's.
+func TestAProcedureOnMariaDBThatRollsBackIsTold(t *testing.T) {
+	d := openEnding(t)
+	for _, end := range []error{nil, errStop} {
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 1))
+			_, err := d.ExecContext(ctx, "CALL undoes()")
+			ended(t, err)
+			ended(t, insert(ctx, d, 2))
+			return end
+		})
+		ended(t, err)
+		if end == nil {
+			is(t, err, dbscope.ErrCommitUnknown)
+		}
+		want(t, "stored", d.stored(t))
+	}
+}
+
+// A deadlock inside a procedure undoes all that is not committed, and only
+// then may the unit be run again.
+func TestAProcedureOnMariaDBThatCommitsBeforeADeadlockIsNotRunAgain(t *testing.T) {
+	d := openEnding(t)
+	for _, query := range []string{"CALL dies()", "EXECUTE IMMEDIATE 'CALL dies()'", "BEGIN NOT ATOMIC CALL dies(); END"} {
+		attempts := 0
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			attempts++
+			ok(t, insert(ctx, d, attempts))
+			_, err := d.ExecContext(ctx, "CALL good()")
+			ok(t, err)
+			_, err = d.ExecContext(ctx, query)
+			numbered(t, err, 1213)
+			return err
+		}, dbscope.Retry(dbscope.RetryPolicy{}))
+		ended(t, err)
+		numbered(t, err, 1213)
+		if attempts != 1 {
+			t.Errorf("%d attempts", attempts)
+		}
+		want(t, "stored", d.stored(t), 1)
+		again(t, d)
+	}
+}
+
+func TestAProcedureOnMariaDBWhoseConnectionIsLostMayHaveCommitted(t *testing.T) {
+	d := openEnding(t)
+	for _, end := range []error{nil, errStop} {
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 1))
+			one, cancel := context.WithCancel(ctx)
+			go func() {
+				for len(d.stored(t)) == 0 && ctx.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			_, err := d.ExecContext(one, "CALL sleeps()")
+			may(t, err)
+			may(t, insert(ctx, d, 2))
+			return end
+		})
+		may(t, err)
+		if end == nil {
+			is(t, err, dbscope.ErrCommitUnknown)
+		}
+		want(t, "stored", d.stored(t), 1)
+		again(t, d)
+	}
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 3) }))
+	want(t, "stored by the next unit", d.stored(t), 3)
+}
+
+func may(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), "may have committed the transaction") {
+		t.Fatalf("error is %v, want one that tells of the doubt", err)
+	}
+}
+
+// The connection that a statement has left with a transaction, or with locks, of
+// its own is closed.
+func TestNothingOpenIsLeftToTheNextUnitOnMariaDB(t *testing.T) {
+	d := openEnding(t)
+	for _, query := range []string{"CALL again()", "LOCK TABLES other WRITE"} {
+		for _, end := range []error{nil, errStop} {
+			ended(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, query)
+				ended(t, err)
+				return end
+			}))
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				ok(t, insert(ctx, d, 1))
+				var open int
+				ok(t, d.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.INNODB_TRX").Scan(&open))
+				if open != 1 {
+					t.Errorf("%d transactions are open", open)
+				}
+				return nil
+			}))
+			again(t, d)
+		}
+	}
+}
+
+// With other settings than the server's own a string ends elsewhere.
+func TestWhateverABackslashMeansToMariaDBACommitIsTold(t *testing.T) {
+	for _, mode := range []string{"ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ORACLE", ""} {
+		d := onMariaDB(t, mariatest.Shared(t), "multiStatements=true&sql_mode='"+mode+"'")
+		for _, text := range []string{
+			`SELECT '\'; SELECT 'a'; COMMIT; SELECT 'b'`,
+			`SELECT ''; SELECT '; COMMIT; -- '`,
+			`SELECT 1 AS ""; SELECT 1 AS "; COMMIT; -- "`,
+			"BEGIN COMMIT; END",
+			"DECLARE a INT; BEGIN COMMIT; END",
+		} {
+			honest(t, d, func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, text)
+				return err
+			})
+		}
+	}
 }
 
 func TestABlockOnMariaDBThatCommitsTellsAndSoDoesTheUnit(t *testing.T) {
