@@ -11,7 +11,7 @@ const Marks = "dbscope_"
 // to a savepoint is not control.
 func Control(dialects Dialect, text string) (keyword string, in Dialect) {
 	single := isSingle(text)
-	if single && !mayControl(text) {
+	if single && !mayControl(text) || !single && !hasKeyword(text) {
 		return "", 0
 	}
 	for d := PostgreSQL; d < Any; d <<= 1 {
@@ -38,8 +38,13 @@ func isSingle(text string) bool {
 // mayControl looks at the first letters of a text, which tell most from those
 // that begin with a keyword of control: this is done for each statement.
 func mayControl(text string) bool {
-	for text != "" && (text[0] == ' ' || '\t' <= text[0] && text[0] <= '\r') {
-		text = text[1:]
+	text = strings.TrimLeft(text, " \t\n")
+	for strings.HasPrefix(text, "-- ") { // a comment for all dialects, as sqlc writes them
+		line, rest, _ := strings.Cut(text, "\n")
+		if strings.IndexByte(line, '\r') >= 0 {
+			return true
+		}
+		text = strings.TrimLeft(rest, " \t\n")
 	}
 	if len(text) < 3 {
 		return true
@@ -64,6 +69,33 @@ func mayControl(text string) bool {
 	}
 }
 
+// hasKeyword reports whether a keyword of control is anywhere in the text, be it
+// in a string or a comment: most texts with a semicolon in them have none.
+func hasKeyword(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if i > 0 && isName(text[i-1]) && !isDigit(text[i-1]) {
+			continue
+		}
+		for _, k := range keywords[text[i]|0x20] {
+			if len(text) >= i+len(k) && strings.EqualFold(text[i:i+len(k)], k) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// keywords are those of control by their first letter, in lower case.
+var keywords = [256][]string{
+	'a': {"abort", "autocommit"},
+	'b': {"begin"},
+	'c': {"commit"},
+	'e': {"end"},
+	'p': {"prepare"},
+	'r': {"rollback", "release"},
+	's': {"start", "savepoint"},
+}
+
 func (d Dialect) control(text string, single bool) string {
 	for i, readings := 0, d.rules(); i < len(readings); i++ {
 		r := newReader(text, &readings[i])
@@ -75,6 +107,9 @@ func (d Dialect) control(text string, single bool) string {
 			}
 			if k := st.control(); k != "" {
 				return k
+			}
+			if single {
+				break
 			}
 		}
 	}

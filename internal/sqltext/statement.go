@@ -38,7 +38,8 @@ func (r *reader) next() (st statement, more bool) {
 		if t.kind == semicolon && st.words == 0 {
 			continue
 		}
-		if st.words < headSize {
+		full := st.words == headSize
+		if !full {
 			st.head[st.words] = t
 			st.words++
 			if r.headOnly && (st.words == 1 && !t.mayControl() || st.words == headSize && !st.head[0].is("SET")) {
@@ -53,7 +54,7 @@ func (r *reader) next() (st statement, more bool) {
 		case body:
 			body = !t.is("END") || last[0].kind != semicolon && !last[0].is("ATOMIC")
 		case r.executable:
-			if st.opensBlock() {
+			if !full && st.opensBlock() {
 				st.opaque, r.pos = true, len(r.text)
 				return st, true
 			}
