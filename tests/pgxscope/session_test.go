@@ -181,7 +181,8 @@ func TestSQLTextThatControlsTheTransactionIsRefused(t *testing.T) {
 		ok(t, insert(ctx, d, 1))
 		tx, err := d.Session(ctx)
 		ok(t, err)
-		for _, text := range []string{"COMMIT", "rollback and chain", "commit and chain", "COMMIT; BEGIN", "begin",
+		for _, text := range []string{
+			"COMMIT", "rollback and chain", "commit and chain", "COMMIT; BEGIN", "begin",
 			"SELECT 1; COMMIT", "SELECT 1; COMMIT AND CHAIN", "SELECT ';'; ROLLBACK; BEGIN", "/* /* */ */ COMMIT", "\fCOMMIT", "-- \rCOMMIT",
 			"SELECT $$'$$; COMMIT -- '", "RELEASE SAVEPOINT dbscope_1",
 		} {
