@@ -55,8 +55,6 @@ func mariaDBOutcome(ctx context.Context, c *conn, err error) driver.Outcome {
 	return driver.RolledBack
 }
 
-func isDeadlock(err error) bool { return number(err) == errDeadlock }
-
 // number returns the number of a server error of MariaDB or MySQL, or 0. The
 // type is go-sql-driver's, which has no method for it.
 func number(err error) uint64 {

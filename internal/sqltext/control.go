@@ -73,7 +73,7 @@ func mayControl(text string) bool {
 // in a string or a comment: most texts with a semicolon in them have none.
 func hasKeyword(text string) bool {
 	for i := 0; i < len(text); i++ {
-		if i > 0 && isName(text[i-1]) && !isDigit(text[i-1]) {
+		if i > 0 && joins(text[i-1]) {
 			continue
 		}
 		for _, k := range keywords[text[i]|0x20] {
@@ -84,6 +84,11 @@ func hasKeyword(text string) bool {
 	}
 	return false
 }
+
+// joins reports whether what follows the character is part of the same name in
+// all dialects. A keyword may follow the digits of an executable comment, and
+// SQLite's byte order mark, whose last byte is 0xbf.
+func joins(c byte) bool { return isName(c) && !isDigit(c) && c != 0xbf }
 
 // keywords are those of control by their first letter, in lower case.
 var keywords = [256][]string{

@@ -120,6 +120,8 @@ func TestControlIsFoundInTheDialectsThatExecuteIt(t *testing.T) {
 		"/*/*/COMMIT":                           my | lite,
 		"/* /* */ */ COMMIT":                    pg | esc,
 		"\ufeffCOMMIT":                          lite,
+		"SELECT 1;\ufeffCOMMIT":                 lite,
+		"SELECT 1;/*!50000COMMIT*/":             my,
 		"--\rCOMMIT":                            pg | esc,
 		"--1\nCOMMIT":                           pg | esc | lite,
 		"#\nCOMMIT":                             my,
