@@ -134,7 +134,7 @@ func fuzz(f *testing.F, open func() *database) {
 	}
 	d := open()
 	f.Fuzz(func(t *testing.T, program []byte) {
-		if text := text(program); len(program) <= 60 {
+		if text := text(program); len(program) <= 120 {
 			d.unit(t, text, nil)
 			d.unit(t, text, errStop)
 		}
