@@ -320,6 +320,21 @@ func TestWhateverABackslashMeansToMariaDBACommitIsTold(t *testing.T) {
 	}
 }
 
+// MariaDB releases with a savepoint those made after it. That is an error for
+// who goes back to it, never silence.
+func TestASavepointOnMariaDBThatATextMakesBesideACallIsReleased(t *testing.T) {
+	d := openEnding(t)
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		_, err := d.ExecContext(ctx, "SAVEPOINT a; CALL good()")
+		ok(t, err)
+		ok(t, insert(ctx, d, 1))
+		_, err = d.ExecContext(ctx, "ROLLBACK TO a")
+		numbered(t, err, 1305)
+		return nil
+	}))
+	want(t, "stored", d.stored(t), 1)
+}
+
 func TestABlockOnMariaDBThatCommitsTellsAndSoDoesTheUnit(t *testing.T) {
 	d := openEnding(t)
 	for name, swallow := range map[string]bool{"tells": false, "swallows it": true} {
