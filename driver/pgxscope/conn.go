@@ -130,14 +130,14 @@ func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
 func (c *conn) flush(ctx context.Context) error {
 	if texts := c.wire.take(); texts != "" {
 		_, err := c.Exec(ctx, texts)
-		return c.told(err)
+		return c.Explain(err)
 	}
 	return nil
 }
 
-// told adds the wire's own error to that of a statement, since pgx may only say
-// that the connection is closed.
-func (c *conn) told(err error) error {
+// Explain implements [sqlscope.Explainer]: it adds the wire's own error to that
+// of a statement, since pgx may only say that the connection is closed.
+func (c *conn) Explain(err error) error {
 	if own := c.wire.failed(); err != nil && own != nil && !errors.Is(err, own) {
 		return fmt.Errorf("%w: %w", own, err)
 	}
@@ -157,7 +157,7 @@ func (c *conn) sent(err error) error {
 // SQL implements [sqlscope.Conn].
 func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	if c.sql == nil {
-		c.sql = sqlscope.NewRawConn(c.raw)
+		c.sql = sqlscope.NewRawConn(c.raw, driver.PostgreSQL|driver.PostgreSQLEscapes)
 	}
 	return c.sql, c.ready(ctx)
 }
@@ -263,7 +263,7 @@ func (c *conn) Rollback(ctx context.Context) error {
 func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
 	defer c.bound(ctx)()
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
-	return tag, late(ctx, c.told(err))
+	return tag, late(ctx, c.Explain(err))
 }
 
 // bound makes the network connection keep ctx's deadline until the function is
@@ -403,7 +403,7 @@ func (c *conn) sync(ctx context.Context) error {
 	for {
 		message, err := c.PgConn().ReceiveMessage(ctx)
 		if err != nil {
-			return c.told(err)
+			return c.Explain(err)
 		}
 		switch m := message.(type) {
 		case *pgproto3.ReadyForQuery:

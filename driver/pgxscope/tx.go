@@ -19,7 +19,7 @@ type tx struct{ s driver.Session }
 // enter admits a statement that consists of the texts.
 func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 	for _, text := range texts {
-		if word, is := driver.ControlStatement(text); is {
+		if word, in := driver.ControlStatement(driver.PostgreSQL|driver.PostgreSQLEscapes, text); in != 0 {
 			return nil, fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
 				"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
 		}
@@ -49,7 +49,7 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 		_ = t.s.Exit(ctx, errPanicked)
 		return
 	}
-	*err = c.told(*err)
+	*err = c.Explain(*err)
 	if *err == nil && c.begun() && c.PgConn().TxStatus() == 'I' {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")

@@ -8,10 +8,15 @@
 // are known; on any other database, MySQL too, every failed statement fails its
 // transaction.
 //
-// On MariaDB some statements commit the transaction they are part of, such as
-// CREATE TABLE. After whatever is not plainly something else the adapter asks,
-// for a round trip, whether it has: if so the statement returns an error though
-// it was executed, none follows it, and the commit is
+// A text that would begin or end a transaction is refused with
+// [dbscope.ErrOpenTransaction], wherever in it that is: it is read as its
+// database reads it, on an unknown one as any of the known would.
+//
+// On MariaDB other statements can end the transaction they are part of: CREATE
+// TABLE, a procedure, EXECUTE. Whatever is not plainly something else runs
+// between a savepoint and its release, for two round trips, which tell whether
+// the transaction is still the same. If not, the statement returns an error
+// though it was executed, none follows it, and the commit is
 // [dbscope.ErrCommitUnknown]. Run such statements on the pool that [DB.Engine]
 // returns.
 //

@@ -39,6 +39,19 @@ func detect(ctx context.Context, c *sql.Conn) dialect {
 	return unknown
 }
 
+// reads returns how the database reads SQL.
+func (d dialect) reads() driver.Dialect {
+	switch d {
+	case postgres:
+		return driver.PostgreSQL | driver.PostgreSQLEscapes
+	case sqlite:
+		return driver.SQLite
+	case mariadb:
+		return driver.MySQL
+	}
+	return driver.AnyDialect
+}
+
 // afterError tells what a failed statement did to the open transaction.
 func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate {
 	switch d {
@@ -47,7 +60,7 @@ func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate
 	case sqlite:
 		return sqliteFate(ctx, c)
 	case mariadb:
-		return mariaDBFate(ctx, c, err)
+		return mariaDBFate(ctx, c)
 	}
 	return driver.Lost
 }

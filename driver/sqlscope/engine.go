@@ -86,9 +86,9 @@ func (e *engine) open(ctx context.Context, pooled *sql.Conn) (*conn, error) {
 		if !ok {
 			return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
 		}
-		c.RawConn = NewRawConn(dc)
+		c.RawConn = NewRawConn(dc, d.reads())
 		if c.dialect == mariadb {
-			c.after = c.afterStatement
+			c.watch = c
 		}
 		return nil
 	})
@@ -117,8 +117,9 @@ type conn struct {
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
-	ended   *endedError             // where a statement has committed the transaction
+	ended   *endedError             // where a statement has ended the transaction, or may have
 	lost    bool                    // nothing can be sent any more: Release closes the connection
+	witness witness
 }
 
 // SQL implements [Conn].
@@ -145,7 +146,7 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 		cancel(nil)
 		return hide(err)
 	}
-	c.tx, c.cancel = tx, cancel
+	c.tx, c.cancel, c.witness = tx, cancel, witness{}
 	if opts.Deferrable {
 		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
 			return joined(err, c.Rollback(ctx))
@@ -341,7 +342,11 @@ func (c *conn) alive(ctx context.Context) bool {
 func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	lost := errors.As(err, new(LostError))
 	switch {
-	case c.late != nil || lost && c.tx != nil:
+	case c.late != nil:
+		return driver.Lost
+	case c.ended != nil:
+		return driver.Intact // every statement to come, and the end, tells of it
+	case lost && c.tx != nil:
 		return driver.Lost
 	case c.copying != nil && !anyFailure(err, func(f failure) bool { return f.state != "" }):
 		return driver.Lost // half a row may have been sent, and nothing can be asked beside a COPY
@@ -370,7 +375,7 @@ func (c *conn) Release(reuse bool) {
 
 func (c *conn) release(reuse bool) {
 	// SQLite keeps a closed connection, and its locks, while it has statements.
-	reuse = c.CloseStatements() == nil && reuse && !c.lost
+	reuse = c.CloseStatements() == nil && reuse && !c.lost && c.ended == nil
 	if c.cancel != nil {
 		c.cancel(nil)
 	}

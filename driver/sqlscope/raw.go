@@ -33,6 +33,12 @@ type Bounded interface {
 	Within(ctx context.Context, read func() error) error
 }
 
+// Explainer is a [Conn] that may know more of an error than its driver says.
+type Explainer interface {
+	// Explain returns the error, which is not nil, with what it means.
+	Explain(err error) error
+}
+
 // RawConn is a database/sql driver's connection with the statements prepared
 // on it. It is not safe for concurrent use.
 type RawConn struct {
@@ -40,6 +46,7 @@ type RawConn struct {
 	spare   *rows           // for the next query
 	bound   Bounded         // the connection under it, where it is one
 	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
+	explain Explainer       // the same
 	lifted  *shells         // the last that sent a statement
 	copying *stmt           // a COPY that has not ended: the connection takes nothing else
 	dirty   atomic.Bool     // stale has some
@@ -48,14 +55,57 @@ type RawConn struct {
 	stmts map[*stmt]sqldriver.Stmt
 	stale []*stmt // closed by their users, but not on the connection yet
 
-	// after, where it is not nil, looks at a statement that is done, and at its
-	// error, and returns the error to report.
-	after func(ctx context.Context, query string, err error) error
-	held  string // a query that after has not seen yet
+	watch    watcher // of the statements, or nil
+	dialects driver.Dialect
 }
 
-// NewRawConn wraps a driver's connection.
-func NewRawConn(c sqldriver.Conn) *RawConn { return &RawConn{raw: c} }
+// watcher sees each statement before and after it is executed.
+type watcher interface {
+	// before returns an error where the statement must not be sent.
+	before(ctx context.Context, query string) error
+	// after returns the error to report of the statement, which is done.
+	after(ctx context.Context, err error) error
+}
+
+// NewRawConn wraps a driver's connection to a database that reads SQL in one of
+// the dialects.
+func NewRawConn(c sqldriver.Conn, dialects driver.Dialect) *RawConn {
+	return &RawConn{raw: c, dialects: dialects}
+}
+
+// expect is called before a statement is sent.
+func (c *RawConn) expect(ctx context.Context, query string) error {
+	if c.watch == nil {
+		return nil
+	}
+	return c.watch.before(ctx, query)
+}
+
+// reads reports whether the database reads SQL in one of the dialects, or may
+// do so. A setting tells PostgreSQL's two from each other; they differ only in
+// texts that are rare enough to ask for it.
+func (c *RawConn) reads(ctx context.Context, in driver.Dialect) bool {
+	in &= c.dialects
+	const both = driver.PostgreSQL | driver.PostgreSQLEscapes
+	if c.dialects != both || in == 0 || in == both {
+		return in != 0
+	}
+	rows, err := c.query(ctx, "SHOW standard_conforming_strings", nil)
+	if err != nil {
+		return true
+	}
+	value := make([]sqldriver.Value, 1)
+	if err := errors.Join(rows.Next(value), rows.Close()); err != nil {
+		return true
+	}
+	switch value[0] {
+	case "on":
+		return in == driver.PostgreSQL
+	case "off":
+		return in == driver.PostgreSQLEscapes
+	}
+	return true
+}
 
 // CloseStatements closes the statements prepared on the connection. It is to
 // be called before the connection goes back to its pool.

@@ -36,9 +36,6 @@ func hold(ctx context.Context, s driver.Session, c *RawConn, query string, raw *
 	}
 	c.spare = nil
 	r.raw, r.s, r.ctx, r.query, r.columns, r.closed = *raw, s, ctx, query, (*raw).Columns(), false
-	if c.after != nil {
-		c.held = query
-	}
 	s.Hold((*held)(r))
 	*raw = r
 }

@@ -103,6 +103,10 @@ func (p *shells) lift() {
 
 // enter admits a statement.
 func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawConn, error) {
+	word, in := driver.ControlStatement(driver.AnyDialect, query)
+	if in == driver.AnyDialect {
+		return nil, nil, refused(word)
+	}
 	s, err := sh.session(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -118,15 +122,26 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 	if c.lifted != sh.pool {
 		c.lifted = sh.pool
 		c.bound, _ = dc.(Bounded)
+		c.explain, _ = dc.(Explainer)
 		sh.pool.lift()
 	}
 	if err := c.ready(query); err != nil {
 		return nil, nil, s.Exit(ctx, err)
 	}
+	if in != 0 && c.reads(ctx, in) {
+		return nil, nil, s.Exit(ctx, fmt.Errorf("%w: %w", refused(word), driver.ErrNotSent))
+	}
 	return s, c, nil
 }
 
 var errPanicked = errors.New("a statement panicked")
+
+// refused is the answer to a transaction that was to be ended, or begun, by SQL
+// text.
+func refused(word string) error {
+	return fmt.Errorf("sqlscope: the statement %s would end the scope's transaction behind its back: "+
+		"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
+}
 
 // exit ends a statement. A panic of the driver, or of a Valuer among the
 // arguments, leaves the connection in a state nobody knows: done is false. The
@@ -140,8 +155,11 @@ func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done 
 		*err = sqldriver.ErrSkip
 	default:
 		*err = hide(*err)
-		if c.after != nil && query != "" {
-			*err = c.after(ctx, query, *err)
+		if c.explain != nil && *err != nil {
+			*err = c.explain.Explain(*err)
+		}
+		if c.watch != nil && query != "" {
+			*err = c.watch.after(ctx, *err)
 		}
 		*err = s.Exit(ctx, *err)
 		if e, is := (*err).(unsent); is { //nolint:errorlint // where it is wrapped it stays
@@ -152,9 +170,6 @@ func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done 
 
 // ExecContext implements [sqldriver.ExecerContext].
 func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
-	if err := refuse(query); err != nil {
-		return nil, err
-	}
 	s, c, err := sh.enter(ctx, query)
 	if err != nil {
 		return nil, err
@@ -162,7 +177,9 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	done := false
 	defer exit(ctx, s, c, query, &done, &err)
 	if args, err = convert(c.raw, nil, args); err == nil {
-		res, err = c.exec(ctx, query, args)
+		if err = c.expect(ctx, query); err == nil {
+			res, err = c.exec(ctx, query, args)
+		}
 		sh.last = s
 	}
 	done = true
@@ -171,9 +188,6 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 
 // QueryContext implements [sqldriver.QueryerContext].
 func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
-	if err := refuse(query); err != nil {
-		return nil, err
-	}
 	ctx = heard(ctx)
 	s, c, err := sh.enter(ctx, query)
 	if err != nil {
@@ -182,19 +196,12 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 	done := false
 	defer hold(ctx, s, c, query, &rows, &done, &err)
 	if args, err = convert(c.raw, nil, args); err == nil {
-		rows, err = c.query(ctx, query, args)
+		if err = c.expect(ctx, query); err == nil {
+			rows, err = c.query(ctx, query, args)
+		}
 	}
 	done = true
 	return rows, err
-}
-
-// refuse keeps transactions from being ended, or begun, by SQL text.
-func refuse(query string) error {
-	if word, ok := driver.ControlStatement(query); ok {
-		return fmt.Errorf("sqlscope: the statement %s would end the scope's transaction behind its back: "+
-			"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
-	}
-	return nil
 }
 
 // BeginTx implements [sqldriver.ConnBeginTx]. For a handle it stands for the

@@ -21,13 +21,13 @@ type stmt struct {
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
 func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.Stmt, err error) {
-	if err := refuse(query); err != nil {
-		return nil, err
-	}
 	ctx = heard(ctx)
 	st := &stmt{sh: sh, query: query}
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
-		return st, nil
+		if word, in := driver.ControlStatement(driver.AnyDialect, query); in == driver.AnyDialect {
+			return nil, refused(word)
+		}
+		return st, nil // other dialects are known with the first use
 	}
 	s, c, err := sh.enter(ctx, query)
 	if err != nil {
@@ -55,7 +55,9 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
-			res, err = execStmt(ctx, raw, args)
+			if err = c.expect(ctx, st.query); err == nil {
+				res, err = execStmt(ctx, raw, args)
+			}
 			if c.copying == st && len(args) == 0 {
 				c.copying = nil // it has ended, well or not
 			}
@@ -78,7 +80,9 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	raw, err := c.prepared(ctx, st)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
-			rows, err = queryStmt(ctx, raw, args)
+			if err = c.expect(ctx, st.query); err == nil {
+				rows, err = queryStmt(ctx, raw, args)
+			}
 		}
 	}
 	done = true

@@ -60,11 +60,33 @@ func TestAScopeThatIsStillOpenFailsTheTest(t *testing.T) {
 }
 
 func TestATransactionThatSomebodyEndedFailsTheTest(t *testing.T) {
-	// sqlscope does not see a COMMIT behind a semicolon, nor does SQLite's driver tell.
 	onPostgreSQL(t, func(t *testing.T, d opened) {
+		pgx, is := d.database.(overPgx)
+		if !is {
+			t.Skip("nobody gets at its connection")
+		}
 		failsWith(t, d, func(ctx context.Context) {
-			_ = dbscope.Run(ctx, func(ctx context.Context) error { return d.exec(ctx, "SELECT 1; ROLLBACK") })
+			_ = dbscope.Run(ctx, func(ctx context.Context) error {
+				tx, err := pgx.Session(ctx)
+				ok(t, err)
+				_, err = tx.Conn().Exec(ctx, "ROLLBACK")
+				ok(t, err)
+				return d.exec(ctx, "SELECT 1")
+			})
 		}, "ended behind its back")
+	})
+}
+
+func TestATextThatWouldEndTheTransactionIsRefusedInATestToo(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		ctx := scopetest.Rollback(t, d)
+		ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+			ok(t, insert(ctx, d, 1))
+			for _, text := range []string{"SELECT 1; ROLLBACK", "SELECT 1; RELEASE SAVEPOINT dbscope_unit_1", "ROLLBACK TO dbscope_unit_1"} {
+				is(t, d.exec(ctx, text), dbscope.ErrOpenTransaction)
+			}
+			return nil
+		}))
 	})
 }
 

@@ -29,9 +29,22 @@ var committing = []string{
 	"/*! CREATE TABLE new AS */ SELECT 1 AS id",
 	"/*M! CREATE TABLE new AS */ SELECT 1 AS id",
 	"EXECUTE IMMEDIATE 'CREATE TABLE new (id INTEGER)'",
-	"# which hides it\nCOMMIT",
 	"SELECT 1; CREATE TABLE new (id INTEGER)",
-	"DELETE FROM other; COMMIT",
+	"DELETE FROM other; CALL p()",
+
+	// A transaction is open behind these, but not the unit's.
+	"EXECUTE IMMEDIATE 'COMMIT AND CHAIN'",
+	"PREPARE x FROM 'COMMIT AND CHAIN'; EXECUTE x",
+	"CALL again()",
+	"CALL chains()",
+	"SELECT 1; CALL again()",
+	"BEGIN NOT ATOMIC COMMIT; START TRANSACTION; END",
+	"IF TRUE THEN COMMIT AND CHAIN; END IF",
+	"SET STATEMENT max_statement_time = 60 FOR COMMIT AND CHAIN",
+	"/*!50000 CREATE TABLE new (id INTEGER) */; CALL again()",
+
+	// After an error nothing is open, but what came before is stored.
+	"CALL dies()",
 }
 
 func openEnding(t *testing.T, opts ...dbscope.DBOption) *opened {
@@ -39,6 +52,11 @@ func openEnding(t *testing.T, opts ...dbscope.DBOption) *opened {
 	for _, query := range []string{
 		"CREATE TABLE other (id INTEGER)",
 		"CREATE PROCEDURE p() BEGIN DELETE FROM other; COMMIT; END",
+		"CREATE PROCEDURE again() BEGIN DELETE FROM other; COMMIT; START TRANSACTION; END",
+		"CREATE PROCEDURE chains() COMMIT AND CHAIN",
+		"CREATE PROCEDURE undoes() ROLLBACK AND CHAIN",
+		"CREATE PROCEDURE dies() BEGIN COMMIT; SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END",
+		"CREATE PROCEDURE sleeps() BEGIN COMMIT; DO SLEEP(60); END",
 		"CREATE PROCEDURE good() BEGIN DELETE FROM other; SELECT 7; END",
 		dbscope.LedgerTable,
 	} {
@@ -128,7 +146,7 @@ func TestAStatementThatCommitsOnMariaDBIsFoundHoweverItRuns(t *testing.T) {
 	t.Run("rows left open", func(t *testing.T) {
 		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			ok(t, insert(ctx, d, 1))
-			_, err := d.SQL().QueryContext(ctx, "SELECT 1; COMMIT")
+			_, err := d.SQL().QueryContext(ctx, "SELECT 1; CALL again()")
 			return err
 		}), dbscope.ErrCommitUnknown)
 		want(t, "stored", d.stored(t), 1)
@@ -136,7 +154,7 @@ func TestAStatementThatCommitsOnMariaDBIsFoundHoweverItRuns(t *testing.T) {
 		is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			ok(t, insert(ctx, d, 1))
 			ok(t, d.Atomic(ctx, func(ctx context.Context) error {
-				_, err := d.SQL().QueryContext(ctx, "SELECT 1; COMMIT")
+				_, err := d.SQL().QueryContext(ctx, "SELECT 1; CALL again()")
 				return err
 			}))
 			ended(t, insert(ctx, d, 2))
@@ -152,6 +170,14 @@ func TestStatementsThatOnlyLookAsIfTheyCommittedOnMariaDBDoNoHarm(t *testing.T) 
 		for i, query := range []string{
 			"CREATE TEMPORARY TABLE mine (id INTEGER)",
 			"SET @a = 1",
+			"SET NAMES utf8mb4",
+			"SAVEPOINT mine",
+			"BEGIN NOT ATOMIC DELETE FROM other; END",
+			"EXECUTE IMMEDIATE 'DELETE FROM other'",
+			"PREPARE x FROM 'DELETE FROM other'",
+			"EXECUTE x",
+			"/*! DELETE FROM other */",
+			"ROLLBACK TO mine",
 			"CALL good()",
 			"INSERT INTO other VALUES (1);",
 			"INSERT INTO other VALUES (1); DELETE FROM other",
@@ -167,7 +193,7 @@ func TestStatementsThatOnlyLookAsIfTheyCommittedOnMariaDBDoNoHarm(t *testing.T) 
 		ok(t, d.QueryRowContext(ctx, "CALL good()").Scan(&seven))
 		return nil
 	}))
-	want(t, "stored", d.stored(t), 0, 1, 2, 3, 4, 5, 6, 7)
+	want(t, "stored", d.stored(t), 0, 1, 2, 3, 10, 11, 12, 13, 14, 15)
 }
 
 func TestABlockOnMariaDBThatCommitsTellsAndSoDoesTheUnit(t *testing.T) {

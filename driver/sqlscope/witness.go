@@ -1,0 +1,148 @@
+package sqlscope
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/sqltext"
+)
+
+// witness shows that the transaction that is open after a statement is the one
+// that was open before it. On MariaDB many statements commit the transaction
+// they are part of, and a procedure may begin another one behind it, so that
+// asking whether one is open proves nothing. A savepoint that was made before
+// the statement goes with its transaction.
+type witness struct {
+	suspect sqltext.Suspicion
+	called  bool   // the savepoint is there, and after has not looked at it
+	ends    string // how many statements ended a transaction, asked for in this one
+}
+
+// mark is the savepoint's name, which is not like those of the core. A savepoint
+// of the same name, left by a statement that was not sent, is replaced.
+const mark = sqltext.Marks + "witness"
+
+// countEnds asks how many statements of the connection could have ended a
+// transaction. It tells, where the witness is gone after an error, whether the
+// server has undone the transaction, as after a deadlock, or something was
+// committed before that. A SET of autocommit inside a procedure is not counted,
+// for the sake of all other SETs.
+const countEnds = "SELECT SUM(VARIABLE_VALUE) FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME LIKE 'Com\\_%' " +
+	"AND VARIABLE_NAME NOT IN ('Com_select', 'Com_insert', 'Com_insert_select', 'Com_update', 'Com_update_multi', " +
+	"'Com_delete', 'Com_delete_multi', 'Com_replace', 'Com_replace_select', 'Com_do', 'Com_load', 'Com_set_option', " +
+	"'Com_savepoint', 'Com_release_savepoint', 'Com_rollback_to_savepoint', 'Com_call_procedure', 'Com_compound_sql', " +
+	"'Com_prepare_sql', 'Com_execute_sql', 'Com_execute_immediate', 'Com_dealloc_sql', 'Com_stmt_prepare', " +
+	"'Com_stmt_execute', 'Com_stmt_close', 'Com_stmt_fetch', 'Com_stmt_reset', 'Com_stmt_reprepare', 'Com_stmt_send_long_data', " +
+	"'Com_signal', 'Com_resignal', 'Com_get_diagnostics', 'Com_create_temporary_table', 'Com_drop_temporary_table', " +
+	"'Com_show_status', 'Com_show_warnings', 'Com_admin_commands')"
+
+// endedError tells that a statement has ended the transaction it was part of.
+type endedError struct {
+	statement string
+	how       string
+}
+
+func (e *endedError) Error() string {
+	return "sqlscope: the statement " + e.statement + " " + e.how + ", and nothing can undo that: " +
+		"run such statements outside of a scope, on the pool that Engine returns"
+}
+
+const (
+	hasCommitted = "has committed the transaction, with all that was done in it before"
+	hasEnded     = "has committed the transaction, or rolled it back: what was done in it before may be stored"
+	mayHaveEnded = "may have committed the transaction, with all that was done in it before, for the server could not be asked"
+)
+
+// lookTimeout is for a question that belongs to a statement whose context may
+// have ended.
+const lookTimeout = 5 * time.Second
+
+// before implements [watcher]: it calls the witness for a statement that could
+// end the transaction.
+func (c *conn) before(ctx context.Context, query string) error {
+	if c.tx == nil {
+		return nil
+	}
+	suspect, is := sqltext.Suspicious(query)
+	if !is {
+		return nil
+	}
+	if !suspect.Commits && c.witness.ends == "" {
+		row, err := c.row(ctx, countEnds)
+		if err != nil || len(row) != 1 {
+			return fmt.Errorf("sqlscope: before the statement %s: asking what has been executed: %w", suspect.Word, err)
+		}
+		c.witness.ends = row[0]
+	}
+	if err := c.run(ctx, "SAVEPOINT "+mark); err != nil {
+		return fmt.Errorf("sqlscope: before the statement %s: %w", suspect.Word, err)
+	}
+	c.witness.suspect, c.witness.called = suspect, true
+	return nil
+}
+
+// after implements [watcher]: it looks whether the witness is still there.
+func (c *conn) after(ctx context.Context, err error) error {
+	if !c.witness.called {
+		return err
+	}
+	c.witness.called = false
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	gone := c.run(ctx, "RELEASE SAVEPOINT "+mark)
+	switch {
+	case gone == nil:
+		return err
+	case number(gone) != errNoSavepoint:
+		return c.tell(mayHaveEnded, joined(err, gone))
+	case c.witness.suspect.Commits:
+		return c.tell(hasCommitted, err)
+	case err != nil:
+		row, asking := c.row(ctx, countEnds)
+		if asking != nil {
+			return c.tell(mayHaveEnded, joined(err, asking))
+		}
+		if len(row) == 1 && row[0] == c.witness.ends {
+			return err // the server has undone the transaction, and nothing is stored
+		}
+	}
+	return c.tell(hasEnded, err)
+}
+
+// tell notes that the transaction has ended, and returns the error to report.
+func (c *conn) tell(how string, err error) error {
+	c.ended = &endedError{c.witness.suspect.Word, how}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, c.ended)
+	}
+	return c.ended
+}
+
+func (*endedError) Unwrap() error { return driver.ErrEnded }
+
+// Ended returns an error where a statement has ended the transaction.
+func (c *conn) Ended() error {
+	if c.witness.called && c.late == nil { // the core has closed the statement's rows
+		if err := c.after(context.Background(), nil); err != nil {
+			return err
+		}
+	}
+	if c.ended != nil {
+		return c.ended
+	}
+	return nil
+}
+
+// refuse is the answer to what would follow in a transaction that is no more.
+func (c *conn) refuse() error {
+	if err := c.lateError(); err != nil {
+		return err
+	}
+	err := c.Ended()
+	if c.ended != nil {
+		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)
+	}
+	return err
+}
