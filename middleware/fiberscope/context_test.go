@@ -24,12 +24,17 @@ func TestAContextThatTheHandlersSetIsSeenOutside(t *testing.T) {
 	} {
 		for path, replaces := range map[string]bool{"/kept": false, "/replaced": true, "/panics": true} {
 			app := fiber.New()
-			var before, after context.Context //nolint:fatcontext // what a middleware outside sees
 			app.Use(func(c fiber.Ctx) error {
-				before = c.Context()
+				before := c.Context()
 				defer func() {
 					_ = recover()
-					after = c.Context()
+					after := c.Context()
+					if user := after.Value(userKey{}); replaces != (user == "ann") || replaces == (after == before) {
+						t.Errorf("%s, %s: the user outside is %v", name, path, user)
+					}
+					if _, err := db.Session(after); !errors.Is(err, dbscope.ErrNoScope) {
+						t.Errorf("%s, %s: a session outside: %v", name, path, err)
+					}
 				}()
 				return c.Next()
 			}, fiberscope.Middleware(opts...))
@@ -51,12 +56,6 @@ func TestAContextThatTheHandlersSetIsSeenOutside(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = resp.Body.Close()
-			if user := after.Value(userKey{}); replaces != (user == "ann") || replaces == (after == before) {
-				t.Errorf("%s, %s: the user outside is %v", name, path, user)
-			}
-			if _, err := db.Session(after); !errors.Is(err, dbscope.ErrNoScope) {
-				t.Errorf("%s, %s: a session outside: %v", name, path, err)
-			}
 		}
 	}
 }
