@@ -189,11 +189,20 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 		return c.committed()
 	case err == nil:
 		return driver.RolledBack, pgx.ErrTxCommitRollback
-	case errors.As(err, &refused) && c.PgConn().TxStatus() == 'I' && !c.IsClosed() && refused.Code != "40003":
+	case errors.As(err, &refused) && undoes(refused),
+		refused != nil && c.PgConn().TxStatus() == 'I' && !c.IsClosed() && refused.Code != "40003":
 		return driver.RolledBack, err
 	default:
 		return driver.Unknown, err
 	}
+}
+
+// undoes reports an error that ended the session while its transaction was not
+// committed: PostgreSQL raises it in these functions only while it waits for a
+// statement, or before it writes the commit. Poolers and other servers, which use
+// the same codes at other times, do not name them. See docs/outcomes.md.
+func undoes(refused *pgconn.PgError) bool {
+	return refused.Routine == "ProcessInterrupts" || refused.Routine == "secure_read"
 }
 
 // committed is the outcome of a COMMIT that the server has done.
@@ -228,7 +237,9 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return o, texts(results[0].Rows), texts(results[2].Rows), nil
 	case said:
 		return driver.RolledBack, nil, nil, pgx.ErrTxCommitRollback
-	case !errors.As(err, &refused) || c.IsClosed() || refused.Code == "40003":
+	case errors.As(err, &refused) && undoes(refused):
+		return driver.RolledBack, nil, nil, err
+	case refused == nil || c.IsClosed() || refused.Code == "40003":
 		return driver.Unknown, nil, nil, late(ctx, err)
 	case c.PgConn().TxStatus() == 'E': // the first query failed
 		if undo := c.Rollback(ctx); undo != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/wire"
 )
 
 // serverEndings are the ways in which a server ends sessions while nothing is asked of
@@ -111,6 +113,39 @@ func TestASessionThatWasEndedBeforeCommitIsRolledBack(t *testing.T) {
 					}
 				}
 			}
+		})
+	}
+}
+
+// The server's last word crosses COMMIT on its way: it is the answer, and it
+// proves that COMMIT was not done.
+func TestASessionThatIsEndedWhileCommitIsOnItsWayIsRolledBack(t *testing.T) {
+	for name, opts := range map[string][]dbscope.DBOption{"plain": nil, "with a token": {fixedHost()}} {
+		t.Run(name, func(t *testing.T) {
+			server := pgtest.Shared(t)
+			dsn := createDatabase(t)
+			proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", server.Port()))
+			d := openDSN(t, proxy.DSN(dsn)+"&application_name=unit", dsn, pgx.QueryExecModeCacheStatement, opts...)
+			ended := make(chan struct{})
+			err := dbscope.Run(dbscope.ReadYourWrites(t.Context(), ""), func(ctx context.Context) error {
+				if err := insert(ctx, d, 1); err != nil {
+					return err
+				}
+				proxy.Delay(8 * time.Second) // COMMIT arrives after half of it
+				go func() {
+					defer close(ended)
+					for !slices.ContainsFunc(proxy.Messages(), func(m string) bool { return strings.Contains(m, "commit") }) {
+						time.Sleep(time.Millisecond)
+					}
+					serverEndings["an administrator"].end(t, server, dsn)
+				}()
+				return nil
+			})
+			<-ended
+			if !errors.Is(err, dbscope.ErrRolledBack) || errors.Is(err, dbscope.ErrCommitUnknown) {
+				t.Errorf("the error is %v", err)
+			}
+			want(t, "stored", d.stored(t))
 		})
 	}
 }

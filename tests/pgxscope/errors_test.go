@@ -179,7 +179,7 @@ func TestTheErrorOfAStatementIsTheOneThatPgxReturns(t *testing.T) {
 					tx, err := pool.Begin(t.Context())
 					ok(t, err)
 					plain := fail(t.Context(), tx)
-					_ = tx.Rollback(t.Context()) // some have closed the connection
+					_ = tx.Rollback(t.Context())                // some have closed the connection
 					for _, first := range []bool{true, false} { // else BEGIN is sent before
 						for target, reach := range map[string]func(context.Context) runner{
 							"the DB":     func(context.Context) runner { return d },
