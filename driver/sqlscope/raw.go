@@ -107,7 +107,9 @@ func (c *RawConn) forget(st *stmt) error {
 // error wraps.
 type LostError struct{ cause error }
 
-func (e LostError) Error() string { return "the connection to the database was lost: " + e.cause.Error() }
+func (e LostError) Error() string {
+	return "the connection to the database was lost: " + e.cause.Error()
+}
 
 // Is implements the interface of [errors.Is].
 func (e LostError) Is(target error) bool {

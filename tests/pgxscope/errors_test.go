@@ -22,18 +22,18 @@ func tree(err error) string {
 	if err == nil {
 		return "no error"
 	}
-	text := fmt.Sprintf("%T %s", err, err)
+	texts := []string{fmt.Sprintf("%T %s", err, err)}
 	switch w := err.(type) { //nolint:errorlint // each error by itself
 	case interface{ Unwrap() error }:
 		if inner := w.Unwrap(); inner != nil {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	case interface{ Unwrap() []error }:
 		for _, inner := range w.Unwrap() {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	}
-	return text
+	return strings.Join(texts, "\n of ")
 }
 
 // runner is all that runs statements: a pgx.Tx, a DB.
@@ -179,7 +179,7 @@ func TestTheErrorOfAStatementIsTheOneThatPgxReturns(t *testing.T) {
 					tx, err := pool.Begin(t.Context())
 					ok(t, err)
 					plain := fail(t.Context(), tx)
-					_ = tx.Rollback(t.Context()) // some have closed the connection
+					_ = tx.Rollback(t.Context())                // some have closed the connection
 					for _, first := range []bool{true, false} { // else BEGIN is sent before
 						for target, reach := range map[string]func(context.Context) runner{
 							"the DB":     func(context.Context) runner { return d },
