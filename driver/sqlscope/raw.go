@@ -76,7 +76,7 @@ func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error
 		c.stmts = map[*stmt]sqldriver.Stmt{}
 	}
 	c.stmts[st] = raw
-	st.last = c
+	st.last.Store(c)
 	return raw, nil
 }
 
@@ -98,6 +98,7 @@ func (c *RawConn) forget(st *stmt) error {
 		return nil
 	}
 	delete(c.stmts, st)
+	st.last.CompareAndSwap(c, nil)
 	return raw.Close()
 }
 

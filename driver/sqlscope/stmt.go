@@ -5,6 +5,7 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope"
 )
@@ -14,7 +15,7 @@ import (
 type stmt struct {
 	sh    *shell
 	query string
-	last  *RawConn // where it was prepared last, by a call of this statement
+	last  atomic.Pointer[RawConn] // where it was prepared last, until that forgets it
 }
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
@@ -54,7 +55,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
 			res, err = execStmt(ctx, raw, args)
-			st.sh.last = s
+			st.sh.last = s.ID()
 		}
 	}
 	done = true
@@ -83,7 +84,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 // Close implements [sqldriver.Stmt]. The connection may be busy now: it
 // closes its part before its next statement.
 func (st *stmt) Close() error {
-	if c := st.last; c != nil {
+	if c := st.last.Load(); c != nil {
 		c.mu.Lock()
 		c.stale = append(c.stale, st)
 		c.dirty.Store(true)
