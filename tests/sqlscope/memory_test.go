@@ -2,6 +2,7 @@ package sqlscope_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -93,9 +94,8 @@ func TestNothingOfAUnitIsKeptWhenItIsOver(t *testing.T) {
 	})
 }
 
-// runElsewhere runs a statement on each of the pool's connections, past the
-// scopes. Drivers keep the context that a connection was made under, or that of
-// its last statement.
+// runElsewhere uses each of the pool's connections past the scopes. Drivers keep
+// the context of a connection's last statement or transaction.
 func (d *opened) runElsewhere(t *testing.T, n int) {
 	t.Helper()
 	var free []func()
@@ -107,9 +107,9 @@ func (d *opened) runElsewhere(t *testing.T, n int) {
 			pool.SetMaxIdleConns(n)
 			c, err := pool.Conn(t.Context())
 			ok(t, err)
-			_, err = c.ExecContext(t.Context(), "SELECT 1")
+			tx, err := c.BeginTx(t.Context(), nil)
 			ok(t, err)
-			free = append(free, func() { ok(t, c.Close()) })
+			free = append(free, func() { ok(t, errors.Join(tx.Rollback(), c.Close())) })
 		case overPgx:
 			pool, err := db.Pool(t.Context())
 			ok(t, err)
