@@ -34,6 +34,7 @@ type session struct {
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
 	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
+	id      atomic.Uint64       // once asked for
 	ending  sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
@@ -91,6 +92,16 @@ func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
 	s.handle.Store(&boxed)
 	s.handleOver = ended
 	return h, nil
+}
+
+var lastID atomic.Uint64
+
+// ID implements [driver.Session].
+func (s *session) ID() uint64 {
+	if s.id.Load() == 0 {
+		s.id.CompareAndSwap(0, lastID.Add(1))
+	}
+	return s.id.Load()
 }
 
 // Enter implements [driver.Session].

@@ -185,6 +185,10 @@ type Rows interface {
 // rows is Enter, Hold, then Resume and Hold around each read, and at last
 // Resume and Exit.
 type Session interface {
+	// ID returns a number that no other transaction of the process has, and that
+	// a nested block shares with the transaction it is in. What outlives a session
+	// keeps this instead of the session, and of the context that came with it.
+	ID() uint64
 	// Enter admits a statement: it opens the session on first use and returns
 	// its connection. After an error nothing may be sent.
 	Enter(ctx context.Context) (Conn, error)

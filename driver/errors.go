@@ -10,7 +10,7 @@ func AnyError(err error, holds func(error) bool) bool {
 	if holds(err) {
 		return true
 	}
-	switch w := err.(type) {
+	switch w := err.(type) { //nolint:errorlint // it is what errors.As does
 	case interface{ Unwrap() error }:
 		return AnyError(w.Unwrap(), holds)
 	case interface{ Unwrap() []error }:

@@ -44,7 +44,7 @@ func failureOf(err error) failure {
 	f := failure{dialect: libraryOf(value.Type().PkgPath())}
 	switch f.dialect {
 	case postgres:
-		if e, ok := err.(interface{ SQLState() string }); ok { //nolint:errorlint // this error alone
+		if e, ok := err.(interface{ SQLState() string }); ok {
 			f.state = e.SQLState()
 		}
 		if routine := field(value, "Routine"); routine.IsValid() {

@@ -155,7 +155,7 @@ func (c *RawConn) prepared(ctx context.Context, st *stmt) (sqldriver.Stmt, error
 	}
 	c.stmts[st] = raw
 	c.mu.Unlock()
-	st.last = c
+	st.last.Store(c)
 	if isCopy(st.query, raw) {
 		c.copying = st
 	}
@@ -238,6 +238,7 @@ func (c *RawConn) forget(st *stmt) error {
 	if !ok {
 		return nil
 	}
+	st.last.CompareAndSwap(c, nil)
 	return hide(raw.Close())
 }
 

@@ -81,7 +81,7 @@ type sessionKey struct{}
 type shell struct {
 	pool *shells
 	tx   driver.Session // between BeginTx and the end
-	last driver.Session // of the last Exec
+	last uint64         // the ID of the session of the last Exec, or 0
 }
 
 // session returns the transaction's session, else the one of ctx's scope.
@@ -180,7 +180,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 		if err = c.expect(ctx, query); err == nil {
 			res, err = c.exec(ctx, query, args)
 		}
-		sh.last = s
+		sh.last = s.ID()
 	}
 	done = true
 	return res, err
@@ -261,10 +261,10 @@ func (sh *shell) CheckNamedValue(*sqldriver.NamedValue) error { return nil }
 // waits for the shell's lock, and this call may come to wait for that one's
 // locks in the database.
 func (sh *shell) ResetSession(ctx context.Context) error {
-	if sh.last == nil {
+	if sh.last == 0 {
 		return nil
 	}
-	if s, err := sh.session(ctx); err != nil || s != sh.last {
+	if s, err := sh.session(ctx); err != nil || s.ID() != sh.last {
 		return sqldriver.ErrBadConn
 	}
 	return nil

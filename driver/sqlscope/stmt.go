@@ -5,6 +5,7 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/dbscope/dbscope"
@@ -16,7 +17,7 @@ import (
 type stmt struct {
 	sh    *shell
 	query string
-	last  *RawConn // where it was prepared last, by a call of this statement
+	last  atomic.Pointer[RawConn] // where it was prepared last, until that forgets it
 }
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
@@ -61,7 +62,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 			if c.copying == st && len(args) == 0 {
 				c.copying = nil // it has ended, well or not
 			}
-			st.sh.last = s
+			st.sh.last = s.ID()
 		}
 	}
 	done = true
@@ -95,7 +96,8 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 // another goroutine by now: it closes its part before its next statement, or
 // before the end.
 func (st *stmt) Close() error {
-	if st.last == nil || !st.last.retire(st) || st.sh.tx == nil {
+	c := st.last.Load()
+	if c == nil || !c.retire(st) || st.sh.tx == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
@@ -105,7 +107,7 @@ func (st *stmt) Close() error {
 	if err != nil {
 		return nil // busy, or over: as above
 	}
-	c, err := dc.(Conn).SQL(ctx)
+	c, err = dc.(Conn).SQL(ctx)
 	if err == nil {
 		err = c.sweep()
 	}

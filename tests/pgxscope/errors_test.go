@@ -22,18 +22,18 @@ func tree(err error) string {
 	if err == nil {
 		return "no error"
 	}
-	text := fmt.Sprintf("%T %s", err, err)
+	texts := []string{fmt.Sprintf("%T %s", err, err)}
 	switch w := err.(type) { //nolint:errorlint // each error by itself
 	case interface{ Unwrap() error }:
 		if inner := w.Unwrap(); inner != nil {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	case interface{ Unwrap() []error }:
 		for _, inner := range w.Unwrap() {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	}
-	return text
+	return strings.Join(texts, "\n of ")
 }
 
 // runner is all that runs statements: a pgx.Tx, a DB.

@@ -23,7 +23,7 @@ func listen(ctx context.Context, each func(*pgconn.Notification)) error {
 		return err
 	}
 	conn := pooled.Hijack() // the pool does not get it back
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if _, err := conn.Exec(ctx, "LISTEN orders"); err != nil {
 		return err
 	}

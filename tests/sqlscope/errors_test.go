@@ -27,18 +27,18 @@ func tree(err error) string {
 	if err == nil {
 		return "no error"
 	}
-	text := fmt.Sprintf("%T %s", err, err)
+	texts := []string{fmt.Sprintf("%T %s", err, err)}
 	switch w := err.(type) { //nolint:errorlint // each error by itself
 	case interface{ Unwrap() error }:
 		if inner := w.Unwrap(); inner != nil {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	case interface{ Unwrap() []error }:
 		for _, inner := range w.Unwrap() {
-			text += "\n of " + tree(inner)
+			texts = append(texts, tree(inner))
 		}
 	}
-	return text
+	return strings.Join(texts, "\n of ")
 }
 
 // statementer is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
@@ -309,13 +309,13 @@ func TestAServerThatIsNotThereIsToldAsByThePlainDatabase(t *testing.T) {
 	}
 }
 
-// brokenPipe is an error of a driver that also lets database/sql try again.
-var brokenPipe = fmt.Errorf("%w: %w", sqldriver.ErrBadConn, &net.OpError{Op: "write", Err: syscall.EPIPE})
+// errBrokenPipe is an error of a driver that also lets database/sql try again.
+var errBrokenPipe = fmt.Errorf("%w: %w", sqldriver.ErrBadConn, &net.OpError{Op: "write", Err: syscall.EPIPE})
 
 func TestALostConnectionTellsItsCauseButNotDatabaseSQLToTryAgain(t *testing.T) {
 	onEachFaulty(t, func(t *testing.T, d *opened, f *faults) {
 		for way, run := range ways {
-			f.at(storeOne, brokenPipe, nil)
+			f.at(storeOne, errBrokenPipe, nil)
 			is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 				ok(t, insert(ctx, d, 2))
 				err := run(ctx, d, storeOne)
@@ -325,11 +325,11 @@ func TestALostConnectionTellsItsCauseButNotDatabaseSQLToTryAgain(t *testing.T) {
 				return nil
 			}), dbscope.ErrRolledBack)
 		}
-		f.at("BEGIN", brokenPipe, nil)
+		f.at("BEGIN", errBrokenPipe, nil)
 		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("BEGIN: %s", tree(err))
 		}
-		f.at("COMMIT", brokenPipe, nil)
+		f.at("COMMIT", errBrokenPipe, nil)
 		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("COMMIT: %s", tree(err))
 		}
