@@ -13,56 +13,67 @@ import (
 // errStuck ends the wait of a unit that could only end with it.
 var errStuck = errors.New("all connections are held by units that wait")
 
-// waiters are all units that hold a connection and wait for another one, of any
-// database. One that holds none keeps nobody waiting, and is not among them.
-var waiters = struct {
-	mu  sync.Mutex
-	all map[*waiting]struct{}
-}{all: map[*waiting]struct{}{}}
-
-// watch finds out whether the wait that begins now completes a deadlock. The
-// caller holds mu, and its pool perhaps a lock of its own: so the pool is asked
-// for its limit in a goroutine, which there is only for units that hold a
-// connection and find none at hand.
-func (w *waiting) watch() {
-	limited, ok := w.host.engine.(driver.Limited)
-	if !ok || w.scope == nil || !w.scope.holdsAny() {
-		return
-	}
-	if w.blocked = w.scope.blocked(); len(w.blocked) == 0 {
-		return
-	}
-	w.watched = true
-	go func() {
-		w.limit = limited.MaxConns()
-		waiters.mu.Lock()
-		defer waiters.mu.Unlock()
-		if w.done {
-			return
-		}
-		waiters.all[w] = struct{}{}
-		if w.stuck() {
-			delete(waiters.all, w) // so that no other one is told of the same
-			w.cancel(errStuck)
-		}
-	}()
+// waiter is a unit that holds a connection and waits for another one.
+type waiter struct {
+	host    *host    // whose pool it waits for
+	blocked []*Scope // those that it keeps from their end
+	cancel  func(error)
+	limit   int // of the pool's connections
+	done    bool
 }
 
-// unwatch is called once the wait is over.
-func (w *waiting) unwatch() {
-	if w.watched {
-		waiters.mu.Lock()
-		defer waiters.mu.Unlock()
-		w.done = true
-		delete(waiters.all, w)
+// waiters are all of them, of whatever databases. A unit that holds no connection
+// keeps nobody waiting, and is not among them.
+var waiters = struct {
+	mu  sync.Mutex // guards limit and done of each, too
+	all map[*waiter]struct{}
+}{all: map[*waiter]struct{}{}}
+
+// watch finds out whether the wait that begins now completes a deadlock. The
+// caller's pool may hold a lock of its own: so it is asked for its limit in a
+// goroutine, which there is only for units that hold a connection and find none
+// at hand.
+func (w *waiting) watch() *waiter {
+	pool, ok := w.host.engine.(driver.Limited)
+	if !ok || w.scope == nil || !w.scope.holdsAny() {
+		return nil
 	}
+	one := &waiter{host: w.host, blocked: w.scope.blocked(), cancel: w.cancel}
+	if len(one.blocked) == 0 {
+		return nil
+	}
+	go one.join(pool)
+	return one
+}
+
+func (w *waiter) join(pool driver.Limited) {
+	limit := pool.MaxConns()
+	waiters.mu.Lock()
+	defer waiters.mu.Unlock()
+	if w.done {
+		return
+	}
+	w.limit = limit
+	waiters.all[w] = struct{}{}
+	if w.stuck() {
+		delete(waiters.all, w) // so that no other one is told of the same
+		w.cancel(errStuck)
+	}
+}
+
+// part is called once the wait is over.
+func (w *waiter) part() {
+	waiters.mu.Lock()
+	defer waiters.mu.Unlock()
+	w.done = true
+	delete(waiters.all, w)
 }
 
 // stuck reports whether all connections of the pool are held by units that wait
 // for a connection of a pool of which the same is true. It begins with the pools
 // that somebody waits for, and takes away those where a connection may yet be
 // given back. The caller holds waiters.mu.
-func (w *waiting) stuck() bool {
+func (w *waiter) stuck() bool {
 	pools := map[*host]int{}
 	for other := range waiters.all {
 		pools[other.host] = other.limit

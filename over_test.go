@@ -102,8 +102,7 @@ func TestAnEarlyEndBesideTheEndOfAnAtomicBlockLeavesBothOver(t *testing.T) {
 						if before {
 							exec(ctx, t, db, "a")
 						}
-						inside := make(chan context.Context)
-						var block context.Context
+						inside, block := make(chan struct{}), make(chan context.Context, 1)
 						sideBySide(
 							func() {
 								<-inside
@@ -112,13 +111,13 @@ func TestAnEarlyEndBesideTheEndOfAnAtomicBlockLeavesBothOver(t *testing.T) {
 							func() {
 								_ = db.Atomic(ctx, func(ctx context.Context) error {
 									ok(t, drivertest.Exec(ctx, db, "b"))
-									block = ctx
+									block <- ctx
 									close(inside)
 									return err
 								})
 							},
 						)
-						isOver(t, drivertest.Exec(block, db, "c"))
+						isOver(t, drivertest.Exec(<-block, db, "c"))
 						_ = scope.Rollback(ctx)
 						ok(t, scope.Release(ctx))
 						if n := f.Open(); n != 0 {

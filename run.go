@@ -13,7 +13,9 @@ import "context"
 // and works in a context whose scope has ended. A Run inside a Run is a unit
 // of its own, on connections of its own: it does not see what the outer one has
 // not committed, and waits for the locks that the outer one holds, which on
-// SQLite is any write, until the database or ctx gives up.
+// SQLite is any write, until the database or ctx gives up. Where such units hold
+// all connections of a pool and each waits for one more, a statement of one of
+// them answers [ErrPoolDeadlock].
 //
 // With [Retry] fn is called again, in another new scope, where that may help.
 func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {

@@ -21,16 +21,12 @@ type waiting struct {
 	since uint64 // the hosts' departures before the host was chosen
 	scope *Scope // of the unit that waits, nil without one
 
-	watched bool     // it has begun to wait, and holds connections; under mu
-	blocked []*Scope // those that it keeps from their end; see watch
-	limit   int      // of the pool; under the waiters' mu, as is done
-	done    bool
-
 	mu     sync.Mutex
 	looked bool
 	over   bool            // nobody waits any more
 	both   context.Context // once somebody waits
 	cancel context.CancelCauseFunc
+	among  *waiter // of the units that may wait for each other, or nil
 }
 
 func (w *waiting) Done() <-chan struct{} {
@@ -43,7 +39,7 @@ func (w *waiting) Done() <-chan struct{} {
 	if w.both == nil {
 		w.both, w.cancel = context.WithCancelCause(w.Context)
 		w.hosts.join(w)
-		w.watch()
+		w.among = w.watch()
 	}
 	return w.both.Done()
 }
@@ -71,7 +67,9 @@ func (w *waiting) stop() error {
 		return nil
 	}
 	w.hosts.part(w)
-	w.unwatch()
+	if w.among != nil {
+		w.among.part()
+	}
 	why := context.Cause(w.both)
 	w.cancel(nil)
 	return why
