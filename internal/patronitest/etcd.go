@@ -65,6 +65,8 @@ type Status struct {
 	Leader  string // the name of the node that is the primary, or shall be; empty: none
 	Sync    string // the name of the replica that has all that was committed
 	Members []Member
+
+	committed string // the name of the primary that has all, and alone where Sync is empty
 }
 
 // Member is a node that has lately been heard of.
@@ -95,12 +97,13 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 			s.Leader = value
 		case key == "sync":
 			var sync struct {
+				Leader  string `json:"leader"`
 				Standby string `json:"sync_standby"`
 			}
 			if err := json.Unmarshal([]byte(value), &sync); err != nil {
 				return s, fmt.Errorf("patronitest: %s: %w", key, err)
 			}
-			s.Sync = sync.Standby
+			s.Sync, s.committed = sync.Standby, sync.Leader
 		case isMember:
 			m := Member{Name: name}
 			if err := json.Unmarshal([]byte(value), &m); err != nil {

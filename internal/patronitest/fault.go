@@ -55,8 +55,9 @@ func (o Outage) String() string {
 		o.Fault, o.Leader, o.Next, o.Led.Seconds(), o.Healthy.Seconds())
 }
 
-// Strike lets a fault happen to the primary, waits until there is the next, then
-// repairs the node and waits until the cluster is healthy.
+// Strike waits until the cluster is healthy, lets a fault happen to the primary,
+// waits until there is the next, then repairs the node and waits again. It gives
+// up after two minutes.
 func (c *Cluster) Strike(ctx context.Context, f Fault) (o Outage, err error) {
 	o.Fault = f.Name
 	defer func() {
@@ -64,6 +65,12 @@ func (c *Cluster) Strike(ctx context.Context, f Fault) (o Outage, err error) {
 			err = fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}()
+	ctx, cancel := context.WithTimeout(ctx, strikeTimeout)
+	defer cancel()
+	// Without a replica in step there would be no next one.
+	if err := c.WaitHealthy(ctx); err != nil {
+		return o, err
+	}
 	if o.Leader, err = c.WaitLeader(ctx); err != nil {
 		return o, err
 	}
@@ -96,9 +103,7 @@ func (c *Cluster) Disturb(ctx context.Context, pause time.Duration, faults []Fau
 			return nil
 		case <-time.After(pause):
 		}
-		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), strikeTimeout)
-		outage, err := c.Strike(whole, faults[i%len(faults)])
-		cancel()
+		outage, err := c.Strike(context.WithoutCancel(ctx), faults[i%len(faults)])
 		if err != nil {
 			return err
 		}

@@ -120,6 +120,30 @@ func TestCluster(t *testing.T) {
 		})
 	}
 
+	t.Run("a primary dies alone", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		leader, err := c.Leader(ctx)
+		ok(t, err)
+		replicas := slices.DeleteFunc(slices.Clone(c.Nodes()), func(n *patronitest.Node) bool { return n == leader })
+		for _, n := range replicas {
+			ok(t, n.Cut())
+		}
+		waitUntil(t, func() bool { // Patroni goes on without a replica
+			status, err := c.Status(ctx)
+			return err == nil && status.Sync == "" && status.Leader == leader.Name()
+		})
+		ok(t, leader.Kill())
+		for _, n := range replicas {
+			ok(t, n.Heal())
+		}
+		if _, err := c.WaitLeader(ctx, leader); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "in step") {
+			t.Errorf("WaitLeader: %v", err)
+		}
+		ok(t, leader.Restart())
+		ok(t, c.WaitHealthy(ctx))
+	})
+
 	abandon := patronitest.Fault{
 		Name: "kill -9 of Patroni",
 		Do:   func(_ context.Context, n *patronitest.Node) error { return n.KillPatroni() },

@@ -35,14 +35,23 @@ func (c *Cluster) node(name string) *Node {
 }
 
 // WaitLeader blocks until there is a primary that answers and is none of those
-// given, and returns it.
+// given, and returns it. It returns an error where there cannot be one: when the
+// primary dies while no replica is in step with it, Patroni waits for its return
+// rather than lose what was committed.
 func (c *Cluster) WaitLeader(ctx context.Context, not ...*Node) (*Node, error) {
 	var leader *Node
-	err := wait(ctx, func() (err error) {
-		if leader, err = c.Leader(ctx); err != nil {
+	err := wait(ctx, func() error {
+		status, err := c.Status(ctx)
+		if err != nil {
 			return c.orDead(err)
 		}
-		if slices.Contains(not, leader) {
+		leader = c.node(status.Leader)
+		switch {
+		case leader == nil && status.Sync == "" && slices.Contains(not, c.node(status.committed)):
+			return final(fmt.Errorf("no replica is in step, so that none takes the place of %s", status.committed))
+		case leader == nil:
+			return c.orDead(ErrNoLeader)
+		case slices.Contains(not, leader):
 			return fmt.Errorf("the leader is still %s", leader)
 		}
 		_, err = leader.primary(ctx)
