@@ -78,13 +78,14 @@ func TestPooledConnectionsThatTheServerHasEndedAreReplaced(t *testing.T) {
 		if !database.postgres && !database.mariadb {
 			continue // SQLite has no server
 		}
+		dsn := database.dsn(t)
 		for first, run := range firsts {
 			for _, used := range []bool{true, false} {
 				if !used && first != "ExecContext" {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s, %s, used before: %v", name, first, used), func(t *testing.T) {
-					d := open(t, database)
+					d := openOn(t, database.driver, dsn)
 					unit := func() error {
 						return dbscope.Run(t.Context(), func(ctx context.Context) error { return run(ctx, d) })
 					}

@@ -234,21 +234,23 @@ func TestASessionThatEndsWhileItsCommitWaitsForAStandbyIsUnknownAndStored(t *tes
 // The timeout of idle sessions is not for those in a transaction: it ends none
 // before its COMMIT.
 func TestIdleSessionTimeoutLeavesAUnitAlone(t *testing.T) {
-	onEach(t, func(t *testing.T, d *opened) {
-		if !d.postgres {
-			t.Skip("it is PostgreSQL's")
-		}
-		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-			_, err := d.ExecContext(ctx, "SET LOCAL idle_session_timeout = '10ms'")
-			ok(t, err)
-			ok(t, insert(ctx, d, 1))
-			time.Sleep(100 * time.Millisecond)
-			return nil
-		}))
-		if got := d.stored(t); len(got) != 1 {
-			t.Errorf("stored %v", got)
-		}
-	})
+	dsn := pgtest.Shared(t).CreateDatabase(t)
+	for _, driver := range []string{"pgx", "postgres"} {
+		t.Run(driver, func(t *testing.T) {
+			d := openOn(t, driver, dsn)
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, "SET LOCAL idle_session_timeout = '10ms'")
+				ok(t, err)
+				_, err = d.ExecContext(ctx, storeOne)
+				ok(t, err)
+				time.Sleep(100 * time.Millisecond)
+				return nil
+			}))
+			if got := d.stored(t); len(got) != 1 {
+				t.Errorf("stored %v", got)
+			}
+		})
+	}
 }
 
 func TestASessionOfMariaDBThatEndsBeforeCommit(t *testing.T) {
