@@ -55,12 +55,29 @@ func (s *session) obstacle() error {
 }
 
 // cleared reports whether nothing stands in the way of a seized session's commit,
-// for which it calls the witness.
+// for which it calls the witness and looks at the connection.
 func (s *session) cleared(ctx context.Context) bool {
 	if s.obstacle() == nil {
 		s.callWitness(ctx)
 	}
+	if s.obstacle() == nil {
+		s.look(ctx)
+	}
 	return s.obstacle() == nil
+}
+
+// look breaks the session where the server has ended it already: COMMIT is then
+// sent to no database of the scope.
+func (s *session) look(ctx context.Context) {
+	l, can := s.conn.(driver.Looker)
+	if !can || !s.begun {
+		return
+	}
+	if err := l.Look(); err != nil {
+		err = fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
+		s.blame(context.WithoutCancel(ctx), driver.Lost, err)
+		s.failed(driver.Lost, err)
+	}
 }
 
 // endEarly ends the transaction while the scope goes on. Where the call is

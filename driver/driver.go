@@ -101,6 +101,14 @@ type Conn interface {
 	Release(reuse bool)
 }
 
+// Looker is a [Conn] that can see whether the server has ended the session.
+type Looker interface {
+	// Look returns the error with which it has, and else nil. It sends nothing
+	// and does not wait. It is called before COMMIT is sent to any database of a
+	// scope.
+	Look() error
+}
+
 // TxOptions are those of a scope's transactions. What the database does not
 // have, Begin refuses.
 type TxOptions struct {

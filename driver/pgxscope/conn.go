@@ -39,7 +39,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		why := c.look()
+		why := c.Look()
 		if why == nil {
 			return c, nil
 		}
@@ -178,9 +178,6 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	case c.PgConn().TxStatus() == 'I':
 		return driver.Unknown, errors.New("a statement ended the transaction behind the scope's back")
 	}
-	if err := c.look(); err != nil {
-		return driver.RolledBack, fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
-	}
 	c.wire.unconfirmed = false
 	tag, err := c.end(ctx, "commit")
 	var refused *pgconn.PgError
@@ -221,9 +218,6 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
-	if err := c.look(); err != nil {
-		return driver.RolledBack, nil, nil, fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
-	}
 	c.wire.unconfirmed = false
 	defer c.bound(ctx)()
 	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()

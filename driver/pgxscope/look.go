@@ -12,11 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// look returns the error with which the server has ended the session while
+// Look implements [driver.Looker]: it returns the error with which the server has ended the session while
 // nothing was asked of it, and nil where it has not, or where nobody can see
 // that. It costs no round trip and does not wait. Notifications, notices and
 // changed parameters that have arrived go to pgx on the way.
-func (c *conn) look() error {
+func (c *conn) Look() error {
 	if c.wire.socket == nil {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (w *wire) readMore(bytes int) error {
 	return err
 }
 
-// socket is what [conn.look] looks at.
+// socket is what [conn.Look] looks at.
 type socket struct {
 	conn net.Conn // as pgx reads it, perhaps with TLS
 	poller

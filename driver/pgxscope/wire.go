@@ -79,7 +79,7 @@ type wire struct {
 	opened      time.Time
 	unconfirmed bool // a wait for a synchronous standby was cancelled
 
-	// Of who reads: pgx, or [conn.look] while pgx does nothing.
+	// Of who reads: pgx, or [conn.Look] while pgx does nothing.
 	place place // how far the message on its way to pgx has come
 	skip  int   // bytes of a message that is being taken out
 

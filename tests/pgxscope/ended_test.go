@@ -150,6 +150,27 @@ func TestASessionThatIsEndedWhileCommitIsOnItsWayIsRolledBack(t *testing.T) {
 	}
 }
 
+// All sessions are looked at before the first COMMIT is sent.
+func TestASessionThatWasEndedLetsNoOtherDatabaseCommit(t *testing.T) {
+	server := pgtest.Shared(t)
+	first, second := createDatabase(t), createDatabase(t)
+	one := openDSN(t, first, first, pgx.QueryExecModeCacheStatement, dbscope.Name("one"))
+	two := openDSN(t, second+"&application_name=unit", second, pgx.QueryExecModeCacheStatement, dbscope.Name("two"))
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+		if err := errors.Join(insert(ctx, one, 1), insert(ctx, two, 1)); err != nil {
+			return err
+		}
+		serverEndings["an administrator"].end(t, server, second)
+		return nil
+	})
+	var failed *dbscope.CommitError
+	if !errors.As(err, &failed) || errors.Is(err, dbscope.ErrCommitUnknown) || len(failed.Outcomes) != 2 {
+		t.Fatalf("the error is %v", err)
+	}
+	want(t, "stored in the first", one.stored(t))
+	want(t, "stored in the second", two.stored(t))
+}
+
 // What the pool holds was ended by the server, and the next units take new
 // connections without an error.
 func TestConnectionsThatWereEndedWhileIdleAreReplaced(t *testing.T) {
