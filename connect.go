@@ -158,8 +158,8 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 	case left:
 		return nil, errLeft
 	case ended == errStuck: //nolint:errorlint // as above
-		return nil, fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, release or end the "+
-			"outer unit first, and use several databases in the same order everywhere", ErrPoolDeadlock)
+		return nil, fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, or release or end "+
+			"the outer unit first, and use the databases in the same order everywhere", ErrPoolDeadlock)
 	case why != "" && wait.Err() != nil:
 		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
 			"of its Group holds %s: %w", holdingTimeout, why, wait.Err())

@@ -106,9 +106,10 @@ func (f *Fake) step(ctx context.Context, kind, on string, do func()) (Fault, err
 	if on != "" {
 		on = " " + on
 	}
-	f.log = append(f.log, kind+on)
+	line := kind + on
+	f.log = append(f.log, line)
 	var fault Fault
-	for _, step := range []string{kind + on, kind} {
+	for _, step := range [...]string{line, kind} {
 		if queue := f.faults[step]; len(queue) > 0 {
 			fault, f.faults[step] = queue[0], queue[1:]
 			break

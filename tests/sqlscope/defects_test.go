@@ -355,7 +355,17 @@ func TestWhatIsNestedGetsTheContextItWasCalledWith(t *testing.T) {
 	})
 }
 
-// Defect 11. The wait is five seconds by the clock of a real pool.
+// deadlock is the error of a unit that waits for a connection that cannot come
+// free. Where others hold some of the pool's, as [opened.leaveOne] does of pgx's,
+// nobody knows that, and the wait is five seconds by the clock of a real pool.
+func (d *opened) deadlock() error {
+	if d.native {
+		return context.DeadlineExceeded
+	}
+	return dbscope.ErrPoolDeadlock
+}
+
+// Defect 11.
 func TestAUnitInAUnitOnAPoolOfOneConnectionEndsAndSaysWhy(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
 		t.Parallel()
@@ -364,8 +374,8 @@ func TestAUnitInAUnitOnAPoolOfOneConnectionEndsAndSaysWhy(t *testing.T) {
 		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			ok(t, insert(ctx, d, 1))
 			err := dbscope.Run(ctx, func(ctx context.Context) error { return insert(ctx, d, 2) })
-			is(t, err, context.DeadlineExceeded)
-			if msg := err.Error(); !strings.Contains(msg, "holds one of the same pool: make the pool larger") {
+			is(t, err, d.deadlock())
+			if msg := err.Error(); !strings.Contains(msg, "make the pool larger, or release or end the outer unit first") {
 				t.Errorf("the error is %q", msg)
 			}
 			return nil
@@ -399,7 +409,7 @@ func TestUnitsThatUseTwoDatabasesInDifferentOrdersEndAndOneSaysWhy(t *testing.T)
 		}
 		all.Wait()
 		err := errors.Join(<-ended, <-ended)
-		is(t, err, context.DeadlineExceeded)
+		is(t, err, d1.deadlock())
 		if msg := err.Error(); !strings.Contains(msg, "use the databases in the same order everywhere") {
 			t.Errorf("the error is %q", msg)
 		}
