@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -100,6 +101,12 @@ func (all endings) test(t *testing.T, drivers []string, dsn string, restart func
 	}
 }
 
+func signal(t *testing.T, pid int, sig syscall.Signal) {
+	p, err := os.FindProcess(pid)
+	ok(t, err)
+	ok(t, p.Signal(sig))
+}
+
 // openOn opens a database that is there already, over an empty table t.
 func openOn(t *testing.T, driver, dsn string) *opened {
 	other, err := sql.Open(driver, dsn)
@@ -141,20 +148,20 @@ func TestASessionOfPostgreSQLThatEndsBeforeCommit(t *testing.T) {
 		"an immediate shutdown": {end: func(t *testing.T, v *victim) {
 			var pid int
 			ok(t, v.other.QueryRow(`SELECT split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int`).Scan(&pid))
-			ok(t, syscall.Kill(pid, syscall.SIGQUIT))
+			signal(t, pid, syscall.SIGQUIT)
 			drivertest.Eventually(t, "it is on its way", func() bool { return v.other.QueryRow("SELECT 1").Scan(new(int)) != nil })
 			server.Stop() // waits for the end
 			down = true
 		}},
 		"the death of the main process": {known: []string{"pgx"}, end: func(*testing.T, *victim) { server.Kill(); down = true }},
 		"the death of its own process": {end: func(t *testing.T, v *victim) {
-			ok(t, syscall.Kill(v.id, syscall.SIGKILL))
+			signal(t, v.id, syscall.SIGKILL)
 			v.ends(t)
 		}},
 		"the death of another process": {end: func(t *testing.T, v *victim) {
 			var pid int
 			ok(t, v.other.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
-			ok(t, syscall.Kill(pid, syscall.SIGKILL))
+			signal(t, pid, syscall.SIGKILL)
 			v.ends(t)
 		}},
 	}.test(t, []string{"pgx", "postgres"}, dsn, func(t *testing.T) {
