@@ -17,6 +17,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
@@ -406,6 +407,7 @@ func TestTheCauseOfACancelledContextIsNotTakenForTheStatementsError(t *testing.T
 				}
 				return err
 			})
+			d.end(t)
 			if is(t, err, cause); strings.Contains(err.Error(), "ROLLBACK failed") {
 				t.Errorf("the connection was thought to be alive: %v", err)
 			}
@@ -422,5 +424,18 @@ func TestTheCauseOfACancelledContextIsNotTakenForTheStatementsError(t *testing.T
 				t.Errorf("a read was refused as a write: %v", err)
 			}
 		}
+	})
+}
+
+// end ends statements on PostgreSQL that run on though their client has gone.
+func (d *opened) end(t *testing.T) {
+	if !d.postgres {
+		return
+	}
+	drivertest.Eventually(t, "nothing runs", func() bool {
+		var n int
+		ok(t, d.other.QueryRow("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "+
+			"WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid() AND datname = current_database() AND state = 'active'").Scan(&n))
+		return n == 0
 	})
 }
