@@ -24,8 +24,8 @@ var libraries = map[string]dialect{
 	"github.com/ncruces/go-sqlite3":  sqlite,
 }
 
-// failure is what an error of a database library tells. Its zero value is that
-// of all other errors.
+// failure is what an error of a database library tells. All other errors tell
+// nothing: theirs has no state and no code.
 type failure struct {
 	dialect dialect
 	state   string // PostgreSQL's SQLSTATE
@@ -97,10 +97,7 @@ func integer(v reflect.Value) int {
 // anyFailure reports whether the predicate holds for a failure that err tells
 // of, by itself or by what it wraps.
 func anyFailure(err error, holds func(failure) bool) bool {
-	return driver.AnyError(err, func(err error) bool {
-		f := failureOf(err)
-		return f.dialect != unknown && holds(f)
-	})
+	return driver.AnyError(err, func(err error) bool { return holds(failureOf(err)) })
 }
 
 // number returns the number of a server error of MariaDB or MySQL, or 0.
@@ -144,9 +141,10 @@ func (f failure) transient() bool {
 		return slices.Contains([]int{
 			errDeadlock, errLockWaitTimeout, errChanged, errTableChanged, errPrepareAgain, errUndoneByReplication,
 		}, f.code)
-	default:
+	case sqlite:
 		return f.code&0xff == sqliteBusy || f.code&0xff == sqliteLocked
 	}
+	return false
 }
 
 // writeRefused reports whether an error tells of a read-only transaction or
