@@ -84,6 +84,7 @@ type conn struct {
 
 // Begin implements [driver.Conn]: nothing is sent yet.
 func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
+	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {
 		c.wire.add(c.begin)
@@ -117,6 +118,9 @@ func beginSQL(opts driver.TxOptions) (string, error) {
 // ready makes sure that BEGIN and SAVEPOINT can travel with the statement to
 // come, or sends them before it.
 func (c *conn) ready(ctx context.Context) error {
+	if err := c.Ended(); err != nil {
+		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)
+	}
 	if c.separate {
 		return c.flush(ctx)
 	}
@@ -129,7 +133,10 @@ func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
 // flush sends BEGIN and SAVEPOINT in a round trip of their own.
 func (c *conn) flush(ctx context.Context) error {
 	if texts := c.wire.take(); texts != "" {
+		c.wire.behind.own = true
 		_, err := c.Exec(ctx, texts)
+		c.wire.behind.own = false
+		c.wire.behind.begun = err == nil
 		return c.Explain(err)
 	}
 	return nil
@@ -165,6 +172,9 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 // Commit implements [driver.Conn]. Only what the server answers counts: pgx
 // may call a COMMIT that went out "not sent".
 func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
+	if err := c.Ended(); err != nil {
+		return driver.Unknown, err
+	}
 	if !c.begun() {
 		c.wire.take()
 		return driver.Committed, nil // of nothing
@@ -213,12 +223,13 @@ func (c *conn) committed() (driver.Outcome, error) {
 // CommitRows implements [driver.Positioner], in one simple query. What became
 // of the transaction is what the answer to its second statement says.
 func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
-	if !c.begun() || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
+	if !c.begun() || c.Ended() != nil || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
 		o, err = c.Commit(ctx)
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
 	c.wire.unconfirmed = false
+	c.wire.behind.own = true
 	defer c.bound(ctx)()
 	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
 	var refused *pgconn.PgError
@@ -254,6 +265,9 @@ func (c *conn) Opened() (since time.Time, process uint32) {
 
 // Rollback implements [driver.Conn]. For a BEGIN that was not sent nothing is.
 func (c *conn) Rollback(ctx context.Context) error {
+	if err := c.Ended(); err != nil {
+		return err
+	}
 	begun := c.begun()
 	c.wire.take()
 	if !begun {
@@ -267,7 +281,9 @@ func (c *conn) Rollback(ctx context.Context) error {
 // connection keeps that, without the goroutine that pgx starts otherwise.
 func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
 	defer c.bound(ctx)()
+	c.wire.behind.own = true
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
+	c.wire.behind.own = false
 	return tag, late(ctx, c.Explain(err))
 }
 
@@ -300,8 +316,8 @@ func (c *conn) Savepoint(_ context.Context, name string) error {
 
 // RollbackTo implements [driver.Conn].
 func (c *conn) RollbackTo(ctx context.Context, name string) error {
-	if c.wire.drop(savepoint(name)) {
-		return nil // it was never sent
+	if c.wire.drop(savepoint(name)) || c.Ended() != nil {
+		return nil // it was never sent, or the end of the transaction tells
 	}
 	_, err := c.end(ctx, "rollback to savepoint "+name)
 	return err
@@ -309,8 +325,8 @@ func (c *conn) RollbackTo(ctx context.Context, name string) error {
 
 // ReleaseSavepoint implements [driver.Conn].
 func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
-	if c.wire.drop(savepoint(name)) {
-		return nil
+	if c.wire.drop(savepoint(name)) || c.Ended() != nil {
+		return nil // as above
 	}
 	_, err := c.end(ctx, "release savepoint "+name)
 	return err
@@ -347,6 +363,9 @@ func (c *conn) Check(_ context.Context, err error) driver.Fate {
 	if c.IsClosed() || !c.wire.quiet() || errors.As(err, new(sqlscope.LostError)) {
 		return driver.Lost
 	}
+	if c.Ended() != nil {
+		return driver.Intact // every statement to come, and the end, tells of it
+	}
 	switch c.PgConn().TxStatus() {
 	case 'E':
 		return driver.Aborted
@@ -370,7 +389,7 @@ func (c *conn) abandon() {
 // Release implements [driver.Conn].
 func (c *conn) Release(reuse bool) {
 	c.wire.take()
-	reuse = reuse && c.wire.quiet()
+	reuse = reuse && c.wire.quiet() && c.Ended() == nil
 	if c.sql != nil {
 		reuse = c.sql.CloseStatements() == nil && reuse
 	}

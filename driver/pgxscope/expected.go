@@ -69,6 +69,7 @@ func (w *wire) arrived(kind byte) action {
 	}
 	if next.kinds = next.kinds[1:]; next.kinds == "" {
 		w.pop()
+		w.behind.begun = true
 	}
 	return takeOut
 }
@@ -104,7 +105,13 @@ type place struct {
 	known  int // bytes of the header that were passed on, until it is whole
 	left   int // bytes of the message after it that are still to come
 	done   int // bytes of the message that were passed on
+
+	body   [longestTag]byte // the beginning of what follows the header
+	bodied int
 }
+
+// longestTag is enough to tell "START TRANSACTION" and its end.
+const longestTag = 20
 
 // headerSize is that of a message's kind and length.
 const headerSize = 5
@@ -124,12 +131,13 @@ func (m *place) missing() int {
 	return headerSize - m.known
 }
 
-// advance follows bytes that are passed on.
-func (m *place) advance(p []byte) {
+// advance follows bytes that are passed on, and calls whole after each message.
+func (m *place) advance(p []byte, whole func(kind byte, body []byte)) {
 	for len(p) > 0 {
 		n := min(m.left, len(p))
 		if m.left > 0 {
 			m.left -= n
+			m.bodied += copy(m.body[m.bodied:], p[:n])
 		} else {
 			n = copy(m.header[m.known:], p)
 			m.known += n
@@ -139,7 +147,8 @@ func (m *place) advance(p []byte) {
 		}
 		p = p[n:]
 		if m.done += n; m.isBoundary() {
-			m.done = 0
+			whole(m.header[0], m.body[:m.bodied])
+			m.done, m.bodied = 0, 0
 		}
 	}
 }

@@ -50,6 +50,9 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 		return
 	}
 	*err = c.Explain(*err)
+	if *err == nil {
+		*err = c.Ended()
+	}
 	if *err == nil && c.begun() && c.PgConn().TxStatus() == 'I' {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")

@@ -41,6 +41,7 @@ func Configure(config *pgxpool.Config) {
 		cc.OnNotice = func(pc *pgconn.PgConn, n *pgconn.Notice) {
 			// Its text is in the server's language, the name of the function is not.
 			made.unconfirmed = made.unconfirmed || n.Routine == "SyncRepWaitForLSN"
+			made.behind.nested = made.behind.nested || n.Code == activeTransaction
 			if notice != nil {
 				notice(pc, n)
 			}
@@ -82,6 +83,8 @@ type wire struct {
 	// Of who reads: pgx, or [conn.Look] while pgx does nothing.
 	place place // how far the message on its way to pgx has come
 	skip  int   // bytes of a message that is being taken out
+
+	behind behind
 
 	// pgx writes from one goroutine and reads from another while it copies,
 	// and says goodbye to a broken connection from a third.
@@ -196,7 +199,7 @@ func (w *wire) Read(p []byte) (int, error) {
 // pass gives pgx what has arrived, and follows it.
 func (w *wire) pass(p []byte) (int, error) {
 	n, err := w.in.Read(p)
-	w.place.advance(p[:n])
+	w.place.advance(p[:n], w.behind.arrived)
 	return n, err
 }
 

@@ -39,7 +39,7 @@ func TestWhatEndsTheTransactionOnItsConnectionIsFoundOut(t *testing.T) {
 						t.Errorf("%v are stored, and nothing is said", ids)
 					case end == nil:
 						is(t, err, dbscope.ErrCommitUnknown)
-					case len(ids) > 0 && !strings.Contains(err.Error(), "behind its back"):
+					case len(ids) > 0 && !strings.Contains(err.Error(), "behind the scope's back"):
 						t.Errorf("%v are stored by a unit that says %v", ids, err)
 					}
 				}

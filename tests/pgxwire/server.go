@@ -393,7 +393,7 @@ func (c *connection) disturb(label string) {
 	c.mu.Unlock()
 	c.sent[label]++
 	h := fnv.New32a()
-	fmt.Fprint(h, unit, label, c.sent[label])
+	_, _ = fmt.Fprint(h, unit, label, c.sent[label]) // a hash takes everything
 	n := c.program.noise[h.Sum32()%uint32(len(c.program.noise))]
 	payload := strings.Repeat(string(rune(n.payload)), n.length)
 	switch n.kind {

@@ -1,0 +1,59 @@
+package pgxscope
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// behind finds out, from what the server answers, whether a statement has ended
+// the transaction behind dbscope's back: one that ran on the connection itself,
+// or whose text did not show it. What cannot be found is ROLLBACK AND CHAIN,
+// whose answers are those of ROLLBACK TO.
+type behind struct {
+	begun  bool   // BEGIN was answered, and no end of dbscope's own
+	own    bool   // what is answered is a statement of dbscope's own
+	nested bool   // the server has warned that the next BEGIN changes nothing
+	by     string // the command that has ended the transaction, or ""
+}
+
+// The kinds of messages, and the warning, that tell of a transaction.
+const (
+	commandComplete   = 'C'
+	readyForQuery     = 'Z'
+	activeTransaction = "25001"
+)
+
+// arrived looks at a message that pgx gets.
+func (b *behind) arrived(kind byte, body []byte) {
+	if !b.begun || b.own {
+		return
+	}
+	switch kind {
+	case commandComplete:
+		tag, _, _ := bytes.Cut(body, []byte{0})
+		switch command := string(tag); command {
+		case "COMMIT", "PREPARE TRANSACTION":
+			b.by = command
+		case "BEGIN", "START TRANSACTION":
+			if !b.nested {
+				b.by = command
+			}
+			b.nested = false
+		}
+	case readyForQuery:
+		if b.by == "" && len(body) == 1 && body[0] == 'I' {
+			b.by = "that came last"
+		}
+	}
+}
+
+// Ended implements what [driver.Conn] says of it.
+func (c *conn) Ended() error {
+	if c.wire.behind.by == "" {
+		return nil
+	}
+	return fmt.Errorf("pgxscope: the statement %s: %w: use Commit and Rollback of the DB or of its handle",
+		c.wire.behind.by, driver.ErrEnded)
+}
