@@ -34,8 +34,8 @@ func tree(err error) string {
 	return strings.Join(texts, "\n of ")
 }
 
-// statementer is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
-type statementer interface {
+// sqlRunner is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
+type sqlRunner interface {
 	execer
 	querier
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -61,18 +61,18 @@ func read(rows *sql.Rows, err error) error {
 }
 
 // calls are the ways to run a statement.
-var calls = map[string]func(ctx context.Context, on statementer, query string, args ...any) error{
-	"Exec": func(ctx context.Context, on statementer, query string, args ...any) error {
+var calls = map[string]func(ctx context.Context, on sqlRunner, query string, args ...any) error{
+	"Exec": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		_, err := on.ExecContext(ctx, query, args...)
 		return err
 	},
-	"Query": func(ctx context.Context, on statementer, query string, args ...any) error {
+	"Query": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		return read(on.QueryContext(ctx, query, args...))
 	},
-	"QueryRow": func(ctx context.Context, on statementer, query string, args ...any) error {
+	"QueryRow": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		return on.QueryRowContext(ctx, query, args...).Scan(new(int))
 	},
-	"Prepare, Exec": func(ctx context.Context, on statementer, query string, args ...any) error {
+	"Prepare, Exec": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ var calls = map[string]func(ctx context.Context, on statementer, query string, a
 		ignored(stmt.Close())
 		return err
 	},
-	"Prepare, Query": func(ctx context.Context, on statementer, query string, args ...any) error {
+	"Prepare, Query": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ var calls = map[string]func(ctx context.Context, on statementer, query string, a
 		ignored(stmt.Close())
 		return err
 	},
-	"Prepare, QueryRow": func(ctx context.Context, on statementer, query string, args ...any) error {
+	"Prepare, QueryRow": func(ctx context.Context, on sqlRunner, query string, args ...any) error {
 		stmt, err := on.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -146,11 +146,11 @@ func failing(d *opened) map[string]statement {
 }
 
 // targets are the ways into a DB.
-func targets(d *opened) map[string]func(ctx context.Context, run func(on statementer) error) error {
-	all := map[string]func(ctx context.Context, run func(on statementer) error) error{
-		"SQL()":       func(_ context.Context, run func(on statementer) error) error { return run(d.SQL()) },
-		"joining SQL": func(_ context.Context, run func(on statementer) error) error { return run(d.SQL(sqlscope.JoinBegin())) },
-		"a connection of SQL()": func(ctx context.Context, run func(on statementer) error) error {
+func targets(d *opened) map[string]func(ctx context.Context, run func(on sqlRunner) error) error {
+	all := map[string]func(ctx context.Context, run func(on sqlRunner) error) error{
+		"SQL()":       func(_ context.Context, run func(on sqlRunner) error) error { return run(d.SQL()) },
+		"joining SQL": func(_ context.Context, run func(on sqlRunner) error) error { return run(d.SQL(sqlscope.JoinBegin())) },
+		"a connection of SQL()": func(ctx context.Context, run func(on sqlRunner) error) error {
 			c, err := d.SQL().Conn(ctx)
 			if err != nil {
 				return err
@@ -158,7 +158,7 @@ func targets(d *opened) map[string]func(ctx context.Context, run func(on stateme
 			defer c.Close() //nolint:errcheck // it gives the connection back
 			return run(c)
 		},
-		"a transaction of SQL()": func(ctx context.Context, run func(on statementer) error) error {
+		"a transaction of SQL()": func(ctx context.Context, run func(on sqlRunner) error) error {
 			tx, err := d.SQL().BeginTx(ctx, nil)
 			if err != nil {
 				return err
@@ -168,8 +168,8 @@ func targets(d *opened) map[string]func(ctx context.Context, run func(on stateme
 		},
 	}
 	if db, is := d.scoped.(overSQL); is {
-		all["the DB"] = func(_ context.Context, run func(on statementer) error) error { return run(d) }
-		all["the handle"] = func(ctx context.Context, run func(on statementer) error) error {
+		all["the DB"] = func(_ context.Context, run func(on sqlRunner) error) error { return run(d) }
+		all["the handle"] = func(ctx context.Context, run func(on sqlRunner) error) error {
 			tx, err := db.Session(ctx)
 			if err != nil {
 				return err
@@ -185,7 +185,7 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 		ok(t, insert(t.Context(), d.other, 0))
 		for what, stmt := range failing(d) {
 			for call, run := range calls {
-				fail := func(ctx context.Context, on statementer) error {
+				fail := func(ctx context.Context, on sqlRunner) error {
 					return run(ctx, on, stmt.text, slices.Clone(stmt.args)...)
 				}
 				tx, err := d.other.Begin()
@@ -195,7 +195,7 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 				for target, reach := range targets(d) {
 					var got string
 					is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-						got = tree(reach(ctx, func(on statementer) error { return fail(ctx, on) }))
+						got = tree(reach(ctx, func(on sqlRunner) error { return fail(ctx, on) }))
 						return errStop
 					}), errStop)
 					if got != plain {

@@ -13,7 +13,7 @@ import (
 )
 
 // request is what a unit's context carries.
-type request struct{ body [100 << 10]byte }
+type request [100 << 10]byte
 
 type requestKey struct{}
 
