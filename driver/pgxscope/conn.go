@@ -186,7 +186,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	case ctx.Err() != nil:
 		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", context.Cause(ctx))
 	case c.PgConn().TxStatus() == 'I':
-		return driver.Unknown, errors.New("a statement ended the transaction behind the scope's back")
+		return driver.Unknown, driver.ErrEnded
 	}
 	c.wire.unconfirmed = false
 	tag, err := c.end(ctx, "commit")
