@@ -346,7 +346,7 @@ func (s *Scope) runEach(ctx context.Context, due []hook, errs *[]error) {
 }
 
 func (s *Scope) reportHooks(ctx context.Context, errs []error) {
-	err := joined(errs...)
+	err := errors.Join(errs...)
 	switch {
 	case err == nil:
 	case s.opts.onHookError != nil:

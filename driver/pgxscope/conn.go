@@ -60,6 +60,7 @@ func (e *engine) take(ctx context.Context) (*conn, error) {
 	if w == nil {
 		w = &wire{}
 	}
+	w.behind = behind{}
 	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil}, nil
 }
 
@@ -284,6 +285,9 @@ func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) 
 	c.wire.behind.own = true
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
 	c.wire.behind.own = false
+	if c.PgConn().TxStatus() == 'I' {
+		c.wire.behind.begun = false
+	}
 	return tag, late(ctx, c.Explain(err))
 }
 
@@ -337,7 +341,9 @@ func (c *conn) Row(ctx context.Context, statement string) ([]string, error) {
 	if err := c.ready(ctx); err != nil {
 		return nil, err
 	}
+	c.wire.behind.own = true
 	results, err := c.PgConn().Exec(ctx, statement).ReadAll()
+	c.wire.behind.own = false
 	if err != nil || len(results) == 0 {
 		return nil, err
 	}
