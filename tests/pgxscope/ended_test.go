@@ -52,7 +52,11 @@ var serverEndings = map[string]struct {
 }
 
 func waitForNone(t *testing.T, s *pgtest.Server, dsn string) {
+	patience := time.Now().Add(time.Minute)
 	for s.Query(t, dsn, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'unit'") != "0" {
+		if time.Now().After(patience) {
+			t.Fatalf("it is still there: %s", s.Query(t, dsn, "SELECT * FROM pg_stat_activity WHERE application_name = 'unit'"))
+		}
 		time.Sleep(time.Millisecond)
 	}
 }
