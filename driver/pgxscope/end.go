@@ -1,0 +1,170 @@
+package pgxscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// Commit implements [driver.Conn]. Only what the server answers counts: pgx
+// may call a COMMIT that went out "not sent".
+func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
+	if err := c.Ended(); err != nil {
+		return driver.Unknown, err
+	}
+	if !c.begun() {
+		c.wire.take()
+		return driver.Committed, nil // of nothing
+	}
+	c.wire.take()
+	switch {
+	case c.IsClosed():
+		return driver.RolledBack, errors.New("the connection was lost before COMMIT was sent")
+	case ctx.Err() != nil:
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", context.Cause(ctx))
+	case c.PgConn().TxStatus() == 'I':
+		return driver.Unknown, driver.ErrEnded
+	}
+	c.wire.unconfirmed = false
+	tag, err := c.end(ctx, "commit")
+	var refused *pgconn.PgError
+	switch {
+	case err == nil && tag.String() == "COMMIT":
+		return c.committed()
+	case err == nil:
+		return driver.RolledBack, pgx.ErrTxCommitRollback
+	case errors.As(err, &refused) && undoes(refused),
+		refused != nil && c.PgConn().TxStatus() == 'I' && !c.IsClosed() && refused.Code != "40003":
+		return driver.RolledBack, err
+	default:
+		return driver.Unknown, err
+	}
+}
+
+// undoes reports an error that ended the session while its transaction was not
+// committed: PostgreSQL raises it in these functions only while it waits for a
+// statement, or before it writes the commit. Poolers and other servers, which use
+// the same codes at other times, do not name them. See docs/outcomes.md.
+func undoes(refused *pgconn.PgError) bool {
+	return refused.Routine == "ProcessInterrupts" || refused.Routine == "secure_read"
+}
+
+// committed is the outcome of a COMMIT that the server has done.
+func (c *conn) committed() (driver.Outcome, error) {
+	if c.wire.unconfirmed {
+		return driver.Unknown, driver.ErrUnconfirmed
+	}
+	return driver.Committed, nil
+}
+
+// CommitRows implements [driver.Positioner], in one simple query. What became
+// of the transaction is what the answer to its second statement says.
+func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
+	if !c.begun() || c.Ended() != nil || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
+		o, err = c.Commit(ctx)
+		return o, nil, []string{}, err // where it is committed, it is of nothing
+	}
+	c.wire.take()
+	c.wire.unconfirmed = false
+	c.wire.behind.own = true
+	defer c.bound(ctx)()
+	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
+	var refused *pgconn.PgError
+	switch said := len(results) > 1 && results[1].Err == nil; {
+	case said && results[1].CommandTag.String() == "COMMIT":
+		failed := err != nil || len(results) < 3
+		if o, err = c.committed(); err != nil || failed {
+			return o, nil, nil, err
+		}
+		return o, texts(results[0].Rows), texts(results[2].Rows), nil
+	case said:
+		return driver.RolledBack, nil, nil, pgx.ErrTxCommitRollback
+	case errors.As(err, &refused) && undoes(refused):
+		return driver.RolledBack, nil, nil, err
+	case refused == nil || c.IsClosed() || refused.Code == "40003":
+		return driver.Unknown, nil, nil, late(ctx, err)
+	case c.PgConn().TxStatus() == 'E': // the first query failed
+		if undo := c.Rollback(ctx); undo != nil {
+			c.abandon()
+		}
+	}
+	return driver.RolledBack, nil, nil, err
+}
+
+// Rollback implements [driver.Conn]. For a BEGIN that was not sent nothing is.
+func (c *conn) Rollback(ctx context.Context) error {
+	if err := c.Ended(); err != nil {
+		return err
+	}
+	begun := c.begun()
+	c.wire.take()
+	if !begun {
+		return nil
+	}
+	_, err := c.end(ctx, "rollback")
+	return err
+}
+
+// end runs a statement whose context ends only by its deadline: the network
+// connection keeps that, without the goroutine that pgx starts otherwise.
+func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
+	defer c.bound(ctx)()
+	c.wire.behind.own = true
+	tag, err := c.Exec(context.WithoutCancel(ctx), text)
+	c.wire.behind.own = false
+	if c.PgConn().TxStatus() == 'I' {
+		c.wire.behind.begun = false
+	}
+	return tag, late(ctx, c.Explain(err))
+}
+
+// bound makes the network connection keep ctx's deadline until the function is
+// called.
+func (c *conn) bound(ctx context.Context) func() {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return func() {}
+	}
+	network := c.PgConn().Conn()
+	_ = network.SetDeadline(deadline)
+	return func() { _ = network.SetDeadline(time.Time{}) }
+}
+
+func late(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+func savepoint(name string) string { return "savepoint " + name }
+
+// Savepoint implements [driver.Conn]: it rides with the next statement.
+func (c *conn) Savepoint(_ context.Context, name string) error {
+	c.wire.add(savepoint(name))
+	return nil
+}
+
+// RollbackTo implements [driver.Conn].
+func (c *conn) RollbackTo(ctx context.Context, name string) error {
+	if c.wire.drop(savepoint(name)) || c.Ended() != nil {
+		return nil // it was never sent, or the end of the transaction tells
+	}
+	_, err := c.end(ctx, "rollback to savepoint "+name)
+	return err
+}
+
+// ReleaseSavepoint implements [driver.Conn].
+func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
+	if c.wire.drop(savepoint(name)) || c.Ended() != nil {
+		return nil // as above
+	}
+	_, err := c.end(ctx, "release savepoint "+name)
+	return err
+}

@@ -1,0 +1,65 @@
+package pgxscope
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// engine implements [driver.Engine] over the user's pool. Connections are
+// taken through stdlib, so that a session's is also a database/sql driver's.
+type engine struct {
+	pool      *pgxpool.Pool
+	connector sqldriver.Connector
+	separate  bool // see [SeparateBegin]
+}
+
+func newEngine(pool *pgxpool.Pool, separate bool) *engine {
+	return &engine{pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate}
+}
+
+// Acquire replaces connections that the server has ended while they were idle,
+// as after a restart: the pool may be full of them.
+func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
+	for ended := int32(0); ; ended++ {
+		c, err := e.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		why := c.Look()
+		if why == nil {
+			return c, nil
+		}
+		c.Release(false)
+		if ended > e.pool.Config().MaxConns { // more than were idle
+			return nil, fmt.Errorf("the server ends each connection: %w", why)
+		}
+	}
+}
+
+func (e *engine) take(ctx context.Context) (*conn, error) {
+	raw, err := e.connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := raw.(*stdlib.Conn)
+	w, _ := c.Conn().PgConn().CustomData()[wireKey].(*wire)
+	if w == nil {
+		w = &wire{}
+	}
+	w.behind = behind{}
+	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil}, nil
+}
+
+// Ping is for [sqlscope.Ambient].
+func (e *engine) Ping(ctx context.Context) error { return e.pool.Ping(ctx) }
+
+func (e *engine) Close() error {
+	e.pool.Close()
+	return nil
+}
