@@ -158,7 +158,11 @@ func (c *deafConn) Read(b []byte) (int, error) {
 	if c.deaf.Load() {
 		return 0, io.EOF
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	if c.deaf.Load() { // pgx may have begun to read before, where a write was slow
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // act is what a step does.
