@@ -67,10 +67,11 @@ func (s *session) cleared(ctx context.Context) bool {
 }
 
 // look breaks the session where the server has ended it already: COMMIT is then
-// sent to no database of the scope.
+// sent to no database of the scope. What a statement has committed before is not
+// undone by that: there the connection's Commit tells.
 func (s *session) look(ctx context.Context) {
 	l, can := s.conn.(driver.Looker)
-	if !can || !s.begun {
+	if !can || !s.begun || committedByStatement(s.conn) != nil {
 		return
 	}
 	if err := l.Look(); err != nil {

@@ -154,11 +154,11 @@ func texts(rows [][][]byte) []string {
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
-	if c.IsClosed() || !c.wire.quiet() || errors.As(err, new(sqlscope.LostError)) {
-		return driver.Lost
-	}
 	if c.Ended() != nil {
 		return driver.Intact // every statement to come, and the end, tells of it
+	}
+	if c.IsClosed() || !c.wire.quiet() || errors.As(err, new(sqlscope.LostError)) {
+		return driver.Lost
 	}
 	switch c.PgConn().TxStatus() {
 	case 'E':

@@ -2,12 +2,14 @@ package pgxscope_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 // What runs on the connection itself is not seen before it runs: the server's
@@ -46,4 +48,25 @@ func TestWhatEndsTheTransactionOnItsConnectionIsFoundOut(t *testing.T) {
 			})
 		}
 	})
+}
+
+// What a statement has committed stays so when the server then ends the session:
+// that COMMIT was not sent does not make it undone.
+func TestAStatementThatCommittedIsNotForgottenWhenTheSessionEnds(t *testing.T) {
+	d := open(t, pgx.QueryExecModeCacheStatement)
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, insert(ctx, d, 1))
+		tx, err := d.Session(ctx)
+		ok(t, err)
+		conn := tx.Conn()
+		_, err = conn.Exec(ctx, "COMMIT")
+		ok(t, err)
+		pgtest.Shared(t).Query(t, d.dsn, "SELECT pg_terminate_backend("+itoa(int(conn.PgConn().PID()))+", 10000)")
+		return nil
+	})
+	is(t, err, dbscope.ErrCommitUnknown)
+	if errors.Is(err, dbscope.ErrRolledBack) {
+		t.Errorf("it is also called rolled back: %v", err)
+	}
+	want(t, "stored", d.stored(t), 1)
 }
