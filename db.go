@@ -94,8 +94,9 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 // Commit commits the session's transaction now; the next statement begins
 // anew, on the same connection; only where the unit's answer has begun to leave,
 // as a stream's has, the connection goes back to the pool meanwhile. Without an
-// open transaction it does nothing. It blocks as [Scope.Commit] does. The error of a failed commit is a
-// [*CommitError]; [ErrSessionBusy] and [ErrOpenTransaction] leave all as it was.
+// open transaction it does nothing. It blocks as [Scope.Commit] does. The error
+// of a failed commit is a [*CommitError]; [ErrSessionBusy] and
+// [ErrOpenTransaction] leave all as it was.
 func (db *DB[H]) Commit(ctx context.Context) error { return db.end(ctx, true, true) }
 
 // Rollback undoes the session's transaction now; the next statement begins

@@ -49,6 +49,10 @@ func (b *behind) arrived(kind byte, body []byte) {
 	}
 }
 
+// ownOver is called when a statement of dbscope's own was answered. It leaves the
+// transaction in the state that the server has told.
+func (b *behind) ownOver(status byte) { b.own, b.begun = false, status != 'I' }
+
 // Ended implements what [driver.Conn] says of it.
 func (c *conn) Ended() error {
 	if c.wire.behind.by == "" {

@@ -81,8 +81,7 @@ func (c *conn) flush(ctx context.Context) error {
 	if texts := c.wire.take(); texts != "" {
 		c.wire.behind.own = true
 		_, err := c.Exec(ctx, texts)
-		c.wire.behind.own = false
-		c.wire.behind.begun = err == nil
+		c.wire.behind.ownOver(c.PgConn().TxStatus())
 		return c.Explain(err)
 	}
 	return nil
@@ -131,7 +130,7 @@ func (c *conn) Row(ctx context.Context, statement string) ([]string, error) {
 	}
 	c.wire.behind.own = true
 	results, err := c.PgConn().Exec(ctx, statement).ReadAll()
-	c.wire.behind.own = false
+	c.wire.behind.ownOver(c.PgConn().TxStatus())
 	if err != nil || len(results) == 0 {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
 // DB is a PostgreSQL database. It is safe for concurrent use. Its statement
@@ -215,22 +216,12 @@ func (a *adapter) Handle(s driver.Session) (pgx.Tx, func(), error) { return &tx{
 
 // Transient implements [driver.Adapter].
 func (a *adapter) Transient(err error) bool {
-	return anyRefusal(err, func(e *pgconn.PgError) bool {
-		return e.Code == "40001" || e.Code == "40P01" || isStale(e)
-	})
-}
-
-// isStale reports whether PostgreSQL refused a statement for what pgx remembers
-// of it, since a table was altered: the result would have other columns than
-// when it was prepared, or, with [pgx.QueryExecModeCacheDescribe], than when it
-// was described. pgx has forgotten it by the next attempt.
-func isStale(e *pgconn.PgError) bool {
-	return e.Code == "0A000" && e.Routine == "RevalidateCachedQuery" || e.Code == "08P01" && e.Routine == "PortalSetResultFormat"
+	return anyRefusal(err, func(e *pgconn.PgError) bool { return pgerror.Transient(e.Code, e.Routine) })
 }
 
 // WriteRefused implements [driver.Adapter].
 func (a *adapter) WriteRefused(err error) bool {
-	return anyRefusal(err, func(e *pgconn.PgError) bool { return e.Code == "25006" })
+	return anyRefusal(err, func(e *pgconn.PgError) bool { return pgerror.WriteRefused(e.Code) })
 }
 
 // anyRefusal reports whether the predicate holds for an error of the server that
@@ -241,6 +232,3 @@ func anyRefusal(err error, holds func(*pgconn.PgError) bool) bool {
 		return is && holds(refused)
 	})
 }
-
-// MaxConns implements [driver.Limited].
-func (e *engine) MaxConns() int { return int(e.pool.Stat().MaxConns()) }

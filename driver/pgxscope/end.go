@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
 // Commit implements [driver.Conn]. Only what the server answers counts: pgx
@@ -39,20 +40,12 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 		return c.committed()
 	case err == nil:
 		return driver.RolledBack, pgx.ErrTxCommitRollback
-	case errors.As(err, &refused) && undoes(refused),
+	case errors.As(err, &refused) && pgerror.EndedUncommitted(refused.Routine),
 		refused != nil && c.PgConn().TxStatus() == 'I' && !c.IsClosed() && refused.Code != "40003":
 		return driver.RolledBack, err
 	default:
 		return driver.Unknown, err
 	}
-}
-
-// undoes reports an error that ended the session while its transaction was not
-// committed: PostgreSQL raises it in these functions only while it waits for a
-// statement, or before it writes the commit. Poolers and other servers, which use
-// the same codes at other times, do not name them. See docs/outcomes.md.
-func undoes(refused *pgconn.PgError) bool {
-	return refused.Routine == "ProcessInterrupts" || refused.Routine == "secure_read"
 }
 
 // committed is the outcome of a COMMIT that the server has done.
@@ -75,6 +68,7 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 	c.wire.behind.own = true
 	defer c.bound(ctx)()
 	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
+	c.wire.behind.ownOver(c.PgConn().TxStatus())
 	var refused *pgconn.PgError
 	switch said := len(results) > 1 && results[1].Err == nil; {
 	case said && results[1].CommandTag.String() == "COMMIT":
@@ -85,7 +79,7 @@ func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.O
 		return o, texts(results[0].Rows), texts(results[2].Rows), nil
 	case said:
 		return driver.RolledBack, nil, nil, pgx.ErrTxCommitRollback
-	case errors.As(err, &refused) && undoes(refused):
+	case errors.As(err, &refused) && pgerror.EndedUncommitted(refused.Routine):
 		return driver.RolledBack, nil, nil, err
 	case refused == nil || c.IsClosed() || refused.Code == "40003":
 		return driver.Unknown, nil, nil, late(ctx, err)
@@ -117,10 +111,7 @@ func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) 
 	defer c.bound(ctx)()
 	c.wire.behind.own = true
 	tag, err := c.Exec(context.WithoutCancel(ctx), text)
-	c.wire.behind.own = false
-	if c.PgConn().TxStatus() == 'I' {
-		c.wire.behind.begun = false
-	}
+	c.wire.behind.ownOver(c.PgConn().TxStatus())
 	return tag, late(ctx, c.Explain(err))
 }
 

@@ -26,7 +26,7 @@ func newEngine(pool *pgxpool.Pool, separate bool) *engine {
 // Acquire replaces connections that the server has ended while they were idle,
 // as after a restart: the pool may be full of them.
 func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
-	for ended := int32(0); ; ended++ {
+	for ended := 0; ; ended++ {
 		c, err := e.take(ctx)
 		if err != nil {
 			return nil, err
@@ -36,7 +36,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 			return c, nil
 		}
 		c.Release(false)
-		if ended > e.pool.Config().MaxConns { // more than were idle
+		if ended > e.MaxConns() { // more than were idle
 			return nil, fmt.Errorf("the server ends each connection: %w", why)
 		}
 	}
@@ -55,6 +55,9 @@ func (e *engine) take(ctx context.Context) (*conn, error) {
 	w.behind = behind{}
 	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil}, nil
 }
+
+// MaxConns implements [driver.Limited].
+func (e *engine) MaxConns() int { return int(e.pool.Stat().MaxConns()) }
 
 // Ping is for [sqlscope.Ambient].
 func (e *engine) Ping(ctx context.Context) error { return e.pool.Ping(ctx) }

@@ -81,7 +81,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 		return driver.Unknown, err // as a whole: what came before it is stored
 	}
 	defer c.limit(ctx)()
-	if err := c.fit(ctx); err != nil {
+	if err := c.ready(""); err != nil {
 		undone := c.Rollback(ctx)
 		c.lost = undone != nil // closing the connection undoes it too
 		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", joined(err, undone))

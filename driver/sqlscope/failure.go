@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
 // libraries are the modules whose errors are believed, and the database that
@@ -112,14 +113,6 @@ func number(err error) int {
 	return found
 }
 
-// staleStatement reports whether PostgreSQL refused a statement for what the
-// driver remembers of it, since a table was altered: the result would have other
-// columns than when it was prepared, or than when it was described. The driver
-// has forgotten it by the next attempt.
-func staleStatement(state, routine string) bool {
-	return state == "0A000" && routine == "RevalidateCachedQuery" || state == "08P01" && routine == "PortalSetResultFormat"
-}
-
 // SQLite's result codes, without the higher bits, which say more.
 const (
 	sqliteBusy     = 5 // another connection has the lock
@@ -136,7 +129,7 @@ func transient(err error) bool {
 func (f failure) transient() bool {
 	switch f.dialect {
 	case postgres:
-		return f.state == "40001" || f.state == "40P01" || staleStatement(f.state, f.routine)
+		return pgerror.Transient(f.state, f.routine)
 	case mariadb:
 		return slices.Contains([]int{
 			errDeadlock, errLockWaitTimeout, errChanged, errTableChanged, errPrepareAgain, errUndoneByReplication,
@@ -153,7 +146,7 @@ func writeRefused(err error) bool {
 	return driver.AnyError(err, func(err error) bool {
 		switch f := failureOf(err); f.dialect {
 		case postgres:
-			return f.state == "25006"
+			return pgerror.WriteRefused(f.state)
 		case sqlite:
 			return f.code&0xff == sqliteReadOnly
 		case mariadb:

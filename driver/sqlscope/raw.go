@@ -45,8 +45,8 @@ type RawConn struct {
 	raw     sqldriver.Conn
 	spare   *rows           // for the next query
 	bound   Bounded         // the connection under it, where it is one
-	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
 	explain Explainer       // the same
+	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
 	lifted  *shells         // the last that sent a statement
 	copying *stmt           // a COPY that has not ended: the connection takes nothing else
 	dirty   atomic.Bool     // stale has some

@@ -5,21 +5,21 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"reflect"
+
+	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
 // A COMMIT without an answer leaves its outcome unknown, unless it is certain
 // that it was not sent, or that the server has not begun it. What can be known
 // differs between drivers: docs/outcomes.md has the table.
 
-// errGone is found before COMMIT is sent.
-var errGone = LostError{errors.New("it had been closed before COMMIT was sent")}
+// errGone is the answer of a connection that the driver, or the server, has closed.
+var errGone = LostError{errors.New("it has been closed")}
 
-// fit returns an error where COMMIT must not be sent.
-func (c *conn) fit(ctx context.Context) error {
-	if err := c.ready(""); err != nil {
-		return err
-	}
-	if r, ok := c.raw.(sqldriver.SessionResetter); ok && looks(c.raw) && r.ResetSession(ctx) != nil {
+// Look implements [driver.Looker] where the driver can look.
+func (c *conn) Look() error {
+	r, ok := c.raw.(sqldriver.SessionResetter)
+	if ok && c.late == nil && looks(c.raw) && r.ResetSession(context.Background()) != nil {
 		return errGone
 	}
 	return nil
@@ -37,12 +37,6 @@ func (c *conn) usable() bool {
 	return !ok || v.IsValid()
 }
 
-// undoes reports an error of PostgreSQL's that ends the session while its
-// transaction is not committed. ProcessInterrupts raises it where interrupts are
-// not held off, which they are from before the commit is written until it is
-// done, and secure_read while the server waits for the client. What ends the
-// session later is a warning, for an error would, in the words of
-// SyncRepWaitForLSN, "lead the client to believe that the transaction aborted".
-// The SQLSTATE is not enough: poolers, and other servers that speak the protocol,
-// use the same ones at other times. They do not name these routines.
-func undoes(f failure) bool { return f.routine == "ProcessInterrupts" || f.routine == "secure_read" }
+// undoes reports an error that ended the session while its transaction was not
+// committed.
+func undoes(f failure) bool { return pgerror.EndedUncommitted(f.routine) }

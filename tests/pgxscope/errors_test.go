@@ -14,27 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/tests/errtree"
 )
-
-// tree is an error with all that it wraps, their types and texts: what
-// errors.Is, errors.As, a type switch and a reader see of it.
-func tree(err error) string {
-	if err == nil {
-		return "no error"
-	}
-	texts := []string{fmt.Sprintf("%T %s", err, err)}
-	switch w := err.(type) { //nolint:errorlint // each error by itself
-	case interface{ Unwrap() error }:
-		if inner := w.Unwrap(); inner != nil {
-			texts = append(texts, tree(inner))
-		}
-	case interface{ Unwrap() []error }:
-		for _, inner := range w.Unwrap() {
-			texts = append(texts, tree(inner))
-		}
-	}
-	return strings.Join(texts, "\n of ")
-}
 
 // runner is all that runs statements: a pgx.Tx, a DB.
 type runner interface {
@@ -47,15 +28,15 @@ type runner interface {
 
 // read reads all rows into one int.
 func read(rows pgx.Rows, err error) string {
-	said := []string{tree(err)}
+	said := []string{errtree.Of(err)}
 	for rows.Next() {
 		if err := rows.Scan(new(int)); err != nil {
-			said = append(said, tree(err))
+			said = append(said, errtree.Of(err))
 			break
 		}
 	}
 	rows.Close()
-	return strings.Join(append(said, tree(rows.Err())), "\nthen ")
+	return strings.Join(append(said, errtree.Of(rows.Err())), "\nthen ")
 }
 
 var prepared atomic.Int64
@@ -72,22 +53,22 @@ func batch(query string, args ...any) *pgx.Batch {
 var calls = map[string]func(ctx context.Context, on runner, query string, args ...any) string{
 	"Exec": func(ctx context.Context, on runner, query string, args ...any) string {
 		_, err := on.Exec(ctx, query, args...)
-		return tree(err)
+		return errtree.Of(err)
 	},
 	"Query": func(ctx context.Context, on runner, query string, args ...any) string {
 		return read(on.Query(ctx, query, args...))
 	},
 	"QueryRow": func(ctx context.Context, on runner, query string, args ...any) string {
-		return tree(on.QueryRow(ctx, query, args...).Scan(new(int)))
+		return errtree.Of(on.QueryRow(ctx, query, args...).Scan(new(int)))
 	},
 	"SendBatch, Exec": func(ctx context.Context, on runner, query string, args ...any) string {
 		results := on.SendBatch(ctx, batch(query, args...))
 		said := []string{}
 		for range 3 {
 			_, err := results.Exec()
-			said = append(said, tree(err))
+			said = append(said, errtree.Of(err))
 		}
-		return strings.Join(append(said, tree(results.Close())), "\nthen ")
+		return strings.Join(append(said, errtree.Of(results.Close())), "\nthen ")
 	},
 	"SendBatch, Query": func(ctx context.Context, on runner, query string, args ...any) string {
 		results := on.SendBatch(ctx, batch(query, args...))
@@ -95,18 +76,18 @@ var calls = map[string]func(ctx context.Context, on runner, query string, args .
 		for range 3 {
 			said = append(said, read(results.Query()))
 		}
-		return strings.Join(append(said, tree(results.Close())), "\nthen ")
+		return strings.Join(append(said, errtree.Of(results.Close())), "\nthen ")
 	},
 	"SendBatch, QueryRow": func(ctx context.Context, on runner, query string, args ...any) string {
 		results := on.SendBatch(ctx, batch(query, args...))
 		said := []string{}
 		for range 3 {
-			said = append(said, tree(results.QueryRow().Scan(new(int))))
+			said = append(said, errtree.Of(results.QueryRow().Scan(new(int))))
 		}
-		return strings.Join(append(said, tree(results.Close())), "\nthen ")
+		return strings.Join(append(said, errtree.Of(results.Close())), "\nthen ")
 	},
 	"SendBatch, Close": func(ctx context.Context, on runner, query string, args ...any) string {
-		return tree(on.SendBatch(ctx, batch(query, args...)).Close())
+		return errtree.Of(on.SendBatch(ctx, batch(query, args...)).Close())
 	},
 	"Prepare": func(ctx context.Context, on runner, query string, _ ...any) string {
 		tx, is := on.(pgx.Tx)
@@ -114,19 +95,19 @@ var calls = map[string]func(ctx context.Context, on runner, query string, args .
 			return ""
 		}
 		_, err := tx.Prepare(ctx, fmt.Sprint("prepared ", prepared.Add(1)), query)
-		return tree(err)
+		return errtree.Of(err)
 	},
 	"CopyFrom": func(ctx context.Context, on runner, query string, args ...any) string {
 		_, err := on.CopyFrom(ctx, pgx.Identifier{query}, []string{"id"}, pgx.CopyFromRows([][]any{args}))
-		return tree(err)
+		return errtree.Of(err)
 	},
 	"CopyFrom a source that fails": func(ctx context.Context, on runner, _ string, _ ...any) string {
 		_, err := on.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id"}, pgx.CopyFromFunc(func() ([]any, error) { return nil, errStop }))
-		return tree(err)
+		return errtree.Of(err)
 	},
 	"CopyFrom duplicates": func(ctx context.Context, on runner, _ string, _ ...any) string {
 		_, err := on.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id"}, pgx.CopyFromRows([][]any{{5}, {5}}))
-		return tree(err)
+		return errtree.Of(err)
 	},
 }
 
@@ -244,8 +225,8 @@ func TestTheErrorsOfATransactionAreThoseOfPgxWithTheNameOfTheDB(t *testing.T) {
 				})
 				for name, err := range map[string]error{"the end of a unit": end, "an early commit": early, "the handle": handle} {
 					is(t, err, dbscope.ErrRolledBack)
-					if query == violate && !strings.Contains(tree(err), tree(plain)) {
-						t.Errorf("%s: %s\nbut by pgx: %s", name, tree(err), tree(plain))
+					if query == violate && !strings.Contains(errtree.Of(err), errtree.Of(plain)) {
+						t.Errorf("%s: %s\nbut by pgx: %s", name, errtree.Of(err), errtree.Of(plain))
 					}
 				}
 			}

@@ -19,12 +19,13 @@ import (
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/tests/errtree"
 )
 
 // ends returns whether an error is one of the plain database, said by a unit: it
 // has the text at its end, and the same errors inside.
 func ends(err, plain error) bool {
-	return err != nil && strings.HasSuffix(err.Error(), plain.Error()) && strings.Contains(tree(err), tree(plain))
+	return err != nil && strings.HasSuffix(err.Error(), plain.Error()) && strings.Contains(errtree.Of(err), errtree.Of(plain))
 }
 
 func TestTheErrorsOfATransactionAreThoseOfThePlainDatabaseWithTheNameOfTheDB(t *testing.T) {
@@ -37,11 +38,11 @@ func TestTheErrorsOfATransactionAreThoseOfThePlainDatabaseWithTheNameOfTheDB(t *
 			unit := func(ctx context.Context) error { return insert(ctx, d, 1) }
 			err := dbscope.Run(t.Context(), unit, dbscope.Isolation(linearizable))
 			if !d.native && !ends(err, plain) {
-				t.Errorf("BEGIN of a unit: %s\nbut alone: %s", tree(err), tree(plain))
+				t.Errorf("BEGIN of a unit: %s\nbut alone: %s", errtree.Of(err), errtree.Of(plain))
 			}
 			_, err = d.SQL().BeginTx(t.Context(), &sql.TxOptions{Isolation: linearizable})
 			if !d.native && !ends(err, plain) {
-				t.Errorf("BEGIN without a scope: %s\nbut alone: %s", tree(err), tree(plain))
+				t.Errorf("BEGIN without a scope: %s\nbut alone: %s", errtree.Of(err), errtree.Of(plain))
 			}
 		}
 		if d.mariadb {
@@ -63,15 +64,15 @@ func TestTheErrorsOfATransactionAreThoseOfThePlainDatabaseWithTheNameOfTheDB(t *
 				ok(t, fail(ctx, d.SQL()))
 				return commit(ctx)
 			})
-			if is(t, err, dbscope.ErrRolledBack); !strings.Contains(tree(err), tree(plain)) {
-				t.Errorf("%s: %s\nbut alone: %s", name, tree(err), tree(plain))
+			if is(t, err, dbscope.ErrRolledBack); !strings.Contains(errtree.Of(err), errtree.Of(plain)) {
+				t.Errorf("%s: %s\nbut alone: %s", name, errtree.Of(err), errtree.Of(plain))
 			}
 		}
 		tx, err = d.SQL().BeginTx(t.Context(), nil) // a transaction without a scope
 		ok(t, err)
 		ok(t, fail(t.Context(), tx))
-		if err := tx.Commit(); !strings.Contains(tree(err), tree(plain)) {
-			t.Errorf("COMMIT without a scope: %s\nbut alone: %s", tree(err), tree(plain))
+		if err := tx.Commit(); !strings.Contains(errtree.Of(err), errtree.Of(plain)) {
+			t.Errorf("COMMIT without a scope: %s\nbut alone: %s", errtree.Of(err), errtree.Of(plain))
 		}
 		want(t, "stored", d.stored(t))
 	}, dbscope.AllowUnscoped())
@@ -96,11 +97,11 @@ func TestAServerThatIsNotThereIsToldAsByThePlainDatabase(t *testing.T) {
 					err := dbscope.Run(t.Context(), func(ctx context.Context) error { return run(ctx, d.SQL(), "SELECT 1") })
 					if !errors.As(err, new(*net.OpError)) || !errors.Is(err, syscall.ECONNREFUSED) ||
 						!errors.As(plain, new(*net.OpError)) || errors.Is(err, sqldriver.ErrBadConn) {
-						t.Errorf("%s, %s: %s\nbut alone: %s", adapter, call, tree(err), tree(plain))
+						t.Errorf("%s, %s: %s\nbut alone: %s", adapter, call, errtree.Of(err), errtree.Of(plain))
 					}
 				}
 				if err := d.SQL().Ping(); !errors.Is(err, syscall.ECONNREFUSED) {
-					t.Errorf("%s, Ping: %s", adapter, tree(err))
+					t.Errorf("%s, Ping: %s", adapter, errtree.Of(err))
 				}
 				ok(t, d.Close())
 			}
@@ -120,18 +121,18 @@ func TestALostConnectionTellsItsCauseButNotDatabaseSQLToTryAgain(t *testing.T) {
 				ok(t, insert(ctx, d, 2))
 				err := run(ctx, d, storeOne)
 				if !errors.Is(err, syscall.EPIPE) || !errors.As(err, new(*net.OpError)) || errors.Is(err, sqldriver.ErrBadConn) {
-					t.Errorf("%s: %s", way, tree(err))
+					t.Errorf("%s: %s", way, errtree.Of(err))
 				}
 				return nil
 			}), dbscope.ErrRolledBack)
 		}
 		f.at("BEGIN", errBrokenPipe, nil)
 		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
-			t.Errorf("BEGIN: %s", tree(err))
+			t.Errorf("BEGIN: %s", errtree.Of(err))
 		}
 		f.at("COMMIT", errBrokenPipe, nil)
 		if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }); !errors.Is(err, syscall.EPIPE) {
-			t.Errorf("COMMIT: %s", tree(err))
+			t.Errorf("COMMIT: %s", errtree.Of(err))
 		}
 	})
 }
@@ -149,7 +150,7 @@ func TestAConnectionThatCannotBeMadeIsTriedByOnePoolOnly(t *testing.T) {
 			dialed = 0
 			err := ctx(func(ctx context.Context) error { return run(ctx, db.SQL(), "SELECT 1") })
 			if err == nil || errors.Is(err, sqldriver.ErrBadConn) || dialed > 3 { // as often as database/sql tries
-				t.Errorf("%s: dialed %d times, then %s", call, dialed, tree(err))
+				t.Errorf("%s: dialed %d times, then %s", call, dialed, errtree.Of(err))
 			}
 		}
 	}

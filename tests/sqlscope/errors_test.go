@@ -7,32 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/tests/errtree"
 )
-
-// tree is an error with all that it wraps, their types and texts: what
-// errors.Is, errors.As, a type switch and a reader see of it.
-func tree(err error) string {
-	if err == nil {
-		return "no error"
-	}
-	texts := []string{fmt.Sprintf("%T %s", err, err)}
-	switch w := err.(type) { //nolint:errorlint // each error by itself
-	case interface{ Unwrap() error }:
-		if inner := w.Unwrap(); inner != nil {
-			texts = append(texts, tree(inner))
-		}
-	case interface{ Unwrap() []error }:
-		for _, inner := range w.Unwrap() {
-			texts = append(texts, tree(inner))
-		}
-	}
-	return strings.Join(texts, "\n of ")
-}
 
 // sqlRunner is all that runs statements: a *sql.DB, *sql.Tx, *sql.Conn, a DB.
 type sqlRunner interface {
@@ -190,12 +170,12 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 				}
 				tx, err := d.other.Begin()
 				ok(t, err)
-				plain := tree(fail(t.Context(), tx))
+				plain := errtree.Of(fail(t.Context(), tx))
 				ignored(tx.Rollback())
 				for target, reach := range targets(d) {
 					var got string
 					is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-						got = tree(reach(ctx, func(on sqlRunner) error { return fail(ctx, on) }))
+						got = errtree.Of(reach(ctx, func(on sqlRunner) error { return fail(ctx, on) }))
 						return errStop
 					}), errStop)
 					if got != plain {
@@ -205,7 +185,7 @@ func TestTheErrorOfAStatementIsTheOneThatThePlainDatabaseReturns(t *testing.T) {
 				if plain == "no error" {
 					continue // it would be stored
 				}
-				if got := tree(fail(t.Context(), d.SQL())); got != plain {
+				if got := errtree.Of(fail(t.Context(), d.SQL())); got != plain {
 					t.Errorf("%s, %s without a scope:\n%s\nbut on a *sql.Tx:\n%s", what, call, got, plain)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/tests/errtree"
 )
 
 var memories atomic.Int64
@@ -51,7 +52,7 @@ func TestUnitsThatReadAndThenWriteInOneSharedCacheAreRunAgain(t *testing.T) {
 					}, dbscope.Retry(dbscope.RetryPolicy{Attempts: 100, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond}))
 					begun()
 					if err != nil {
-						t.Errorf("unit %d: %s", i, tree(err))
+						t.Errorf("unit %d: %s", i, errtree.Of(err))
 					}
 				})
 			}
