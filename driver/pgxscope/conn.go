@@ -25,11 +25,19 @@ type conn struct {
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
 	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
+	fresh    bool   // it was looked at when it was taken, and not used since
 	begin    string // the transaction's first statement, empty without one
 }
 
-// Begin implements [driver.Conn]: nothing is sent yet.
+// Begin implements [driver.Conn]: nothing is sent yet. A connection that was lost
+// after an earlier transaction of the unit is found out here, and replaced.
 func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
+	if !c.fresh {
+		if err := c.Look(); err != nil {
+			return err
+		}
+	}
+	c.fresh = false
 	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {

@@ -33,6 +33,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		}
 		why := c.Look()
 		if why == nil {
+			c.fresh = true
 			return c, nil
 		}
 		c.Release(false)

@@ -17,7 +17,10 @@ import (
 // that. It costs no round trip and does not wait. Notifications, notices and
 // changed parameters that have arrived go to pgx on the way.
 func (c *conn) Look() error {
-	if c.wire.socket == nil {
+	switch {
+	case c.IsClosed():
+		return errors.New("the connection is closed")
+	case c.wire.socket == nil:
 		return nil
 	}
 	for {

@@ -154,6 +154,30 @@ func TestASessionThatIsEndedWhileCommitIsOnItsWayIsRolledBack(t *testing.T) {
 	}
 }
 
+// Between two transactions of a unit nothing is lost with the connection.
+func TestAConnectionThatWasEndedAfterAnEarlyCommitIsReplaced(t *testing.T) {
+	server := pgtest.Shared(t)
+	dsn := createDatabase(t)
+	d := openDSN(t, dsn+"&application_name=unit", dsn, pgx.QueryExecModeCacheStatement)
+	for id, lost := range map[int]func(*pgx.Conn){
+		1: func(*pgx.Conn) { serverEndings["an administrator"].end(t, server, dsn) },
+		3: func(c *pgx.Conn) { ok(t, c.Close(t.Context())) },
+	} {
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			if err := insert(ctx, d, id); err != nil {
+				return err
+			}
+			tx, err := d.Session(ctx)
+			ok(t, err)
+			conn := tx.Conn()
+			ok(t, d.Commit(ctx))
+			lost(conn)
+			return insert(ctx, d, id+1)
+		}))
+	}
+	want(t, "stored", d.stored(t), 1, 2, 3, 4)
+}
+
 // All sessions are looked at before the first COMMIT is sent.
 func TestASessionThatWasEndedLetsNoOtherDatabaseCommit(t *testing.T) {
 	server := pgtest.Shared(t)
