@@ -119,12 +119,18 @@ func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // QueryContext runs a query in the session of ctx's scope. The rows occupy the
 // session until they are closed, or the transaction ends.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return db.inner.get().QueryContext(silent{ctx}, query, args...)
+	q := &asked{silent: silent{ctx}}
+	rows, err := db.inner.get().QueryContext(q, query, args...)
+	q.belongsTo(rows)
+	return rows, err
 }
 
 // QueryRowContext runs a query for one row in the session of ctx's scope.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.inner.get().QueryRowContext(silent{ctx}, query, args...)
+	q := &asked{silent: silent{ctx}}
+	row := db.inner.get().QueryRowContext(q, query, args...)
+	q.belongsTo(row)
+	return row
 }
 
 // PrepareContext makes a statement for later use, in any scope: each use runs
@@ -158,8 +164,11 @@ func told(ctx context.Context) context.Context {
 
 // heard is the context that the driver gets, which watches it itself.
 func heard(ctx context.Context) context.Context {
-	if s, ok := ctx.(silent); ok {
-		return s.Context
+	switch c := ctx.(type) {
+	case silent:
+		return c.Context
+	case *asked:
+		return c.Context
 	}
 	return ctx
 }

@@ -21,6 +21,7 @@ type rows struct {
 	query   string
 	columns []string
 	closed  bool
+	owner   owner
 }
 
 // hold leaves the rows of an admitted query open, or ends the query where it
@@ -36,6 +37,7 @@ func hold(ctx context.Context, s driver.Session, c *RawConn, query string, raw *
 	}
 	c.spare = nil
 	r.raw, r.s, r.ctx, r.query, r.columns, r.closed = *raw, s, ctx, query, (*raw).Columns(), false
+	r.owner.reset()
 	s.Hold((*held)(r))
 	*raw = r
 }
@@ -44,7 +46,10 @@ func hold(ctx context.Context, s driver.Session, c *RawConn, query string, raw *
 type held rows
 
 // Close implements [driver.Rows].
-func (h *held) Close(ctx context.Context) error { return h.c.closeRows(ctx, h.raw) }
+func (h *held) Close(ctx context.Context) error {
+	h.owner.left()
+	return h.c.closeRows(ctx, h.raw)
+}
 
 // Columns implements [sqldriver.Rows].
 func (r *rows) Columns() []string { return r.columns }
@@ -97,6 +102,7 @@ func (r *rows) Close() (err error) {
 	done := false
 	defer exit(r.ctx, r.s, r.c, r.query, &done, &err)
 	err = r.raw.Close()
+	r.owner.reset()
 	r.raw, r.c.spare = nil, r
 	done = true
 	return err

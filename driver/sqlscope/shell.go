@@ -188,6 +188,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 
 // QueryContext implements [sqldriver.QueryerContext].
 func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
+	defer answered(ctx, &rows)
 	ctx = heard(ctx)
 	s, c, err := sh.enter(ctx, query)
 	if err != nil {

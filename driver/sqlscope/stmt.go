@@ -71,6 +71,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 
 // QueryContext implements [sqldriver.StmtQueryContext].
 func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (rows sqldriver.Rows, err error) {
+	defer answered(ctx, &rows)
 	ctx = heard(ctx)
 	s, c, err := st.sh.enter(ctx, st.query)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 	"weak"
 
 	"github.com/dbscope/dbscope"
@@ -91,6 +92,56 @@ func TestNothingOfAUnitIsKeptWhenItIsOver(t *testing.T) {
 		}
 		ok(t, stmt.Close())
 		ok(t, ofSQL.Close())
+	})
+}
+
+// To database/sql each of them has a connection, which only their Close gives back.
+func TestRowsThatUnitsLeaveOpenAreFreed(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		for what, leave := range map[string]func(context.Context) error{
+			"rows": func(ctx context.Context) error {
+				rows, err := d.QueryContext(ctx, "SELECT 1 UNION ALL SELECT 2")
+				if err != nil {
+					return err
+				}
+				rows.Next()
+				return rows.Err()
+			},
+			"rows that were not read": func(ctx context.Context) error {
+				_, err := d.QueryContext(ctx, "SELECT 1 UNION ALL SELECT 2") //nolint:rowserrcheck,sqlclosecheck // it forgets them
+				return err
+			},
+			"a row that was not read": func(ctx context.Context) error {
+				return d.QueryRowContext(ctx, "SELECT 1").Err()
+			},
+		} {
+			const units = 500
+			heap := func() int {
+				for range units {
+					ctx, cancel := context.WithCancel(t.Context()) // database/sql frees those of SQL() with it
+					ok(t, dbscope.Run(ctx, leave))
+					cancel()
+				}
+				for range 3 { // what a finalizer keeps is garbage later
+					runtime.GC()
+				}
+				time.Sleep(10 * time.Millisecond) // finalizers have a goroutine of their own
+				var now runtime.MemStats
+				runtime.ReadMemStats(&now)
+				return int(now.HeapAlloc)
+			}
+			before, each := heap(), 0
+			for range 10 { // in which what is pooled comes to its size
+				now := heap()
+				if each = (now - before) / units; each < 100 {
+					break
+				}
+				before = now
+			}
+			if each >= 100 {
+				t.Errorf("%s: each unit keeps %d bytes", what, each)
+			}
+		}
 	})
 }
 
