@@ -72,7 +72,7 @@ func (s *session) connect(ctx context.Context) (driver.Conn, error) {
 // leaveHost tells that the session needs its host no more.
 func (s *session) leaveHost() {
 	if s.host != nil {
-		s.db.hosts.unuse(s.host)
+		s.host.users.leave()
 		s.host = nil
 	}
 }

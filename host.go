@@ -58,8 +58,9 @@ type hosts struct {
 	departures atomic.Uint64 // of hosts that were left; changed under mu
 	takers     atomic.Int32  // sessions that take a connection
 
+	routed sync.Map // name -> *host, those that a router chose
+
 	mu     sync.Mutex
-	routed map[string]*host // those that a router chose
 	closed bool
 	lent   int     // connections that sandboxes have
 	errs   []error // of pools that were closed in the background
@@ -69,20 +70,22 @@ type hosts struct {
 type host struct {
 	name   string
 	engine driver.Engine // nil before the first use
-	users  int           // sessions, guarded by the hosts' mu
-	unused chan struct{} // closed once it was left and has no users; made when it is left
+	users  *users
 
 	waiting map[*waiting]struct{} // for a connection, guarded by the hosts' mu
 }
 
 func newHosts(name string, o *dbOptions, open func(context.Context, string) (driver.Engine, error)) *hosts {
 	h := &hosts{name: name, open: open, before: o.beforeSession, router: o.router, turn: make(chan struct{}, 1)}
-	h.host.Store(&host{name: o.host})
+	h.host.Store(newHost(o.host, nil))
 	if h.router != nil {
-		h.routed = map[string]*host{}
 		h.stop = h.router.Use(open, h.left)
 	}
 	return h
+}
+
+func newHost(name string, engine driver.Engine) *host {
+	return &host{users: newUsers(), name: name, engine: engine}
 }
 
 // beforeSession calls the function of [BeforeSession].
@@ -96,20 +99,15 @@ func (h *hosts) beforeSession(ctx context.Context) error {
 	return nil
 }
 
-// use returns the current host. It stays open until as many calls of unuse.
+// use returns the current host. It stays open until its user leaves.
 func (h *hosts) use(ctx context.Context) (*host, error) {
 	for {
 		if _, err := h.current(ctx); err != nil {
 			return nil, err
 		}
-		h.mu.Lock()
-		now := h.host.Load()
-		if now.engine != nil { // else it was closed meanwhile
-			now.users++
-			h.mu.Unlock()
+		if now := h.host.Load(); now.engine != nil && now.users.enter() {
 			return now, nil
-		}
-		h.mu.Unlock()
+		} // else it was closed, or left, meanwhile
 	}
 }
 
@@ -136,47 +134,36 @@ func (h *hosts) useRouted(ctx context.Context, name string, since uint64) (*host
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := &host{name: name, engine: e}
+	now := newHost(name, e)
 	if h.departures.Load() != since { // it may be a member no more
 		h.drain(now)
 		return nil, errLeft
 	}
-	now.users++
-	h.routed[name] = now
+	now.users.enter()
+	h.routed.Store(name, now)
 	return now, nil
 }
 
 // known counts a user of the host, where its pool is open.
 func (h *hosts) known(name string) *host {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.routed[name]
-	if now != nil {
-		now.users++
+	if now, ok := h.routed.Load(name); ok && now.(*host).users.enter() {
+		return now.(*host)
 	}
-	return now
+	return nil
 }
 
 // left is told by the router, see [driver.Router].
 func (h *hosts) left(name string, gone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch left := h.routed[name]; {
-	case left == nil: // but a session may be about to open it
+	switch left, ok := h.routed.Load(name); {
+	case !ok: // but a session may be about to open it
 		h.departures.Add(1)
 	case gone:
-		delete(h.routed, name)
-		h.drain(left)
+		h.routed.Delete(name)
+		h.drain(left.(*host))
 	default:
-		h.depart(left)
-	}
-}
-
-func (h *hosts) unuse(used *host) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if used.users--; used.users == 0 && used.unused != nil {
-		close(used.unused)
+		h.depart(left.(*host))
 	}
 }
 
@@ -204,7 +191,7 @@ func (h *hosts) current(ctx context.Context) (driver.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.host.Store(&host{name: now.name, engine: e})
+	h.host.Store(newHost(now.name, e))
 	return e, nil
 }
 
@@ -219,7 +206,7 @@ func (h *hosts) writing(ctx context.Context) (driver.Engine, error) {
 		used, err := h.useRouted(ctx, r.Host, since)
 		switch {
 		case err == nil:
-			h.unuse(used)
+			used.users.leave()
 			return used.engine, nil
 		case !errors.Is(err, errLeft):
 			return nil, err
@@ -293,12 +280,12 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 	conn, err := e.Acquire(ctx)
 	if err != nil {
 		h.mu.Lock()
-		h.drain(&host{name: name, engine: e})
+		h.drain(newHost(name, e))
 		h.mu.Unlock()
 		return fmt.Errorf("host %s does not answer, so that %q stays: %w", name, old.name, err)
 	}
 	conn.Release(true)
-	h.replace(&host{name: name, engine: e})
+	h.replace(newHost(name, e))
 	return nil
 }
 
@@ -316,15 +303,12 @@ func (h *hosts) replace(next *host) {
 // too long. Nobody waits for it but Close. The caller holds mu.
 func (h *hosts) drain(left *host) {
 	h.depart(left)
-	left.unused = make(chan struct{})
-	if left.users == 0 {
-		close(left.unused)
-	}
+	left.users.close()
 	h.drains.Go(func() {
 		timer := time.NewTimer(drainTimeout)
 		defer timer.Stop()
 		select {
-		case <-left.unused:
+		case <-left.users.gone:
 		case <-timer.C:
 		}
 		if err := left.engine.Close(); err != nil {
@@ -341,12 +325,12 @@ func (h *hosts) close() error {
 	h.mu.Lock()
 	h.closed = true
 	lent := h.lent > 0
-	for name, left := range h.routed {
-		delete(h.routed, name)
-		h.drain(left)
+	for name, left := range h.routed.Range {
+		h.routed.Delete(name)
+		h.drain(left.(*host))
 	}
 	h.mu.Unlock()
-	h.replace(&host{name: h.host.Load().name})
+	h.replace(newHost(h.host.Load().name, nil))
 	var stopped error
 	if h.stop != nil {
 		stopped = h.stop()

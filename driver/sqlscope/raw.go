@@ -47,7 +47,6 @@ type RawConn struct {
 	bound   Bounded         // the connection under it, where it is one
 	explain Explainer       // the same
 	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
-	lifted  *shells         // the last that sent a statement
 	copying *stmt           // a COPY that has not ended: the connection takes nothing else
 	dirty   atomic.Bool     // stale has some
 

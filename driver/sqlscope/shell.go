@@ -82,6 +82,7 @@ type shell struct {
 	pool *shells
 	tx   driver.Session // between BeginTx and the end
 	last uint64         // the ID of the session of the last Exec, or 0
+	uses uint8          // statements, modulo 256
 }
 
 // session returns the transaction's session, else the one of ctx's scope.
@@ -93,12 +94,14 @@ func (sh *shell) session(ctx context.Context) (driver.Session, error) {
 }
 
 // lift takes away a limit on open connections: with one, statements that wait
-// for a lock would keep its holder from its next statement. Each unit does it
-// with its first statement.
-func (p *shells) lift() {
-	if p.db.Stats().MaxOpenConnections > 0 {
-		p.db.SetMaxOpenConns(0)
+// for a lock would keep its holder from its next statement. A shell looks for one
+// with its first statement, without which no limit is reached, and for one that
+// came later with some others: to ask takes the lock of the whole *sql.DB.
+func (sh *shell) lift() {
+	if sh.uses%16 == 0 && sh.pool.db.Stats().MaxOpenConnections > 0 {
+		sh.pool.db.SetMaxOpenConns(0)
 	}
+	sh.uses++
 }
 
 // enter admits a statement.
@@ -119,12 +122,9 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 	if err != nil {
 		return nil, nil, s.Exit(ctx, hide(err))
 	}
-	if c.lifted != sh.pool {
-		c.lifted = sh.pool
-		c.bound, _ = dc.(Bounded)
-		c.explain, _ = dc.(Explainer)
-		sh.pool.lift()
-	}
+	sh.lift()
+	c.bound, _ = dc.(Bounded)
+	c.explain, _ = dc.(Explainer)
 	if err := c.ready(query); err != nil {
 		return nil, nil, s.Exit(ctx, err)
 	}
