@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -113,10 +114,23 @@ func arrived(t testing.TB, standby *pgtest.Server, table string) {
 	})
 }
 
+// watched waits until the primary was found. The hosts are watched from the first
+// session on, which may not wait as long as a busy machine takes to ask them.
+func watched(t testing.TB, db database) {
+	t.Helper()
+	eventually(t, "the primary is found", func() bool {
+		err := write(t.Context(), db, "SELECT 1")
+		if err != nil && !errors.Is(err, cluster.ErrNoPrimary) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
 // fresh waits until the cluster has so many replicas that get sessions.
 func fresh(t testing.TB, nodes *cluster.Cluster, n int, db database) {
 	t.Helper()
-	ok(t, write(t.Context(), db, "SELECT 1")) // it is watched from the first session on
+	watched(t, db)
 	eventually(t, fmt.Sprintf("%d fresh replicas", n), func() bool {
 		have := 0
 		for _, node := range nodes.Nodes() {

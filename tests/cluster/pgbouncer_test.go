@@ -104,6 +104,7 @@ func TestBehindPgBouncerWritesFollowAPromotion(t *testing.T) {
 			nodes := cluster.New(cluster.List(hosts...), cluster.Wait(300*time.Millisecond), askOnly())
 			db := open(pooledDSN, dbscope.Hosts(nodes))
 			defer func() { ok(t, db.Close()) }()
+			watched(t, db)
 			ok(t, write(t.Context(), db, "CREATE TABLE promoted (n int)"))
 			fresh(t, nodes, 1, db)
 			arrived(t, standby, "promoted")
