@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // block is a transaction nested in a session's. Blocks end in reverse order of
@@ -141,9 +142,9 @@ func (s *session) undoExpired(ctx context.Context) {
 	if b == nil {
 		return
 	}
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	_ = b.undo(ending) // a failure breaks the session, and so is told
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	_ = b.undo(bounded) // a failure breaks the session, and so is told
 	b.pop(false)
 }
 
@@ -397,9 +398,9 @@ func (b *block) endBlock(ctx context.Context, commit bool, end func(context.Cont
 	if b.over { // seize found it expired
 		return b.leave(b.doneError())
 	}
-	ending := endContext(ctx, b.opts.endTimeout)
-	defer ending.cancel()
-	err = end(ending)
+	bounded := ending.New(ctx, b.opts.endTimeout)
+	defer bounded.Cancel()
+	err = end(bounded)
 	b.pop(commit && err == nil)
 	return b.leave(err)
 }

@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // seize takes the session away from its users, closing rows left open. It
@@ -220,11 +219,11 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	witness := s.witness
 	reuse := fate != driver.Lost
 	if begun {
-		ending := endContext(ctx, s.opts.endTimeout)
-		defer ending.cancel()
+		bounded := ending.New(ctx, s.opts.endTimeout)
+		defer bounded.Cancel()
 		var prevented error
 		if commit {
-			before, prevented = s.askBefore(ending, conn)
+			before, prevented = s.askBefore(bounded, conn)
 		}
 		if prevented != nil {
 			commit, fate = false, s.check(ctx, conn, prevented)
@@ -233,9 +232,9 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		}
 		o.DB = s.db.name
 		if commit {
-			o.State, reuse, o.Err = s.commitConn(ending, conn, before)
+			o.State, reuse, o.Err = s.commitConn(bounded, conn, before)
 		} else {
-			err := s.rollbackConn(ending, conn, fate)
+			err := s.rollbackConn(bounded, conn, fate)
 			reuse = reuse && err == nil
 			o.State, o.Err = driver.RolledBack, joined(prevented, err)
 		}
@@ -352,91 +351,4 @@ func (s *session) ended() driver.Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.result
-}
-
-// endingContext is what commits and rollbacks run under: alive whatever became
-// of the caller's context, and bounded. Unlike one of the context package it
-// costs a timer only where somebody waits for it.
-type endingContext struct {
-	context.Context // for the values of the caller's
-	deadline        time.Time
-
-	mu    sync.Mutex
-	done  chan struct{} // once asked for
-	timer *time.Timer   // closes done
-	err   error         // once done is closed, or the end is over
-	after []*func()     // to call then
-}
-
-func endContext(ctx context.Context, d time.Duration) *endingContext {
-	return &endingContext{Context: context.WithoutCancel(ctx), deadline: time.Now().Add(d)}
-}
-
-// Deadline implements [context.Context].
-func (c *endingContext) Deadline() (time.Time, bool) { return c.deadline, true }
-
-// Done implements [context.Context].
-func (c *endingContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
-		if c.err != nil {
-			close(c.done)
-		} else {
-			c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
-		}
-	}
-	return c.done
-}
-
-// Err implements [context.Context].
-func (c *endingContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil && c.done == nil && !time.Now().Before(c.deadline) {
-		c.err = context.DeadlineExceeded
-	}
-	return c.err
-}
-
-// AfterFunc is what [context.AfterFunc] and the contexts made from this one look
-// for: without it each would wait in a goroutine.
-func (c *endingContext) AfterFunc(f func()) (stop func() bool) {
-	_ = c.Done() // so that the time runs
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		go f()
-		return func() bool { return false }
-	}
-	c.after = append(c.after, &f)
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		i := slices.Index(c.after, &f)
-		if i >= 0 {
-			c.after = slices.Delete(c.after, i, i+1)
-		}
-		return i >= 0
-	}
-}
-
-// cancel lets go of what waits for the context.
-func (c *endingContext) cancel() { c.finish(context.Canceled) }
-
-func (c *endingContext) finish(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-		if c.done != nil {
-			c.timer.Stop()
-			close(c.done)
-		}
-		for _, f := range c.after {
-			go (*f)()
-		}
-		c.after = nil
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // frame is a transaction of a scope in a sandbox: a savepoint on the lane. It
@@ -67,8 +68,8 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 		return err
 	}
 	f.mark = markOf(f.used)
-	beginning := endContext(ctx, defaultEndTimeout)
-	defer beginning.cancel()
+	beginning := ending.New(ctx, defaultEndTimeout)
+	defer beginning.Cancel()
 	var err error
 	if f.used != anchor {
 		err = f.Conn.Savepoint(beginning, f.mark)

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // ReadYourWrites returns a context under which scopes with [ReadOnly] see what
@@ -184,9 +185,9 @@ func (s *session) begin(ctx context.Context, conn driver.Conn, route driver.Rout
 	if err == nil {
 		return nil
 	}
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	if undo := conn.Rollback(ending); undo != nil && errors.Is(err, errBehind) {
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	if undo := conn.Rollback(bounded); undo != nil && errors.Is(err, errBehind) {
 		return undo // and the connection is not used again
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // Sandbox keeps what scopes commit from being stored: on each of its databases
@@ -162,8 +163,8 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 	if err := conn.Begin(ctx, driver.TxOptions{}); err != nil {
 		return err
 	}
-	beginning := endContext(ctx, defaultEndTimeout)
-	defer beginning.cancel()
+	beginning := ending.New(ctx, defaultEndTimeout)
+	defer beginning.Cancel()
 	if err := conn.Savepoint(beginning, markOf(anchor)); err != nil {
 		return err
 	}
@@ -199,9 +200,9 @@ func (l *lane) end(ctx context.Context) error {
 		errs = append(errs, f.session.settle(ctx, false, false).Err)
 		f.session.ending.Unlock()
 	}
-	ending := endContext(ctx, defaultEndTimeout)
-	defer ending.cancel()
-	if err := l.close(ending); err != nil {
+	bounded := ending.New(ctx, defaultEndTimeout)
+	defer bounded.Cancel()
+	if err := l.close(bounded); err != nil {
 		// Whoever uses the connection is waited for elsewhere.
 		go func() {
 			ctx := context.WithoutCancel(ctx)
@@ -210,7 +211,7 @@ func (l *lane) end(ctx context.Context) error {
 		}()
 		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.hosts.name, err))
 	} else {
-		errs = append(errs, l.rollBack(ending))
+		errs = append(errs, l.rollBack(bounded))
 	}
 	return joined(errs...)
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // session is one connection with one transaction, from the first statement to
@@ -213,9 +214,9 @@ func (s *session) check(ctx context.Context, conn driver.Conn, err error) driver
 	if errors.Is(err, driver.ErrNotSent) {
 		return driver.Intact
 	}
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	return conn.Check(ending, err)
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	return conn.Check(bounded, err)
 }
 
 // Exit implements [driver.Session].
@@ -338,9 +339,9 @@ func (s *session) Hold(rows driver.Rows) {
 // transaction, however long they are: it takes no longer than an end may. The
 // caller has the session to itself.
 func (s *session) closeHeld(ctx context.Context, rows driver.Rows) {
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	if err := rows.Close(ending); err != nil {
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.failed(s.check(ctx, s.conn, err), err)
 		s.doom(fmt.Errorf("closing rows left open: %w", err))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // LedgerTable is the statement that creates the table of [SettleByLedger], for
@@ -79,9 +80,9 @@ func (s *session) callWitness(ctx context.Context) {
 	if committedByStatement(s.conn) != nil {
 		return
 	}
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	witness, err := s.db.settler.witness(ending, s.conn)
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	witness, err := s.db.settler.witness(bounded, s.conn)
 	if err != nil {
 		err = fmt.Errorf("COMMIT was not sent: %w", err)
 		fate := s.check(ctx, s.conn, err)
@@ -94,14 +95,14 @@ func (s *session) callWitness(ctx context.Context) {
 // settleUnknown asks until there is an answer or the time is over. The
 // connection of the transaction has been closed.
 func (s *session) settleUnknown(ctx context.Context, o Outcome, witness []string) Outcome {
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	state, err := s.ask(ending, witness)
+	bounded := ending.New(ctx, s.opts.endTimeout)
+	defer bounded.Cancel()
+	state, err := s.ask(bounded, witness)
 	for err != nil {
 		select {
 		case <-time.After(settlePause):
-			state, err = s.ask(ending, witness)
-		case <-ending.Done():
+			state, err = s.ask(bounded, witness)
+		case <-bounded.Done():
 			o.Err = joined(o.Err, fmt.Errorf("dbscope: %s: it could not be settled: %w", s.db.name, err))
 			return o
 		}

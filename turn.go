@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 )
 
 // patience is how long a unit of a test waits while nothing happens on the
@@ -212,9 +213,9 @@ func (l *lane) ready(ctx context.Context) bool {
 	err := committedByStatement(l.conn)
 	stored := err != nil
 	if mark != "" && !stored {
-		ending := endContext(ctx, defaultEndTimeout)
-		err = l.conn.RollbackTo(ending, mark)
-		ending.cancel()
+		bounded := ending.New(ctx, defaultEndTimeout)
+		err = l.conn.RollbackTo(bounded, mark)
+		bounded.Cancel()
 	}
 	l.box.mu.Lock()
 	if err != nil {
