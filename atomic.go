@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // The modes of [DB.Atomic]: what becomes of a transaction that is open in the
@@ -88,7 +89,7 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 		}
 	}()
 	if err = fn(ctx); err != nil {
-		err = joined(err, b.endAtomic(ctx, false))
+		err = errs.Joined(err, b.endAtomic(ctx, false))
 	} else {
 		err = b.endAtomic(ctx, true)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // block is a transaction nested in a session's. Blocks end in reverse order of
@@ -135,7 +136,7 @@ func (s *session) undoExpired(ctx context.Context) {
 	b := s.expired()
 	if b != nil {
 		for _, inside := range s.blocks[slices.Index(s.blocks, b):] {
-			inside.why = interrupted(b.ctx)
+			inside.why = errs.Interrupted(b.ctx)
 		}
 	}
 	s.mu.Unlock()
@@ -258,7 +259,7 @@ func (s *session) unscopedTx(ctx context.Context, opts sql.TxOptions) (driver.Se
 		_, err = ss.Enter(ctx)
 	}
 	if err != nil {
-		return nil, joined(err, scope.Release(ctx))
+		return nil, errs.Joined(err, scope.Release(ctx))
 	}
 	return &unscopedTx{ss}, ss.Exit(ctx, nil)
 }
@@ -309,7 +310,7 @@ func (b *block) keep(ctx context.Context) error {
 	}
 	switch err := b.brokenError(); {
 	case err != nil && b.atomic:
-		return joined(err, b.undo(ctx)) // alone, since Atomic tells
+		return errs.Joined(err, b.undo(ctx)) // alone, since Atomic tells
 	case err != nil || b.kind != savepoint:
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // Connections are taken and BEGIN is sent again on a connection that turned
@@ -43,141 +45,143 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	return inner(conn), err
 }
 
+// connect connects the session to a host that it may use.
 func (s *session) connect(ctx context.Context) (driver.Conn, error) {
-	hosts := s.db.hosts
-	if err := hosts.beforeSession(ctx); err != nil {
+	if err := s.db.beforeOpening(ctx); err != nil {
 		return nil, err
 	}
-	if hosts.router != nil {
-		return s.connectRouted(ctx, hosts)
+	host, err := s.db.pools.Connect(ctx, s.need(ctx), s)
+	s.host = host
+	if err != nil {
+		return nil, err
 	}
-	for {
-		since := hosts.departures.Load()
-		used, err := hosts.use(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s.host = used
-		conn, err := s.connectTo(ctx, driver.Route{}, since)
-		if err == nil {
-			return conn, nil
-		}
-		s.leaveHost()
-		if !errors.Is(err, errLeft) {
-			return nil, err
-		}
+	return s.conn, nil
+}
+
+// beforeKey marks the context of a BeforeSession function, whose own sessions
+// do not call it again.
+type beforeKey struct{ *pools.Pools }
+
+// beforeOpening calls the function of [BeforeSession].
+func (d *database) beforeOpening(ctx context.Context) error {
+	if d.beforeSession == nil || ctx.Value(beforeKey{d.pools}) != nil {
+		return nil
 	}
+	if err := d.beforeSession(context.WithValue(ctx, beforeKey{d.pools}, true)); err != nil {
+		return fmt.Errorf("before the session: %w", err)
+	}
+	return nil
 }
 
 // leaveHost tells that the session needs its host no more.
 func (s *session) leaveHost() {
 	if s.host != nil {
-		s.host.users.leave()
+		s.host.Leave()
 		s.host = nil
 	}
 }
 
-// connectTo connects to the session's host, which was chosen after so many
-// departures, and begins.
-func (s *session) connectTo(ctx context.Context, route driver.Route, since uint64) (driver.Conn, error) {
-	engine := s.host.engine
+// ConnectTo implements [pools.Connector]: it takes a connection, or the one of the
+// slot's previous transaction, and begins.
+func (s *session) ConnectTo(ctx context.Context, at pools.Place) error {
+	s.host = at.Host
 	s.mu.Lock()
-	conn := s.conn // of the slot's previous transaction
+	conn := s.conn
 	s.conn = nil
 	s.mu.Unlock()
-	if conn != nil && s.engine != engine {
+	if conn != nil && s.engine != at.Host.Engine() {
 		s.release(conn, true) // to a host that was left
 		conn = nil
 	}
 	for attempt := 1; ; attempt++ {
 		if conn == nil {
 			var err error
-			if conn, err = s.acquire(ctx, engine, since); err != nil {
-				return nil, err
+			if conn, err = s.acquire(ctx, at); err != nil {
+				return err
 			}
 		}
-		f, sandboxed := conn.(*frame)
-		switch {
-		case sandboxed:
-			f.session = s
-		case s.slot == nil:
-			return conn, nil
-		}
-		err := s.begin(ctx, conn, route)
+		again, err := s.beginOn(ctx, conn, at.Route)
 		switch {
 		case err == nil:
-			return conn, nil
-		case errors.Is(err, errBehind):
-			s.release(conn, true)
-			return nil, err
-		}
-		fate := s.check(ctx, conn, err)
-		s.release(conn, fate != driver.Lost && ctx.Err() == nil)
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("beginning a transaction: %w", interrupted(ctx))
-		}
-		if fate != driver.Lost {
-			return nil, fmt.Errorf("beginning a transaction: %w", err)
-		}
-		if attempt == beginAttempts {
-			return nil, unreachable{fmt.Errorf("beginning a transaction: %w", err)}
+			s.mu.Lock()
+			s.conn = conn
+			s.mu.Unlock()
+			return nil
+		case !again:
+			return err
+		case attempt == beginAttempts:
+			return pools.Unreachable{Err: err}
 		}
 		conn = nil
 	}
 }
 
-func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint64) (driver.Conn, error) {
-	if s.sandbox != nil {
-		return s.sandbox.acquire(ctx, s, engine)
-	}
-	s.db.hosts.takers.Add(1) // first, so that of two who wait for each other one sees it
-	defer s.db.hosts.takers.Add(-1)
-	wait, why := ctx, s.mayWaitForItself(ctx)
-	if why != "" {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, holdingTimeout)
-		defer cancel()
-	}
-	s.engine = engine
-	w := s.waiting(wait, since)
-	conn, err := engine.Acquire(w)
-	ended := w.stop()
-	left := ended == errLeft //nolint:errorlint // the very one
+// beginOn begins, where there is something to begin, and else gives the connection
+// back: again says that it was dead, and another one may do.
+func (s *session) beginOn(ctx context.Context, conn driver.Conn, route driver.Route) (again bool, err error) {
+	f, sandboxed := conn.(*frame)
 	switch {
-	case err == nil && !left:
-		if s.slot != nil {
-			s.slot.pool.Store(s.host)
-			s.slot.holding.Add(1)
-		}
-		return conn, nil
-	case err == nil:
-		conn.Release(true)
-		return nil, errLeft
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("taking a connection: %w", interrupted(ctx))
-	case left:
-		return nil, errLeft
-	case ended == errStuck: //nolint:errorlint // as above
-		return nil, fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, or release or end "+
-			"the outer unit first, and use the databases in the same order everywhere", ErrPoolDeadlock)
-	case why != "" && wait.Err() != nil:
-		return nil, fmt.Errorf("no connection came free within %v, and this unit, one that waits for it, or another function "+
-			"of its Group holds %s: %w", holdingTimeout, why, wait.Err())
-	default:
-		return nil, unreachable{fmt.Errorf("taking a connection: %w", err)}
+	case sandboxed:
+		f.session = s
+	case s.slot == nil:
+		return false, nil
 	}
+	err = s.begin(ctx, conn, route)
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, pools.ErrBehind):
+		s.release(conn, true)
+		return false, err
+	}
+	fate := s.check(ctx, conn, err)
+	s.release(conn, fate != driver.Lost && ctx.Err() == nil)
+	if ctx.Err() != nil {
+		err = errs.Interrupted(ctx)
+	}
+	return fate == driver.Lost && ctx.Err() == nil, fmt.Errorf("beginning a transaction: %w", err)
+}
+
+func (s *session) acquire(ctx context.Context, at pools.Place) (driver.Conn, error) {
+	if s.sandbox != nil {
+		return s.sandbox.acquire(ctx, s, at.Host.Engine())
+	}
+	s.engine = at.Host.Engine()
+	w := &s.wait
+	if w.Used() { // others may hold it still
+		w = new(pools.Wait)
+	}
+	conn, err := at.Acquire(ctx, w, asWaiting(s.scopeOf(ctx)), func() pools.Limit { return s.mayWaitForItself(ctx) })
+	if err == pools.ErrDeadlock { //nolint:errorlint // the very one
+		err = fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, or release or end "+
+			"the outer unit first, and use the databases in the same order everywhere", ErrPoolDeadlock)
+	}
+	if err == nil && s.slot != nil {
+		s.slot.pool.Store(at.Host)
+		s.slot.holding.Add(1)
+	}
+	return conn, err
+}
+
+// scopeOf returns the scope that waits when the session does, or nil.
+func (s *session) scopeOf(ctx context.Context) *Scope {
+	if s.slot != nil {
+		return s.slot.scope
+	}
+	return scopeOf(ctx)
 }
 
 // mayWaitForItself tells which connection is held, and what to do, where taking
 // another one may wait until that is given back.
-func (s *session) mayWaitForItself(ctx context.Context) string {
+func (s *session) mayWaitForItself(ctx context.Context) pools.Limit {
+	const held = "this unit, one that waits for it, or another function of its Group holds "
 	scope := s.scopeOf(ctx)
 	switch {
-	case scope.together() || scope.holds(s.slot, func(h *hosts) bool { return h == s.db.hosts }):
-		return "one of the same pool: make the pool larger, or release or end the outer unit first"
-	case scope.holds(s.slot, func(h *hosts) bool { return h.takers.Load() > 0 }):
-		return "one of another pool that somebody waits for: use the databases in the same order everywhere, " +
-			"or make the pools larger"
+	case scope.together() || scope.holds(s.slot, func(p *pools.Pools) bool { return p == s.db.pools }):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of the same pool: make the pool larger, or release or end the outer unit first"}
+	case scope.holds(s.slot, (*pools.Pools).Awaited):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of another pool that somebody waits for: " +
+			"use the databases in the same order everywhere, or make the pools larger"}
 	}
-	return ""
+	return pools.Limit{}
 }

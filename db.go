@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // DB is one database. It is long-lived, a package variable or a field, and
@@ -21,7 +22,8 @@ type DB[H any] struct {
 type database struct {
 	name          string
 	allowUnscoped bool
-	hosts         *hosts
+	pools         *pools.Pools
+	beforeSession func(context.Context) error // or nil
 	classify      classifier
 	settler       settler // or nil
 }
@@ -49,7 +51,8 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{
 			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, &o, open), classify: adapter, settler: o.settler,
+			pools: pools.New(o.name, o.host, o.router, open), beforeSession: o.beforeSession,
+			classify: adapter, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
 	}
@@ -135,6 +138,31 @@ func (d *database) endOpen(ctx context.Context, commit bool) error {
 	}
 }
 
+// Host returns the host of new sessions: that of the last [DB.SwitchHost], or
+// of the option [Host]; with [Hosts], the one that writes. It is empty where
+// the connection string names the host, and where none is known.
+func (db *DB[H]) Host() string { return db.core.pools.Host() }
+
+// SwitchHost makes new sessions, also those of scopes that are under way, run on
+// another host; siblings follow. It opens the host's pool and takes a
+// connection from it; where that fails, the error says so and all stays as it
+// was. Sessions that are open finish where they began, those that wait for a
+// connection take one of the new host, and the old pool is closed in the
+// background. It blocks while it connects, until
+// ctx is done, and while another switch does; of several at once the last to
+// come wins. It may be called by [BeforeSession].
+func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
+	if err := db.core.pools.SwitchTo(ctx, host); err != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.name, err)
+	}
+	return nil
+}
+
+// Close closes the pools, for siblings too. Statements after it are an error.
+// It blocks until connections in use are back, for 30 seconds at most; not for
+// the one of a [Sandbox], which a test gives back after its deferred calls.
+func (db *DB[H]) Close() error { return db.core.pools.Close() }
+
 // Detached calls fn in a transaction of its own, outside the context's scope:
 // committed when fn returns nil, whatever becomes of the scope, and undone
 // otherwise. fn's context carries the new unit, so that the functions it calls
@@ -160,7 +188,7 @@ func (db *DB[H]) Sibling(name string) *DB[H] {
 		return s.(*DB[H])
 	}
 	core := *db.core
-	core.name = core.hosts.name + "/" + name
+	core.name = core.pools.Name() + "/" + name
 	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
 	return s.(*DB[H])
 }
@@ -192,7 +220,7 @@ func (d *database) Session(ctx context.Context) (driver.Session, error) {
 
 // Engine implements [driver.Gate].
 func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	e, err := d.hosts.current(ctx)
+	e, err := d.pools.Engine(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
 	}

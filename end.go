@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // seize takes the session away from its users, closing rows left open. It
@@ -111,9 +112,9 @@ func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
 	s.afterEarly(ctx, own)
 	switch {
 	case prevented != nil:
-		return joined(prevented, o.Err)
+		return errs.Joined(prevented, o.Err)
 	case marked:
-		return joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
+		return errs.Joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
 	case commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
@@ -183,7 +184,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 		o = s.end(ctx, commit)
 	}
 	if wanted && why != nil {
-		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: joined(why, o.Err)}
+		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: errs.Joined(why, o.Err)}
 	}
 	s.mu.Lock()
 	s.result, s.wasOpen = o.State, o.DB != ""
@@ -236,7 +237,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		} else {
 			err := s.rollbackConn(bounded, conn, fate)
 			reuse = reuse && err == nil
-			o.State, o.Err = driver.RolledBack, joined(prevented, err)
+			o.State, o.Err = driver.RolledBack, errs.Joined(prevented, err)
 		}
 	}
 	s.mu.Lock()
@@ -278,7 +279,7 @@ func (s *session) isAbandoned() bool {
 // tells that what was read can be believed.
 func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []string) (state driver.Outcome, reuse bool, err error) {
 	if w := s.writes(); w != nil {
-		state, err = w.commit(ctx, conn, s.db.hosts.router, before)
+		state, err = w.commit(ctx, conn, s.db.pools.Router(), before)
 	} else {
 		state, err = conn.Commit(ctx)
 	}

@@ -1,7 +1,6 @@
 package dbscope
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -88,29 +87,4 @@ func (e *CommitError) Unwrap() []error {
 		}
 	}
 	return errs
-}
-
-// joined is errors.Join that keeps a lone error as it is.
-func joined(errs ...error) error {
-	var one error
-	for _, err := range errs {
-		if err == nil {
-			continue
-		}
-		if one != nil {
-			return errors.Join(errs...)
-		}
-		one = err
-	}
-	return one
-}
-
-// interrupted describes a context that is done: its error and its cause, both
-// visible to errors.Is.
-func interrupted(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if err == nil || errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

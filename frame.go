@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // frame is a transaction of a scope in a sandbox: a savepoint on the lane. It
@@ -124,7 +125,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	undone := err != nil || f.readOnly && f.lane.isPG
 	f.remove(undone)
 	if undone {
-		err = joined(err, f.undo(ctx))
+		err = errs.Joined(err, f.undo(ctx))
 	}
 	if err == nil {
 		err = f.tidy(ctx)

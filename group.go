@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Group runs functions side by side, each in a scope of its own, as Run does:
@@ -100,7 +102,7 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	held := false
 	defer func() {
 		if !held {
-			err = joined(err, s.Release(ctx))
+			err = errs.Joined(err, s.Release(ctx))
 		}
 	}()
 	if err := fn(ctx); err != nil {
@@ -142,7 +144,7 @@ func (g *Group) Wait() error {
 	if len(done) > 0 {
 		all = append(all, finish(g.ctx, g.first == nil, true, done...))
 	}
-	return joined(all...)
+	return errs.Joined(all...)
 }
 
 // only reports whether all that the error says is that the first one happened,

@@ -322,31 +322,31 @@ func (s *Scope) runAfter(ctx context.Context, due []hook) {
 	if len(due) == 0 {
 		return
 	}
-	var errs []error
-	defer func() { s.reportHooks(ctx, errs) }()
-	s.runEach(context.WithoutCancel(ctx), due, &errs)
+	var failures []error
+	defer func() { s.reportHooks(ctx, failures) }()
+	s.runEach(context.WithoutCancel(ctx), due, &failures)
 }
 
 // runEach runs the rest also where one ends its goroutine.
-func (s *Scope) runEach(ctx context.Context, due []hook, errs *[]error) {
+func (s *Scope) runEach(ctx context.Context, due []hook, failures *[]error) {
 	if len(due) == 0 {
 		return
 	}
-	defer s.runEach(ctx, due[1:], errs)
+	defer s.runEach(ctx, due[1:], failures)
 	err := errors.New("an after-hook ended its goroutine")
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("an after-hook panicked: %v\n%s", p, debug.Stack())
 		}
 		if err != nil {
-			*errs = append(*errs, err)
+			*failures = append(*failures, err)
 		}
 	}()
 	err = Run(ctx, due[0].fn, OnHookError(s.opts.onHookError))
 }
 
-func (s *Scope) reportHooks(ctx context.Context, errs []error) {
-	err := errors.Join(errs...)
+func (s *Scope) reportHooks(ctx context.Context, failures []error) {
+	err := errors.Join(failures...)
 	switch {
 	case err == nil:
 	case s.opts.onHookError != nil:

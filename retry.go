@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // RetryPolicy says how often, and after what waits, a unit of work is run
@@ -58,7 +60,7 @@ func (p *RetryPolicy) wait(ctx context.Context, attempt int, err error) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return joined(err, fmt.Errorf("dbscope: no further attempt: %w", interrupted(ctx)))
+		return errs.Joined(err, fmt.Errorf("dbscope: no further attempt: %w", errs.Interrupted(ctx)))
 	}
 }
 

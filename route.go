@@ -10,6 +10,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // ReadYourWrites returns a context under which scopes with [ReadOnly] see what
@@ -116,7 +117,7 @@ func (s *session) askBefore(ctx context.Context, conn driver.Conn) ([]string, er
 	if _, ok := conn.(driver.Positioner); ok || s.writes() == nil {
 		return nil, nil
 	}
-	before, _ := s.db.hosts.router.Queries()
+	before, _ := s.db.pools.Router().Queries()
 	row, err := conn.Row(ctx, before)
 	if err != nil {
 		return nil, fmt.Errorf("dbscope: %s: %w: COMMIT was not sent: %w", s.db.name, ErrRolledBack, err)
@@ -124,48 +125,19 @@ func (s *session) askBefore(ctx context.Context, conn driver.Conn) ([]string, er
 	return row, nil
 }
 
-// errBehind means that a replica has not come as far as is needed.
-var errBehind = errors.New("the replica is behind")
-
-// unreachable is the error of a host that could not be connected to.
-type unreachable struct{ error }
-
-func (e unreachable) Unwrap() error { return e.error }
-
-// connectRouted connects to hosts that the router chooses, until one can be
-// reached and is ready or the router gives up.
-func (s *session) connectRouted(ctx context.Context, hosts *hosts) (driver.Conn, error) {
+// need is what a router has to know of the session.
+func (s *session) need(ctx context.Context) driver.Need {
+	r := s.db.pools.Router()
+	if r == nil {
+		return driver.Need{}
+	}
 	// A hot standby has no serializable transactions.
 	replica := s.opts.tx.ReadOnly && s.opts.tx.Isolation < sql.LevelSerializable
 	need := driver.Need{ReadOnly: s.slot != nil && replica && s.sandbox == nil}
 	if w := writesOf(ctx); w != nil && need.ReadOnly {
-		need.After, need.Token = w.position(hosts.router), w.token
+		need.After, need.Token = w.position(r), w.token
 	}
-	var failed error
-	for {
-		since := hosts.departures.Load()
-		route, err := hosts.router.Route(ctx, need)
-		if err != nil {
-			return nil, joined(err, failed)
-		}
-		var conn driver.Conn
-		if s.host, err = hosts.useRouted(ctx, route.Host, since); err == nil {
-			if conn, err = s.connectTo(ctx, route, since); err == nil {
-				return conn, nil
-			}
-		}
-		s.leaveHost()
-		switch {
-		case errors.Is(err, errLeft):
-		case errors.Is(err, errBehind):
-			need.Behind = true
-		case errors.As(err, new(unreachable)):
-			hosts.router.Failed(route.Host, err)
-			need.Failures, failed = need.Failures+1, err
-		default:
-			return nil, err
-		}
-	}
+	return need
 }
 
 // begin begins on a host that is ready. Where that costs no round trip it asks in
@@ -187,7 +159,7 @@ func (s *session) begin(ctx context.Context, conn driver.Conn, route driver.Rout
 	}
 	bounded := ending.New(ctx, s.opts.endTimeout)
 	defer bounded.Cancel()
-	if undo := conn.Rollback(bounded); undo != nil && errors.Is(err, errBehind) {
+	if undo := conn.Rollback(bounded); undo != nil && errors.Is(err, pools.ErrBehind) {
 		return undo // and the connection is not used again
 	}
 	return err
@@ -198,16 +170,16 @@ func (s *session) ready(ctx context.Context, conn driver.Conn, route driver.Rout
 	if route.After == (driver.Position{}) {
 		return nil
 	}
-	ready, err := s.db.hosts.router.Ready(ctx, conn, route)
+	ready, err := s.db.pools.Router().Ready(ctx, conn, route)
 	if err == nil && !ready {
-		return errBehind
+		return pools.ErrBehind
 	}
 	return err
 }
 
 // writes returns where the session's commit is to be noted, or nil.
 func (s *session) writes() *writes {
-	if s.db.hosts.router == nil || s.slot == nil || s.sandbox != nil || s.opts.tx.ReadOnly {
+	if s.db.pools.Router() == nil || s.slot == nil || s.sandbox != nil || s.opts.tx.ReadOnly {
 		return nil
 	}
 	return writesOf(s.slot.scope.ctx)
@@ -215,12 +187,12 @@ func (s *session) writes() *writes {
 
 // blame tells the router of an error that may be its host's.
 func (s *session) blame(ctx context.Context, fate driver.Fate, err error) {
-	r := s.db.hosts.router
+	r := s.db.pools.Router()
 	if r == nil || s.host == nil || ctx.Err() != nil {
 		return
 	}
 	if fate == driver.Lost || !s.opts.tx.ReadOnly && s.db.classify.WriteRefused(err) {
-		r.Failed(s.host.name, err)
+		r.Failed(s.host.Name(), err)
 	}
 }
 
@@ -231,8 +203,8 @@ func (s *session) explain(err error) error {
 		return err
 	case s.opts.tx.ReadOnly:
 		return fmt.Errorf("dbscope: %s: this unit was begun with the option ReadOnly and cannot write, begin it without: %w", s.db.name, err)
-	case s.db.hosts.router != nil:
-		return fmt.Errorf("dbscope: %s: the host %s has become a replica, run the unit again: %w", s.db.name, s.host.name, err)
+	case s.db.pools.Router() != nil:
+		return fmt.Errorf("dbscope: %s: the host %s has become a replica, run the unit again: %w", s.db.name, s.host.Name(), err)
 	}
 	return err
 }

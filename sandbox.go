@@ -10,6 +10,8 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // Sandbox keeps what scopes commit from being stored: on each of its databases
@@ -18,17 +20,17 @@ import (
 // one for a test.
 type Sandbox struct {
 	mu    sync.Mutex // guards the lanes too
-	lanes map[*hosts]*lane
+	lanes map[*pools.Pools]*lane
 	ended bool
 }
 
 // NewSandbox makes a sandbox of the databases. It opens nothing, and must end
 // with End.
 func NewSandbox(dbs ...Database) *Sandbox {
-	b := &Sandbox{lanes: map[*hosts]*lane{}}
+	b := &Sandbox{lanes: map[*pools.Pools]*lane{}}
 	for _, db := range dbs {
 		d := db.database()
-		b.lanes[d.hosts] = &lane{box: b, hosts: d.hosts, changed: make(chan struct{})}
+		b.lanes[d.pools] = &lane{box: b, hosts: d.pools, changed: make(chan struct{})}
 	}
 	return b
 }
@@ -49,11 +51,11 @@ func (b *Sandbox) End(ctx context.Context) error {
 	b.mu.Lock()
 	b.ended = true
 	b.mu.Unlock()
-	var errs []error
+	var failures []error
 	for _, l := range b.lanes {
-		errs = append(errs, l.end(ctx))
+		failures = append(failures, l.end(ctx))
 	}
-	return joined(errs...)
+	return errs.Joined(failures...)
 }
 
 func (b *Sandbox) over() bool {
@@ -64,7 +66,7 @@ func (b *Sandbox) over() bool {
 
 // acquire is what a session does instead of taking a connection of the pool.
 func (b *Sandbox) acquire(ctx context.Context, s *session, engine driver.Engine) (driver.Conn, error) {
-	l := b.lanes[s.db.hosts]
+	l := b.lanes[s.db.pools]
 	if l == nil {
 		return nil, errors.New("the test has not named this database: pass it to scopetest.Rollback or scopetest.Serve")
 	}
@@ -91,7 +93,7 @@ func (b *Sandbox) wake() {
 // take turns on it, nested ones nest.
 type lane struct {
 	box   *Sandbox
-	hosts *hosts
+	hosts *pools.Pools
 
 	opening sync.Mutex  // held while conn is made, and at the end
 	conn    driver.Conn // the rest does not change once it is there
@@ -153,7 +155,7 @@ func (l *lane) open(ctx context.Context, engine driver.Engine) error {
 		return err
 	}
 	l.conn = conn
-	l.hosts.lend(1)
+	l.hosts.Lend(1)
 	return nil
 }
 
@@ -186,18 +188,18 @@ func (l *lane) end(ctx context.Context) error {
 	}
 	l.box.mu.Lock()
 	open := slices.Clone(l.stack)
-	var errs []error
+	var failures []error
 	for _, f := range open {
 		what := "a unit of work is still open, its last statement being"
 		if f.scope == nil {
 			what = "rows are still open, or a statement runs,"
 		}
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.hosts.name, what, f.at))
+		failures = append(failures, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.hosts.Name(), what, f.at))
 	}
 	l.box.mu.Unlock()
 	for _, f := range slices.Backward(open) {
 		f.session.seize(ctx, true)
-		errs = append(errs, f.session.settle(ctx, false, false).Err)
+		failures = append(failures, f.session.settle(ctx, false, false).Err)
 		f.session.ending.Unlock()
 	}
 	bounded := ending.New(ctx, defaultEndTimeout)
@@ -209,11 +211,11 @@ func (l *lane) end(ctx context.Context) error {
 			_ = l.close(ctx)
 			_ = l.rollBack(ctx)
 		}()
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.hosts.name, err))
+		failures = append(failures, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.hosts.Name(), err))
 	} else {
-		errs = append(errs, l.rollBack(bounded))
+		failures = append(failures, l.rollBack(bounded))
 	}
-	return joined(errs...)
+	return errs.Joined(failures...)
 }
 
 // close lets nobody use the connection any more, and waits until nobody does.
@@ -232,7 +234,7 @@ func (l *lane) close(ctx context.Context) error {
 
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
-	defer l.hosts.lend(-1)
+	defer l.hosts.Lend(-1)
 	var err error
 	if !l.stored {
 		err = l.conn.RollbackTo(ctx, markOf(anchor))
@@ -240,7 +242,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
-			l.hosts.name, joined(l.lost, err))
+			l.hosts.Name(), errs.Joined(l.lost, err))
 	}
 	if err == nil {
 		err = l.conn.Rollback(ctx)
@@ -248,7 +250,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	l.conn.Release(err == nil && l.lost == nil)
 	switch {
 	case l.missed:
-		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.hosts.name, l.lost)
+		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.hosts.Name(), l.lost)
 	case l.lost != nil:
 		return nil
 	}

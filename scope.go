@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // Scope is one unit of work. It travels in a context and holds at most one
@@ -42,12 +44,12 @@ type slot struct {
 	scope   *Scope
 	current atomic.Pointer[session] // nil between transactions
 	next    atomic.Pointer[slot]
-	spare   driver.Conn          // the connection between two transactions
-	engine  driver.Engine        // that the spare is of
-	holding atomic.Int32         // connections taken, spare or in use
-	pool    atomic.Pointer[host] // that the last one was taken from
-	atomic  atomic.Bool          // there has been an Atomic block
-	uses    atomic.Int64         // statements admitted so far
+	spare   driver.Conn                // the connection between two transactions
+	engine  driver.Engine              // that the spare is of
+	holding atomic.Int32               // connections taken, spare or in use
+	pool    atomic.Pointer[pools.Host] // that the last one was taken from
+	atomic  atomic.Bool                // there has been an Atomic block
+	uses    atomic.Int64               // statements admitted so far
 }
 
 // scopeContext is the context and its scope in one allocation.
@@ -211,18 +213,18 @@ func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	commit = commit && !marked && prevented == nil
-	errs := settleAll(ctx, live, commit)
+	failures := settleAll(ctx, live, commit)
 	for _, s := range live {
 		s.dropSpares()
 	}
 	runAllAfter(ctx, live)
 	switch {
 	case prevented != nil:
-		return joined(prevented, errs)
+		return errs.Joined(prevented, failures)
 	case marked:
-		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)
+		return errs.Joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), failures)
 	}
-	return errs
+	return failures
 }
 
 // settleAll commits the scopes' sessions, or undoes them, one after the other.
@@ -246,14 +248,14 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	}
 	all := ok
 	var outcomes []Outcome
-	var errs error
+	var failures error
 	for i, ss := range taken {
 		o := ss.settle(ctx, commit, all)
 		ss.slot.scope.note(ss, o)
 		ss.ending.Unlock()
 		switch {
 		case !commit:
-			errs = joined(errs, o.Err)
+			failures = errs.Joined(failures, o.Err)
 		case o.failed():
 			if outcomes == nil {
 				outcomes = committed(taken[:i])
@@ -270,7 +272,7 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 	if commit && !all {
 		return &CommitError{Outcomes: outcomes}
 	}
-	return errs
+	return failures
 }
 
 // overall tells whether all of a scope was committed, or nothing of it, or
@@ -371,10 +373,10 @@ func (s *Scope) dropSpares() {
 
 // holds reports whether the scope or one that waits for it keeps a connection
 // of such a pool taken, other than the slot that asks.
-func (s *Scope) holds(except *slot, such func(*hosts) bool) bool {
+func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
 	for ; s != nil; s = s.parent {
 		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-			if sl != except && sl.holding.Load() > 0 && such(sl.db.hosts) {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.pools) {
 				return true
 			}
 		}

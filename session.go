@@ -10,6 +10,8 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // session is one connection with one transaction, from the first statement to
@@ -30,8 +32,8 @@ type session struct {
 	opts scopeOptions
 
 	engine  driver.Engine       // that conn is of
-	host    *host               // whose engine it is, while the session is open
-	wait    waiting             // of the first connection
+	host    *pools.Host         // whose engine it is, while the session is open
+	wait    pools.Wait          // of the first connection
 	sandbox *Sandbox            // instead of a pool
 	handle  atomic.Pointer[any] // the native handle, once asked for
 	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
@@ -159,7 +161,7 @@ func (s *session) admit(ctx context.Context) error {
 	case s.broken != nil && s.fate != driver.Aborted:
 		return s.rolledBack()
 	case ctx.Err() != nil:
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, interrupted(ctx))
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, errs.Interrupted(ctx))
 	}
 	return nil
 }
@@ -232,7 +234,7 @@ func (s *session) Exit(ctx context.Context, err error) error {
 	// Added after all have judged the error: the cause may be one of a database
 	// too, of another unit.
 	if ctx.Err() != nil && (!errors.Is(err, ctx.Err()) || !errors.Is(err, context.Cause(ctx))) {
-		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
+		err = fmt.Errorf("%w: %w", err, errs.Interrupted(ctx))
 	}
 	s.failed(fate, err)
 	if before != nil {
@@ -277,7 +279,7 @@ func (s *session) doom(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == nil || s.fate == driver.Aborted {
-		s.broken, s.doomed = joined(err, s.broken), s.top()
+		s.broken, s.doomed = errs.Joined(err, s.broken), s.top()
 	}
 	if s.fate == driver.Aborted {
 		s.fate = driver.Intact // the rollback is ours to send, and nothing lifts it
@@ -316,7 +318,7 @@ func (s *session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
+	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
 }
 
 // Hold implements [driver.Session].

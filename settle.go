@@ -11,6 +11,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // LedgerTable is the statement that creates the table of [SettleByLedger], for
@@ -103,7 +104,7 @@ func (s *session) settleUnknown(ctx context.Context, o Outcome, witness []string
 		case <-time.After(settlePause):
 			state, err = s.ask(bounded, witness)
 		case <-bounded.Done():
-			o.Err = joined(o.Err, fmt.Errorf("dbscope: %s: it could not be settled: %w", s.db.name, err))
+			o.Err = errs.Joined(o.Err, fmt.Errorf("dbscope: %s: it could not be settled: %w", s.db.name, err))
 			return o
 		}
 	}
@@ -124,9 +125,9 @@ const settlePause = 20 * time.Millisecond
 
 func (s *session) ask(ctx context.Context, witness []string) (driver.Outcome, error) {
 	engine := s.engine
-	if s.db.hosts.router != nil { // a host that writes no more knows less
+	if s.db.pools.Router() != nil { // a host that writes no more knows less
 		var err error
-		if engine, err = s.db.hosts.writing(ctx); err != nil {
+		if engine, err = s.db.pools.Engine(ctx); err != nil {
 			return driver.Unknown, err
 		}
 	}

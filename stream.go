@@ -3,6 +3,8 @@ package dbscope
 import (
 	"context"
 	"fmt"
+
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Stream tells the scope that its answer has begun to leave while the unit goes
@@ -28,11 +30,11 @@ func (s *Scope) Stream(ctx context.Context, commit bool) error {
 	if !s.ReadOnly() || s.group != nil {
 		return nil
 	}
-	var errs error
+	var failures error
 	for ss := range s.sessions() {
-		errs = joined(errs, ss.endIdle(ctx, commit && !s.rollbackOnly.Load()))
+		failures = errs.Joined(failures, ss.endIdle(ctx, commit && !s.rollbackOnly.Load()))
 	}
-	return errs
+	return failures
 }
 
 // endIdle ends the transaction early if nothing is open in it, and else leaves
@@ -51,7 +53,7 @@ func (s *session) endIdle(ctx context.Context, commit bool) error {
 	}
 	switch {
 	case prevented != nil:
-		return joined(prevented, o.Err)
+		return errs.Joined(prevented, o.Err)
 	case commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	case o.Err != nil:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // patience is how long a unit of a test waits while nothing happens on the
@@ -34,12 +35,12 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 		}
 		switch {
 		case l.closed || l.box.ended && !ending:
-			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.hosts.name, driver.ErrNotSent)
+			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.hosts.Name(), driver.ErrNotSent)
 		case l.lost != nil:
 			l.missed = l.missed || !ending
 			return l.lostError()
 		case f.undone:
-			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.hosts.name,
+			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.hosts.Name(),
 				errors.Join(ErrRolledBack, driver.ErrNotSent))
 		case other == nil:
 			l.clock++
@@ -71,7 +72,7 @@ func (f *frame) deadlock(what string, others ...*frame) error {
 		fmt.Fprintf(&stacks, "\nthe other one:\n%s", o.at)
 	}
 	return fmt.Errorf("dbscope: %s: deadlock: in a test all units share one connection, and this one %s: %w\n\nthis one:\n%s%s\n%w",
-		f.lane.hosts.name, what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
+		f.lane.hosts.Name(), what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
 }
 
 // exit lets others use the connection.
@@ -184,7 +185,7 @@ func (l *lane) pause(ctx context.Context, f *frame) error {
 		return nil
 	case <-timer.C:
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for another unit of the test: %w", errors.Join(interrupted(ctx), driver.ErrNotSent))
+		return fmt.Errorf("waiting for another unit of the test: %w", errors.Join(errs.Interrupted(ctx), driver.ErrNotSent))
 	}
 	if l.box.busy() {
 		return nil
@@ -238,6 +239,6 @@ func (l *lane) lostError() error {
 	if !l.stored {
 		why = errors.Join(ErrRolledBack, why)
 	}
-	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.hosts.name,
+	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.hosts.Name(),
 		errors.Join(why, driver.ErrNotSent))
 }

@@ -1,0 +1,34 @@
+// Package errs has what is done with errors everywhere.
+package errs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Joined is [errors.Join] that keeps a lone error as it is: code that looks at
+// its type finds what it would find without dbscope.
+func Joined(errs ...error) error {
+	var one error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if one != nil {
+			return errors.Join(errs...)
+		}
+		one = err
+	}
+	return one
+}
+
+// Interrupted describes a context that is done: its error and its cause, both
+// visible to [errors.Is].
+func Interrupted(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
