@@ -9,6 +9,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // Connections are taken and BEGIN is sent again on a connection that turned
@@ -22,16 +23,16 @@ const holdingTimeout = 5 * time.Second
 
 // open connects and begins. The session is running and stays so, or is left
 // after an error.
-func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
+func (s *session) open(ctx context.Context) (err error) {
 	err = errors.New("opening the session panicked")
 	defer func() {
 		if err != nil { // also where a function of the user's panics
 			err = s.leave(err)
 		}
 	}()
-	conn, err = s.connect(ctx)
+	err = s.connect(ctx)
 	s.mu.Lock()
-	s.conn, s.begun = conn, err == nil
+	s.begun = err == nil
 	abandoned := s.abandoned
 	s.mu.Unlock()
 	switch {
@@ -42,20 +43,16 @@ func (s *session) open(ctx context.Context) (conn driver.Conn, err error) {
 	case abandoned:
 		err = s.abandonedError()
 	}
-	return inner(conn), err
+	return err
 }
 
 // connect connects the session to a host that it may use.
-func (s *session) connect(ctx context.Context) (driver.Conn, error) {
+func (s *session) connect(ctx context.Context) (err error) {
 	if err := s.db.beforeOpening(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	host, err := s.db.pools.Connect(ctx, s.need(ctx), s)
-	s.host = host
-	if err != nil {
-		return nil, err
-	}
-	return s.conn, nil
+	s.host, err = s.db.pools.Connect(ctx, s.need(ctx), s)
+	return err
 }
 
 // beforeKey marks the context of a BeforeSession function, whose own sessions
@@ -119,11 +116,7 @@ func (s *session) ConnectTo(ctx context.Context, at pools.Place) error {
 // beginOn begins, where there is something to begin, and else gives the connection
 // back: again says that it was dead, and another one may do.
 func (s *session) beginOn(ctx context.Context, conn driver.Conn, route driver.Route) (again bool, err error) {
-	f, sandboxed := conn.(*frame)
-	switch {
-	case sandboxed:
-		f.session = s
-	case s.slot == nil:
+	if !s.hasTransaction() {
 		return false, nil
 	}
 	err = s.begin(ctx, conn, route)
@@ -143,8 +136,8 @@ func (s *session) beginOn(ctx context.Context, conn driver.Conn, route driver.Ro
 }
 
 func (s *session) acquire(ctx context.Context, at pools.Place) (driver.Conn, error) {
-	if s.sandbox != nil {
-		return s.sandbox.acquire(ctx, s, at.Host.Engine())
+	if box := s.sandboxOf(ctx); box != nil {
+		return s.acquireShared(ctx, at, box)
 	}
 	s.engine = at.Host.Engine()
 	w := &s.wait
@@ -162,6 +155,33 @@ func (s *session) acquire(ctx context.Context, at pools.Place) (driver.Conn, err
 	}
 	return conn, err
 }
+
+// sandboxOf returns what gives out the connections in a test, or nil.
+func (s *session) sandboxOf(ctx context.Context) unit.Sandbox {
+	if s.slot != nil {
+		return s.slot.scope.sandbox
+	}
+	return unit.SandboxOf(ctx)
+}
+
+// acquireShared takes a connection that the session shares with others, and that
+// is not kept for its successor.
+func (s *session) acquireShared(ctx context.Context, at pools.Place, box unit.Sandbox) (_ driver.Conn, err error) {
+	a := unit.Acquisition{Pools: s.db.pools, Engine: at.Host.Engine(), Abandon: s.abandon}
+	if s.slot != nil {
+		a.Unit = &s.slot.scope.unit
+	}
+	shared, err := box.Acquire(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	s.shared = shared
+	return shared, nil
+}
+
+// hasTransaction reports whether the session is one, and not a statement outside
+// units, which is one only where others share its connection.
+func (s *session) hasTransaction() bool { return s.slot != nil || s.shared != nil }
 
 // scopeOf returns the scope that waits when the session does, or nil.
 func (s *session) scopeOf(ctx context.Context) *Scope {

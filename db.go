@@ -7,6 +7,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // DB is one database. It is long-lived, a package variable or a field, and
@@ -73,6 +74,9 @@ func configure(adapter any, options []any) error {
 type Database interface{ database() *database }
 
 func (db *DB[H]) database() *database { return db.core }
+
+// Pools are for package scopetest.
+func (d *database) Pools() *pools.Pools { return d.pools }
 
 // Gate returns the adapter's way into a DB. It is for writers of adapters.
 func Gate(db Database) driver.Gate { return db.database() }
@@ -160,7 +164,8 @@ func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
 
 // Close closes the pools, for siblings too. Statements after it are an error.
 // It blocks until connections in use are back, for 30 seconds at most; not for
-// the one of a [Sandbox], which a test gives back after its deferred calls.
+// those that a test of package scopetest shares, and gives back after its deferred
+// calls.
 func (db *DB[H]) Close() error { return db.core.pools.Close() }
 
 // Detached calls fn in a transaction of its own, outside the context's scope:
@@ -204,12 +209,8 @@ func (d *database) find(ctx context.Context) (*session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil {
-		if b := sandboxOf(ctx); b != nil || d.allowUnscoped {
-			ss := newUnscoped(d)
-			ss.sandbox = b
-			return ss, nil
-		}
+	if scopeOf(ctx) == nil && (d.allowUnscoped || unit.IsFixture(ctx)) {
+		return newUnscoped(d), nil
 	}
 	ss, err := d.find(ctx)
 	if err != nil {

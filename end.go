@@ -66,12 +66,18 @@ func (s *session) cleared(ctx context.Context) bool {
 	return s.obstacle() == nil
 }
 
+// endedByStatement reports whether a statement has committed the transaction.
+func (s *session) endedByStatement() bool {
+	e, can := s.conn.(driver.Ender)
+	return can && e.Ended() != nil
+}
+
 // look breaks the session where the server has ended it already: COMMIT is then
 // sent to no database of the scope. What a statement has committed before is not
 // undone by that: there the connection's Commit tells.
 func (s *session) look(ctx context.Context) {
 	l, can := s.conn.(driver.Looker)
-	if !can || !s.begun || committedByStatement(s.conn) != nil {
+	if !can || !s.begun || s.endedByStatement() {
 		return
 	}
 	if err := l.Look(); err != nil {
@@ -209,7 +215,7 @@ func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
 // itself, and gives the connection on.
 func (s *session) end(ctx context.Context, commit bool) Outcome {
 	s.mu.Lock()
-	conn, begun, fate := s.conn, s.begun && (s.slot != nil || s.sandbox != nil), s.fate
+	conn, begun, fate := s.conn, s.begun && s.hasTransaction(), s.fate
 	if s.phase == over {
 		s.mu.Unlock()
 		return Outcome{}
@@ -251,7 +257,7 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 	for _, b := range slices.Backward(left) {
 		s.slot.scope.blockEnded(b, false)
 	}
-	if conn != nil && (!reuse || s.slot == nil || !s.slot.keep(s, conn)) {
+	if conn != nil && (!reuse || s.slot == nil || s.shared != nil || !s.slot.keep(s, conn)) {
 		s.release(conn, reuse)
 	}
 	if witness != nil && o.State == driver.Unknown && !errors.Is(o.Err, driver.ErrUnconfirmed) {
@@ -265,6 +271,14 @@ func (s *session) end(ctx context.Context, commit bool) Outcome {
 		handleOver()
 	}
 	return o
+}
+
+// abandon undoes the session for a sandbox that ends. A statement that still runs
+// does it when it returns.
+func (s *session) abandon(ctx context.Context) error {
+	s.seize(ctx, true)
+	defer s.ending.Unlock()
+	return s.settle(ctx, false, false).Err
 }
 
 func (s *session) isAbandoned() bool {
@@ -299,10 +313,7 @@ func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []str
 }
 
 func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {
-	if f, sandboxed := conn.(*frame); fate <= driver.Undone {
-		if sandboxed { // its transaction may be there still
-			_ = f.Rollback(ctx)
-		}
+	if fate <= driver.Undone {
 		return nil // there is nothing left to undo
 	}
 	if err := conn.Rollback(ctx); err != nil {

@@ -98,7 +98,7 @@ func (g *Group) note(place int, err error) {
 // hold runs fn and leaves its scope open.
 func (g *Group) hold(fn func(context.Context) error) (err error) {
 	ctx, s := Begin(g.ctx, g.opts...)
-	s.group = g
+	s.group, s.unit.Group = g, g
 	held := false
 	defer func() {
 		if !held {
@@ -111,11 +111,9 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done, held = append(g.done, s), true
-	s.held.Store(true)
-	if b := s.sandbox; b != nil { // where the others wait for this
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.wake()
+	s.unit.Done.Store(true)
+	if s.sandbox != nil { // where the others wait for this
+		s.sandbox.Wake()
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func (s *session) need(ctx context.Context) driver.Need {
 	}
 	// A hot standby has no serializable transactions.
 	replica := s.opts.tx.ReadOnly && s.opts.tx.Isolation < sql.LevelSerializable
-	need := driver.Need{ReadOnly: s.slot != nil && replica && s.sandbox == nil}
+	need := driver.Need{ReadOnly: s.slot != nil && replica && s.slot.scope.sandbox == nil}
 	if w := writesOf(ctx); w != nil && need.ReadOnly {
 		need.After, need.Token = w.position(r), w.token
 	}
@@ -179,7 +179,7 @@ func (s *session) ready(ctx context.Context, conn driver.Conn, route driver.Rout
 
 // writes returns where the session's commit is to be noted, or nil.
 func (s *session) writes() *writes {
-	if s.db.pools.Router() == nil || s.slot == nil || s.sandbox != nil || s.opts.tx.ReadOnly {
+	if s.db.pools.Router() == nil || s.slot == nil || s.shared != nil || s.opts.tx.ReadOnly {
 		return nil
 	}
 	return writesOf(s.slot.scope.ctx)

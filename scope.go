@@ -10,6 +10,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // Scope is one unit of work. It travels in a context and holds at most one
@@ -18,11 +19,10 @@ import (
 type Scope struct {
 	ctx          context.Context // that carries it
 	parent       *Scope          // the caller's scope, which may hold connections meanwhile
-	sandbox      *Sandbox        // that keeps its transactions, in a test
+	unit         unit.Unit       // what a sandbox sees of it
+	sandbox      unit.Sandbox    // that gives out the connections, in a test, or nil
 	run          bool            // begun by Run, which has it on its stack
-	outside      bool            // only carries the sandbox: it is no scope
 	group        *Group          // with CommitTogether, whose others may hold connections until it ends
-	held         atomic.Bool     // only waits to be committed with them
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
@@ -86,7 +86,10 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for s.parent != nil && s.parent.ended.Load() {
 		s.parent = s.parent.parent
 	}
-	s.sandbox = sandboxOf(ctx)
+	if s.parent != nil {
+		s.unit.Parent = &s.parent.unit
+	}
+	s.sandbox = unit.SandboxOf(ctx)
 	return c, s
 }
 
@@ -103,28 +106,13 @@ func FromContext(ctx context.Context) (*Scope, bool) {
 // scopeOf returns the context's scope, also when it has ended.
 func scopeOf(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
-	if s != nil && s.outside {
-		return nil
-	}
 	return s
-}
-
-// sandboxOf returns what keeps the transactions of the context's scopes, or nil.
-func sandboxOf(ctx context.Context) *Sandbox {
-	if s, _ := ctx.Value(scopeKey{}).(*Scope); s != nil {
-		return s.sandbox
-	}
-	return nil
 }
 
 // Detach returns a context with the same values, deadline and cancellation but
 // without a scope, for work that must not join the caller's.
 func Detach(ctx context.Context) context.Context {
-	var none *Scope
-	if b := sandboxOf(ctx); b != nil {
-		none = &Scope{sandbox: b, outside: true}
-	}
-	return context.WithValue(ctx, scopeKey{}, none)
+	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
 }
 
 // MarkRollback decides that the context's scope will roll back: commits of it
@@ -353,7 +341,7 @@ func (s *Scope) session(db *database) (*session, error) {
 			ss := sl.current.Load()
 			if ss == nil {
 				ss = &session{
-					db: db, slot: sl, opts: s.opts, sandbox: s.sandbox,
+					db: db, slot: sl, opts: s.opts,
 					fate: driver.Intact, conn: sl.spare, engine: sl.engine,
 				}
 				sl.spare = nil

@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // session is one connection with one transaction, from the first statement to
@@ -31,14 +32,14 @@ type session struct {
 	slot *slot // nil: no scope, each statement on a connection of its own
 	opts scopeOptions
 
-	engine  driver.Engine       // that conn is of
-	host    *pools.Host         // whose engine it is, while the session is open
-	wait    pools.Wait          // of the first connection
-	sandbox *Sandbox            // instead of a pool
-	handle  atomic.Pointer[any] // the native handle, once asked for
-	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
-	id      atomic.Uint64       // once asked for
-	ending  sync.Mutex          // held by who has seized the session
+	engine driver.Engine       // that conn is of
+	host   *pools.Host         // whose engine it is, while the session is open
+	wait   pools.Wait          // of the first connection
+	shared unit.Conn           // conn, where it is one of a sandbox's
+	handle atomic.Pointer[any] // the native handle, once asked for
+	live   atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
+	id     atomic.Uint64       // once asked for
+	ending sync.Mutex          // held by who has seized the session
 
 	mu         sync.Mutex
 	phase      phase
@@ -114,15 +115,19 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	if err := s.take(ctx, b); err != nil {
 		return nil, err
 	}
-	switch f, sandboxed := s.conn.(*frame); {
-	case !s.begun:
-		return s.open(ctx)
-	case sandboxed:
-		if err := f.enter(ctx, false); err != nil {
-			return nil, s.leave(err)
+	if !s.begun {
+		if err := s.open(ctx); err != nil {
+			return nil, err
 		}
 	}
-	return inner(s.conn), nil
+	if s.shared == nil {
+		return s.conn, nil
+	}
+	conn, err := s.shared.Enter(ctx)
+	if err != nil {
+		return nil, s.leave(err)
+	}
+	return conn, nil
 }
 
 // take admits a caller who then has the session to itself, not open perhaps,
@@ -302,8 +307,8 @@ func (s *session) leave(err error) error {
 		s.mu.Lock()
 	}
 	abandoned := s.abandoned
-	if f, ok := s.conn.(*frame); ok {
-		f.exit()
+	if s.shared != nil {
+		s.shared.Exit()
 	}
 	if !abandoned {
 		s.phase, s.seized = idle, false

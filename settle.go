@@ -52,7 +52,6 @@ func SettleByLedger() DBOption {
 func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
 	before := strconv.FormatInt(time.Now().Add(-age).Unix(), 10)
 	ss := newUnscoped(db.core)
-	ss.sandbox = sandboxOf(ctx)
 	conn, err := ss.Enter(ctx)
 	if err != nil {
 		return err
@@ -78,7 +77,7 @@ func (s *session) callWitness(ctx context.Context) {
 	if s.db.settler == nil || s.slot == nil || s.opts.tx.ReadOnly || !s.begun {
 		return
 	}
-	if committedByStatement(s.conn) != nil {
+	if s.endedByStatement() {
 		return
 	}
 	bounded := ending.New(ctx, s.opts.endTimeout)

@@ -88,7 +88,7 @@ func TestWorker(t *testing.T) {
 // A queue that makes its contexts itself has a hook for them somewhere.
 func testQueue(t *testing.T, queue *Queue) {
 	testCtx := scopetest.Rollback(t, shop)
-	queue.Context = func(ctx context.Context) context.Context { return scopetest.Adopt(ctx, testCtx) }
+	queue.Context = func(ctx context.Context) context.Context { return scopetest.Attach(ctx, testCtx) }
 }
 
 // For a test's pool: a statement that is cancelled does not cost its connection.

@@ -205,7 +205,7 @@ func TestRequestsOfAServerRunInTheTest(t *testing.T) {
 				t.Errorf("%d rows", n)
 			}
 			// A context of the code's own, brought into the test.
-			ok(t, dbscope.Run(scopetest.Adopt(context.Background(), s.Context), store(d, 2, nil)))
+			ok(t, dbscope.Run(scopetest.Attach(context.Background(), s.Context), store(d, 2, nil)))
 			if n := scopetest.Count(s.Context, d, "t"); n != 2 {
 				t.Errorf("%d rows", n)
 			}
