@@ -30,7 +30,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 // messagesOf runs a test and returns what it says when it fails.
 func messagesOf(t *testing.T, d opened, test func(ctx context.Context)) string {
 	r := &recorder{TB: t, ctx: t.Context()}
-	test(scopetest.Rollback(r, d))
+	test(scopetest.Fixture(scopetest.Rollback(r, d)))
 	for i := len(r.cleanups) - 1; i >= 0; i-- {
 		r.cleanups[i]()
 	}
