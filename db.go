@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pools"
-	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/settle"
 )
 
 // DB is one database. It is long-lived, a package variable or a field, and
@@ -18,25 +19,6 @@ type DB[H any] struct {
 	adapter  driver.Adapter[H]
 	siblings *sync.Map // name -> *DB[H], shared by the family
 }
-
-// database is the part of a DB that does not depend on its handle.
-type database struct {
-	name          string
-	allowUnscoped bool
-	pools         *pools.Pools
-	beforeSession func(context.Context) error // or nil
-	classify      classifier
-	settler       settler // or nil
-}
-
-// classifier is an adapter's knowledge of errors.
-type classifier interface {
-	Transient(err error) bool
-	WriteRefused(err error) bool
-}
-
-// transient reports whether what failed may succeed another time.
-func (d *database) transient(err error) bool { return err != nil && d.classify.Transient(err) }
 
 // New makes a DB of an adapter. It is for writers of adapters; others call an
 // adapter's Open or New. It opens nothing.
@@ -75,9 +57,6 @@ type Database interface{ database() *database }
 
 func (db *DB[H]) database() *database { return db.core }
 
-// Pools are for package scopetest.
-func (d *database) Pools() *pools.Pools { return d.pools }
-
 // Gate returns the adapter's way into a DB. It is for writers of adapters.
 func Gate(db Database) driver.Gate { return db.database() }
 
@@ -104,42 +83,23 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 // open transaction it does nothing. It blocks as [Scope.Commit] does. The error
 // of a failed commit is a [*CommitError]; [ErrSessionBusy] and
 // [ErrOpenTransaction] leave all as it was.
-func (db *DB[H]) Commit(ctx context.Context) error { return db.end(ctx, true, true) }
+func (db *DB[H]) Commit(ctx context.Context) error { return db.core.endOpen(ctx, commit) }
 
 // Rollback undoes the session's transaction now; the next statement begins
 // anew, on the same connection. Otherwise it is as [DB.Commit].
-func (db *DB[H]) Rollback(ctx context.Context) error { return db.end(ctx, false, true) }
+func (db *DB[H]) Rollback(ctx context.Context) error { return db.core.endOpen(ctx, rollBack) }
 
 // Release gives the session's connection back to the pool now and undoes open
 // work; the next statement takes a connection again. Otherwise it is as
 // [DB.Commit].
-func (db *DB[H]) Release(ctx context.Context) error { return db.end(ctx, false, false) }
-
-func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
+func (db *DB[H]) Release(ctx context.Context) error {
 	ss, err := db.core.find(ctx)
 	if err != nil {
 		return err
 	}
-	err = db.core.endOpen(ctx, commit)
-	if !keep {
-		ss.slot.dropSpare()
-	}
+	err = db.core.endOpen(ctx, rollBack)
+	slotOf(ss).dropSpare()
 	return err
-}
-
-// endOpen ends what is open in the scope's session; with nothing open it does
-// nothing, also where somebody else has just ended that.
-func (d *database) endOpen(ctx context.Context, commit bool) error {
-	for {
-		ss, err := d.find(ctx)
-		if err != nil || !ss.isOpen() {
-			return err
-		}
-		err = ss.endEarly(ctx, commit, nil)
-		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
-			return err
-		}
-	}
 }
 
 // Host returns the host of new sessions: that of the last [DB.SwitchHost], or
@@ -167,6 +127,19 @@ func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
 // those that a test of package scopetest shares, and gives back after its deferred
 // calls.
 func (db *DB[H]) Close() error { return db.core.pools.Close() }
+
+// PurgeLedger deletes the rows of [SettleByLedger] that are older than age. It
+// has nothing to do with ctx's scope. Call it now and then, with an age well above
+// [CommitTimeout]; a row that is gone counts as a commit that did not happen.
+func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
+	ss := newUnscoped(ctx, db.core)
+	conn, err := ss.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Row(ctx, settle.PurgeBefore(time.Now().Add(-age)))
+	return ss.Exit(ctx, err)
+}
 
 // Detached calls fn in a transaction of its own, outside the context's scope:
 // committed when fn returns nil, whatever becomes of the scope, and undone
@@ -196,34 +169,4 @@ func (db *DB[H]) Sibling(name string) *DB[H] {
 	core.name = core.pools.Name() + "/" + name
 	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
 	return s.(*DB[H])
-}
-
-// find returns the session of the context's scope.
-func (d *database) find(ctx context.Context) (*session, error) {
-	s := scopeOf(ctx)
-	if s == nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, ErrNoScope)
-	}
-	return s.session(d)
-}
-
-// Session implements [driver.Gate].
-func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.allowUnscoped || unit.IsFixture(ctx)) {
-		return newUnscoped(d), nil
-	}
-	ss, err := d.find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ss, nil
-}
-
-// Engine implements [driver.Gate].
-func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	e, err := d.pools.Engine(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
-	}
-	return e, nil
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/dbscope/dbscope/internal/pools"
 )
@@ -11,14 +12,6 @@ import (
 // waitingUnit is a scope as the pools see it, to find a deadlock of units that
 // wait for each other's connections.
 type waitingUnit Scope
-
-// asWaiting returns the scope for [pools.Place.Acquire], nil for none.
-func asWaiting(s *Scope) pools.Unit {
-	if s == nil {
-		return nil
-	}
-	return (*waitingUnit)(s)
-}
 
 // HoldsAny implements [pools.Unit].
 func (u *waitingUnit) HoldsAny() bool {
@@ -34,12 +27,54 @@ func (u *waitingUnit) Held(yield func(place any, host *pools.Host) bool) {
 	}
 }
 
+// holds reports whether the scope or one that waits for it keeps a connection
+// of such a pool taken, other than the slot that asks.
+func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
+	for ; s != nil; s = s.parent {
+		for sl := range s.slots() {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.pools) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inGroup reports whether the scope, or one that waits for it, is one of a
+// Group whose others may keep connections taken until it ends.
+func (s *Scope) inGroup() bool {
+	for s != nil && !s.together() {
+		s = s.parent
+	}
+	return s != nil
+}
+
+// A unit that waits for a connection while it, or the caller that waits for
+// it, holds one of the same pool, or one that others wait for, could wait for
+// itself: it waits at most this long.
+const holdingTimeout = 5 * time.Second
+
+// mayWaitForItself tells which connection the scope, or one that waits for it, holds
+// while another one of the database is taken, where that may wait until the first is
+// given back. The connections of one slot do not count.
+func (s *Scope) mayWaitForItself(d *database, except *slot) pools.Limit {
+	const held = "this unit, one that waits for it, or another function of its Group holds "
+	switch {
+	case s.inGroup() || s.holds(except, func(p *pools.Pools) bool { return p == d.pools }):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of the same pool: make the pool larger, or release or end the outer unit first"}
+	case s.holds(except, (*pools.Pools).Awaited):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of another pool that somebody waits for: " +
+			"use the databases in the same order everywhere, or make the pools larger"}
+	}
+	return pools.Limit{}
+}
+
 // The functions that are on the stack of who waits for a connection in a unit:
 // the one that takes it, Run's for each unit that Run has begun, and some of a
 // middleware's for the one that it has begun.
 var (
-	acquireFrame    = nameOf((*session).acquire)
-	runFrame        = nameOf(runOnce)
+	acquireFrame    = nameOf((*link).acquire)
+	runFrame        string // see run.go
 	middlewareFrame = reflect.TypeFor[Scope]().PkgPath() + "/middleware/"
 )
 

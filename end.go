@@ -2,7 +2,6 @@ package dbscope
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,32 +9,59 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/settle"
 )
 
-// seize takes the session away from its users, closing rows left open. It
-// reports false where a statement is running; with abandon that statement is
-// told to undo the session when it returns. Either way the caller holds
-// s.ending afterwards. seize waits for others that end the session or a block
-// of it, for which they have a limited time.
-func (s *session) seize(ctx context.Context, abandon bool) bool {
-	s.ending.Lock()
+// wish is how a transaction is to end.
+type wish uint8
+
+const (
+	rollBack wish = iota
+	refuse        // roll back what was to be committed, and say why it cannot be
+	commit
+)
+
+// seize makes the caller, who holds ending, the session's holder, closes rows left
+// open and undoes blocks that have expired. It reports false, and changes nothing,
+// where a statement is running. Whoever waits for ending waits for others that end
+// the session or a block of it, for which they have a limited time.
+func (s *session) seize(ctx context.Context) bool {
 	s.mu.Lock()
-	rows, busy := s.rows, s.phase == running
-	switch s.phase {
-	case running:
-		s.abandoned = s.abandoned || abandon
-	case idle, reading:
-		s.phase, s.rows, s.seized = running, nil, true
+	busy := s.holder == statement || s.holder == deserter
+	if !busy {
+		s.holder.move(seize)
 	}
 	s.mu.Unlock()
 	if busy {
 		return false
 	}
-	if rows != nil {
-		s.closeHeld(ctx, rows)
-	}
+	s.closeHeld(ctx)
 	s.undoExpired(ctx)
 	return true
+}
+
+// seizeOrAbandon is seize for the end of the unit: a statement that is running
+// has to undo the session when it returns.
+func (s *session) seizeOrAbandon(ctx context.Context) {
+	for !s.seize(ctx) && !s.abandons() {
+	}
+}
+
+func (s *session) abandons() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holder == statement {
+		s.holder.move(abandon)
+	}
+	return s.holder == deserter
+}
+
+// Abandon implements [unit.Owner].
+func (s *session) Abandon(ctx context.Context) error {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	s.seizeOrAbandon(ctx)
+	return s.settle(ctx, rollBack).err
 }
 
 // obstacle tells why a seized session must not be committed.
@@ -43,13 +69,12 @@ func (s *session) obstacle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.abandoned:
+	case s.holder == deserter:
 		return s.abandonedError()
-	case s.broken != nil:
+	case s.condition.why != nil:
 		return s.rolledBack()
 	case len(s.blocks) > 0:
-		return fmt.Errorf("dbscope: %s: %w: a nested transaction was neither committed nor rolled back: %w",
-			s.db.name, ErrRolledBack, ErrOpenTransaction)
+		return s.db.errorf("%w: a nested transaction was neither committed nor rolled back: %w", ErrRolledBack, ErrOpenTransaction)
 	}
 	return nil
 }
@@ -66,10 +91,23 @@ func (s *session) cleared(ctx context.Context) bool {
 	return s.obstacle() == nil
 }
 
-// endedByStatement reports whether a statement has committed the transaction.
-func (s *session) endedByStatement() bool {
-	e, can := s.conn.(driver.Ender)
-	return can && e.Ended() != nil
+// callWitness asks for what a lost COMMIT can be settled with, and breaks the session
+// where it cannot have that. There is nothing to settle where a statement has
+// committed the transaction: its Commit will say so.
+func (s *session) callWitness(ctx context.Context) {
+	if s.db.settler == nil || s.place.context() == nil || s.tx.ReadOnly || !s.begun || s.endedByStatement() {
+		return
+	}
+	bounded := ending.New(ctx, s.timeout)
+	defer bounded.Cancel()
+	witness, err := s.db.settler.Witness(bounded, s.conn)
+	if err != nil {
+		err = fmt.Errorf("COMMIT was not sent: %w", err)
+		fate := s.check(ctx, err)
+		s.blame(context.WithoutCancel(ctx), fate, err)
+		s.fail(min(fate, driver.Aborted), err)
+	}
+	s.witness = witness
 }
 
 // look breaks the session where the server has ended it already: COMMIT is then
@@ -83,284 +121,225 @@ func (s *session) look(ctx context.Context) {
 	if err := l.Look(); err != nil {
 		err = fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
 		s.blame(context.WithoutCancel(ctx), driver.Lost, err)
-		s.failed(driver.Lost, err)
+		s.fail(driver.Lost, err)
 	}
 }
 
-// endEarly ends the transaction while the scope goes on. Where the call is
-// refused, all stays as it was. own is the block whose transaction it is, or
-// nil.
-func (s *session) endEarly(ctx context.Context, commit bool, own *block) error {
+// settle ends a session that is seized, or abandoned. Where somebody else has
+// ended it, nothing was open.
+func (s *session) settle(ctx context.Context, w wish) result {
 	s.mu.Lock()
-	err := s.overError()
-	if err == nil && own == nil && len(s.blocks) > 0 && s.blocks[0] != s.expired() {
-		err = fmt.Errorf("dbscope: %s: %w: end the nested transaction first", s.db.name, ErrOpenTransaction)
-	}
-	if err == nil && commit && s.slot != nil {
-		err = s.slot.scope.mayCommit()
-	}
-	if err == nil && own == nil && s.phase == running && !s.seized { // asked again below, but hooks come first
-		err = fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
-	}
+	was := s.holder
 	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	var prevented error
-	if commit && s.slot != nil {
-		prevented = s.slot.scope.before(ctx, s, false)
-	}
-	marked := commit && s.slot != nil && s.slot.scope.rollbackOnly.Load()
-	o, err := s.endSeized(ctx, commit, commit && !marked && prevented == nil, own)
-	if err != nil {
-		return err
-	}
-	s.afterEarly(ctx, own)
-	switch {
-	case prevented != nil:
-		return errs.Joined(prevented, o.Err)
-	case marked:
-		return errs.Joined(fmt.Errorf("dbscope: %s: %w", s.db.name, ErrRollbackOnly), o.Err)
-	case commit && o.failed():
-		return &CommitError{Outcomes: []Outcome{o}}
-	}
-	return o.Err
-}
-
-// endSeized ends the transaction alone with the session.
-func (s *session) endSeized(ctx context.Context, wanted, commit bool, own *block) (o Outcome, err error) {
-	defer s.ending.Unlock()
-	if !s.seize(ctx, false) {
-		if own != nil { // its work is neither wanted nor undone
-			s.doom(fmt.Errorf("dbscope: %s: ending an Atomic block: %w", s.db.name, ErrSessionBusy))
-			own.pop(false)
-		}
-		return o, fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
-	}
-	if s.isOver() {
-		return o, s.endedByAnother(wanted)
-	}
-	s.mu.Lock()
-	if own != nil && s.top() == own { // else a block inside is open
-		own.over = true
-		s.blocks = s.blocks[:0]
-	}
-	s.mu.Unlock()
-	return s.settle(ctx, commit, commit && s.cleared(ctx)), nil
-}
-
-// endedByAnother is the answer to who comes too late to commit: a hook of the
-// commit, or another goroutine, has ended the transaction.
-func (s *session) endedByAnother(committing bool) error {
-	switch o := s.ended(); {
-	case !committing || o == driver.Committed:
-		return nil
-	case o == driver.Unknown:
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrCommitUnknown)
-	}
-	return fmt.Errorf("dbscope: %s: %w meanwhile: %w", s.db.name, ErrRolledBack, sql.ErrTxDone)
-}
-
-// afterEarly runs the hooks of the session, which is over.
-func (s *session) afterEarly(ctx context.Context, own *block) {
-	if s.slot == nil || !s.slot.scope.hooked.Load() {
-		return
-	}
-	scope := s.slot.scope
-	due := scope.takeAfter(func(h *hook) (driver.Outcome, bool) { return s.ended(), h.session == s })
-	if own != nil {
-		scope.blockEnded(own, s.ended() == driver.Committed)
-	}
-	if len(due) > 0 {
-		s.slot.dropSpare() // a hook may need it
-	}
-	scope.runAfter(scope.inside(ctx), due)
-}
-
-// settle ends a session that is seized, or abandoned, and where a commit was
-// wanted says why it was not to be. An outcome without a DB name means that
-// there was nothing to commit.
-func (s *session) settle(ctx context.Context, wanted, commit bool) Outcome {
-	if s.isOver() {
-		return Outcome{} // by another one
+	if was == over {
+		return result{}
 	}
 	why := s.obstacle()
-	var o Outcome
-	if !s.isAbandoned() {
-		o = s.end(ctx, commit)
+	r := result{outcome: driver.RolledBack}
+	if was != deserter {
+		r = s.end(ctx, w == commit)
 	}
-	if wanted && why != nil {
-		o = Outcome{DB: s.db.name, State: driver.RolledBack, Err: errs.Joined(why, o.Err)}
+	if w != rollBack && why != nil {
+		r = result{open: true, outcome: driver.RolledBack, err: errs.Joined(why, r.err), lost: r.lost}
 	}
-	s.mu.Lock()
-	s.result, s.wasOpen = o.State, o.DB != ""
-	if !s.wasOpen {
-		s.result = driver.RolledBack
-		if commit {
-			s.result = driver.Committed
-		}
-	}
-	s.mu.Unlock()
-	if s.slot != nil {
-		if s.wasOpen && o.State != driver.RolledBack {
-			s.slot.scope.committed.Store(true) // or perhaps
-		}
-		s.slot.current.CompareAndSwap(s, nil)
-		s.slot.scope.passOn(s)
-	}
-	return o
+	s.publish(r)
+	s.place.ended(s)
+	return r
 }
 
-// end commits or undoes the transaction of a session that the caller has to
-// itself, and gives the connection on.
-func (s *session) end(ctx context.Context, commit bool) Outcome {
+func (s *session) publish(r result) {
 	s.mu.Lock()
-	conn, begun, fate := s.conn, s.begun && s.hasTransaction(), s.fate
-	if s.phase == over {
-		s.mu.Unlock()
-		return Outcome{}
-	}
-	s.mu.Unlock()
-	var o Outcome
-	var before []string
-	witness := s.witness
-	reuse := fate != driver.Lost
-	if begun {
-		bounded := ending.New(ctx, s.opts.endTimeout)
-		defer bounded.Cancel()
-		var prevented error
-		if commit {
-			before, prevented = s.askBefore(bounded, conn)
-		}
-		if prevented != nil {
-			commit, fate = false, s.check(ctx, conn, prevented)
-			s.blame(context.WithoutCancel(ctx), fate, prevented)
-			reuse = fate != driver.Lost
-		}
-		o.DB = s.db.name
-		if commit {
-			o.State, reuse, o.Err = s.commitConn(bounded, conn, before)
-		} else {
-			err := s.rollbackConn(bounded, conn, fate)
-			reuse = reuse && err == nil
-			o.State, o.Err = driver.RolledBack, errs.Joined(prevented, err)
-		}
-	}
+	defer s.mu.Unlock()
+	s.result = r
+}
+
+// ended returns how a session that is over did.
+func (s *session) ended() result {
 	s.mu.Lock()
-	left := s.blocks // open, which the commit was refused for
-	for _, b := range left {
-		b.over = true
+	defer s.mu.Unlock()
+	return s.result
+}
+
+// mayWork reports whether the work of a session that has ended so may succeed
+// another time.
+func (s *session) mayWork(r result) bool {
+	return r.lost || s.db.transient(r.err) || s.db.transient(s.brokenError())
+}
+
+// end commits or undoes the transaction of a session that the caller holds, and
+// gives the connection on.
+func (s *session) end(ctx context.Context, commits bool) result {
+	if s.isOver() {
+		return result{}
 	}
-	s.phase, s.outcome, s.conn, s.rows, s.blocks = over, o.State, nil, nil, nil
-	handleOver := s.handleOver
-	s.mu.Unlock()
+	r, reuse := result{outcome: driver.RolledBack}, true
+	switch {
+	case s.begun && s.transactional():
+		r, reuse = s.endTransaction(ctx, commits)
+	case commits:
+		r.outcome = driver.Committed
+	}
+	left := s.close(r)
 	for _, b := range slices.Backward(left) {
-		s.slot.scope.blockEnded(b, false)
+		s.place.blockEnded(b, false)
 	}
-	if conn != nil && (!reuse || s.slot == nil || s.shared != nil || !s.slot.keep(s, conn)) {
-		s.release(conn, reuse)
+	if s.conn != nil {
+		if reuse && s.shared == nil && s.place.keep(s) {
+			s.conn = nil
+		}
+		s.release(reuse)
 	}
-	if witness != nil && o.State == driver.Unknown && !errors.Is(o.Err, driver.ErrUnconfirmed) {
-		o = s.settleUnknown(ctx, o, witness)
-		s.mu.Lock()
-		s.outcome = o.State
-		s.mu.Unlock()
+	if s.witness != nil && r.open && r.outcome == driver.Unknown && !errors.Is(r.err, driver.ErrUnconfirmed) {
+		r = s.settleUnknown(ctx, r)
+		s.publish(r)
 	}
 	s.leaveHost()
+	s.mu.Lock()
+	handleOver := s.handleOver
+	s.mu.Unlock()
 	if handleOver != nil {
 		handleOver()
 	}
-	return o
+	return r
 }
 
-// abandon undoes the session for a sandbox that ends. A statement that still runs
-// does it when it returns.
-func (s *session) abandon(ctx context.Context) error {
-	s.seize(ctx, true)
-	defer s.ending.Unlock()
-	return s.settle(ctx, false, false).Err
-}
-
-func (s *session) isAbandoned() bool {
+// close lets nobody have the session any more, and returns the blocks that are
+// open, which a commit was refused for.
+func (s *session) close(r result) (left []*block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.abandoned
+	left = s.blocks
+	for _, b := range left {
+		s.took(b)
+	}
+	s.holder.move(end)
+	s.blocks, s.result = nil, r
+	return left
 }
 
-// commitConn commits, and says whether the connection can be used again. A
-// read-only transaction whose COMMIT was not answered has stored nothing. It counts
-// as rolled back and not as committed: on some isolation levels only the answer
-// tells that what was read can be believed.
-func (s *session) commitConn(ctx context.Context, conn driver.Conn, before []string) (state driver.Outcome, reuse bool, err error) {
-	if w := s.writes(); w != nil {
-		state, err = w.commit(ctx, conn, s.db.pools.Router(), before)
-	} else {
-		state, err = conn.Commit(ctx)
+// endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
+// the connection can be used again.
+func (s *session) endTransaction(ctx context.Context, commits bool) (r result, reuse bool) {
+	bounded := ending.New(ctx, s.timeout)
+	defer bounded.Cancel()
+	var before []string
+	var prevented error
+	if commits {
+		before, prevented = s.askBefore(bounded)
 	}
-	switch state {
+	if prevented != nil {
+		fate := s.check(ctx, prevented)
+		s.blame(context.WithoutCancel(ctx), fate, prevented)
+		s.fail(min(fate, driver.Aborted), prevented)
+	}
+	if commits && prevented == nil {
+		return s.sendCommit(bounded, before)
+	}
+	err := s.rollBack(bounded)
+	r = result{open: true, outcome: driver.RolledBack, err: errs.Joined(prevented, err)}
+	return r, err == nil && s.state() != lost
+}
+
+// askBefore asks what has to be asked before COMMIT, where that cannot do it
+// itself.
+func (s *session) askBefore(ctx context.Context) ([]string, error) {
+	if _, ok := s.conn.(driver.Positioner); ok || s.writes() == nil {
+		return nil, nil
+	}
+	before, _ := s.db.pools.Router().Queries()
+	row, err := s.conn.Row(ctx, before)
+	if err != nil {
+		return nil, s.db.errorf("%w: COMMIT was not sent: %w", ErrRolledBack, err)
+	}
+	return row, nil
+}
+
+// sendCommit commits. A read-only transaction whose COMMIT was not answered has
+// stored nothing. It counts as rolled back and not as committed: on some isolation
+// levels only the answer tells that what was read can be believed.
+func (s *session) sendCommit(ctx context.Context, before []string) (r result, reuse bool) {
+	r.open = true
+	var err error
+	if w := s.writes(); w != nil {
+		r.outcome, err = w.commit(ctx, s.conn, s.db.pools.Router(), before)
+	} else {
+		r.outcome, err = s.conn.Commit(ctx)
+	}
+	switch r.outcome {
 	case driver.Committed:
-		return state, true, nil
+		return r, true
 	case driver.RolledBack:
-		return state, true, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrRolledBack, err)
+		r.err = s.db.errorf("%w: %w", ErrRolledBack, err)
+		return r, true
 	}
 	s.blame(context.Background(), driver.Lost, err)
-	if s.opts.tx.ReadOnly && !errors.Is(err, driver.ErrEnded) {
-		s.lostCommit = true
-		return driver.RolledBack, false, fmt.Errorf("dbscope: %s: %w: the answer to COMMIT was lost, but the transaction was read-only: %w",
-			s.db.name, ErrRolledBack, err)
+	if s.tx.ReadOnly && !errors.Is(err, driver.ErrEnded) {
+		r.outcome, r.lost = driver.RolledBack, true
+		r.err = s.db.errorf("%w: the answer to COMMIT was lost, but the transaction was read-only: %w", ErrRolledBack, err)
+		return r, false
 	}
-	return state, false, fmt.Errorf("dbscope: %s: %w: %w", s.db.name, ErrCommitUnknown, err)
+	r.err = s.db.errorf("%w: %w", ErrCommitUnknown, err)
+	return r, false
 }
 
-func (s *session) rollbackConn(ctx context.Context, conn driver.Conn, fate driver.Fate) error {
-	if fate <= driver.Undone {
-		return nil // there is nothing left to undo
+// rollBack sends ROLLBACK where there is something to undo.
+func (s *session) rollBack(ctx context.Context) error {
+	if s.gone() {
+		return nil
 	}
-	if err := conn.Rollback(ctx); err != nil {
-		return fmt.Errorf("dbscope: %s: ROLLBACK failed, the connection was closed instead: %w", s.db.name, err)
+	if err := s.conn.Rollback(ctx); err != nil {
+		return s.db.errorf("ROLLBACK failed, the connection was closed instead: %w", err)
 	}
 	return nil
 }
 
-func (s *session) release(conn driver.Conn, reuse bool) {
-	if s.slot != nil {
-		s.slot.release(conn, reuse)
-		return
+// settleUnknown asks what became of a COMMIT whose answer was lost, with the
+// connection.
+func (s *session) settleUnknown(ctx context.Context, r result) result {
+	bounded := ending.New(ctx, s.timeout)
+	defer bounded.Cancel()
+	outcome, err := settle.Ask(bounded, s.db.settler, s.writingPool, s.witness)
+	switch {
+	case err != nil:
+		r.err = errs.Joined(r.err, s.db.errorf("it could not be settled: %w", err))
+	case outcome == driver.Committed:
+		return result{open: true, outcome: outcome}
+	case outcome == driver.RolledBack:
+		// Not wrapped as unknown any more.
+		err := s.db.errorf("%w: the answer to COMMIT was lost, and it was not done: %v", ErrRolledBack, r.err)
+		return result{open: true, outcome: outcome, err: err, lost: true}
 	}
-	conn.Release(reuse)
+	return r
+}
+
+// writingPool is where to ask: a host that writes no more knows less.
+func (s *session) writingPool(ctx context.Context) (driver.Engine, error) {
+	if s.db.pools.Router() != nil {
+		return s.db.pools.Engine(ctx)
+	}
+	return s.engine, nil
 }
 
 // giveBack releases the connection of a session that has not begun, which is
-// that of the slot's previous transaction.
+// that of its predecessor.
 func (s *session) giveBack() {
 	s.mu.Lock()
 	var conn driver.Conn
-	if s.phase == idle && !s.begun {
+	if s.holder == nobody && !s.begun {
 		conn, s.conn = s.conn, nil
 	}
 	s.mu.Unlock()
 	if conn != nil {
-		s.release(conn, true)
+		s.source.gave()
+		conn.Release(true)
 	}
 }
 
 // closeRows closes rows left open, so that statements can run.
 func (s *session) closeRows(ctx context.Context) {
+	s.ending.Lock()
 	defer s.ending.Unlock()
-	if s.seize(ctx, false) && !s.isOver() {
+	if s.seize(ctx) && !s.isOver() {
 		_ = s.leave(nil)
 	}
-}
-
-func (s *session) isOver() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase == over
-}
-
-// ended returns what became of a session that is over, for its hooks.
-func (s *session) ended() driver.Outcome {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.result
 }

@@ -98,7 +98,7 @@ func (g *Group) note(place int, err error) {
 // hold runs fn and leaves its scope open.
 func (g *Group) hold(fn func(context.Context) error) (err error) {
 	ctx, s := Begin(g.ctx, g.opts...)
-	s.group, s.unit.Group = g, g
+	s.unit.Group = g
 	held := false
 	defer func() {
 		if !held {
@@ -112,8 +112,8 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	defer g.mu.Unlock()
 	g.done, held = append(g.done, s), true
 	s.unit.Done.Store(true)
-	if s.sandbox != nil { // where the others wait for this
-		s.sandbox.Wake()
+	if s.box != nil { // where the others wait for this
+		s.box.Wake()
 	}
 	return nil
 }
@@ -140,7 +140,11 @@ func (g *Group) Wait() error {
 		}
 	}()
 	if len(done) > 0 {
-		all = append(all, finish(g.ctx, g.first == nil, true, done...))
+		w := rollBack
+		if g.first == nil {
+			w = commit
+		}
+		all = append(all, finish(g.ctx, w, isOver, done...))
 	}
 	return errs.Joined(all...)
 }

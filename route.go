@@ -2,15 +2,10 @@ package dbscope
 
 import (
 	"context"
-	"database/sql"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
-	"github.com/dbscope/dbscope/internal/ending"
-	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // ReadYourWrites returns a context under which scopes with [ReadOnly] see what
@@ -92,7 +87,7 @@ func (w *writes) position(r driver.Router) driver.Position {
 }
 
 // commit commits, and notes how far the server has come then. was is the answer
-// of [session.askBefore].
+// of the query that runs before COMMIT, where that was asked by itself.
 func (w *writes) commit(ctx context.Context, conn driver.Conn, r driver.Router, was []string) (state driver.Outcome, err error) {
 	var is []string
 	before, after := r.Queries()
@@ -109,102 +104,4 @@ func (w *writes) commit(ctx context.Context, conn driver.Conn, r driver.Router, 
 		w.note(r, p)
 	}
 	return state, err
-}
-
-// askBefore asks what has to be asked before COMMIT, where that cannot do it
-// itself.
-func (s *session) askBefore(ctx context.Context, conn driver.Conn) ([]string, error) {
-	if _, ok := conn.(driver.Positioner); ok || s.writes() == nil {
-		return nil, nil
-	}
-	before, _ := s.db.pools.Router().Queries()
-	row, err := conn.Row(ctx, before)
-	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w: COMMIT was not sent: %w", s.db.name, ErrRolledBack, err)
-	}
-	return row, nil
-}
-
-// need is what a router has to know of the session.
-func (s *session) need(ctx context.Context) driver.Need {
-	r := s.db.pools.Router()
-	if r == nil {
-		return driver.Need{}
-	}
-	// A hot standby has no serializable transactions.
-	replica := s.opts.tx.ReadOnly && s.opts.tx.Isolation < sql.LevelSerializable
-	need := driver.Need{ReadOnly: s.slot != nil && replica && s.slot.scope.sandbox == nil}
-	if w := writesOf(ctx); w != nil && need.ReadOnly {
-		need.After, need.Token = w.position(r), w.token
-	}
-	return need
-}
-
-// begin begins on a host that is ready. Where that costs no round trip it asks in
-// the transaction, since a pooler may lead the next one to a server that has been
-// started again.
-func (s *session) begin(ctx context.Context, conn driver.Conn, route driver.Route) error {
-	if _, inside := conn.(driver.Positioner); !inside {
-		if err := s.ready(ctx, conn, route); err != nil {
-			return err
-		}
-		return conn.Begin(ctx, s.opts.tx)
-	}
-	if err := conn.Begin(ctx, s.opts.tx); err != nil {
-		return err
-	}
-	err := s.ready(ctx, conn, route)
-	if err == nil {
-		return nil
-	}
-	bounded := ending.New(ctx, s.opts.endTimeout)
-	defer bounded.Cancel()
-	if undo := conn.Rollback(bounded); undo != nil && errors.Is(err, pools.ErrBehind) {
-		return undo // and the connection is not used again
-	}
-	return err
-}
-
-// ready asks whether the host has come as far as the route says.
-func (s *session) ready(ctx context.Context, conn driver.Conn, route driver.Route) error {
-	if route.After == (driver.Position{}) {
-		return nil
-	}
-	ready, err := s.db.pools.Router().Ready(ctx, conn, route)
-	if err == nil && !ready {
-		return pools.ErrBehind
-	}
-	return err
-}
-
-// writes returns where the session's commit is to be noted, or nil.
-func (s *session) writes() *writes {
-	if s.db.pools.Router() == nil || s.slot == nil || s.shared != nil || s.opts.tx.ReadOnly {
-		return nil
-	}
-	return writesOf(s.slot.scope.ctx)
-}
-
-// blame tells the router of an error that may be its host's.
-func (s *session) blame(ctx context.Context, fate driver.Fate, err error) {
-	r := s.db.pools.Router()
-	if r == nil || s.host == nil || ctx.Err() != nil {
-		return
-	}
-	if fate == driver.Lost || !s.opts.tx.ReadOnly && s.db.classify.WriteRefused(err) {
-		r.Failed(s.host.Name(), err)
-	}
-}
-
-// explain adds to the error of a refused write what to do about it.
-func (s *session) explain(err error) error {
-	switch {
-	case !s.db.classify.WriteRefused(err):
-		return err
-	case s.opts.tx.ReadOnly:
-		return fmt.Errorf("dbscope: %s: this unit was begun with the option ReadOnly and cannot write, begin it without: %w", s.db.name, err)
-	case s.db.pools.Router() != nil:
-		return fmt.Errorf("dbscope: %s: the host %s has become a replica, run the unit again: %w", s.db.name, s.host.Name(), err)
-	}
-	return err
 }

@@ -20,7 +20,7 @@ type frame struct {
 	driver.Conn // the lane's
 	lane        *lane
 	unit        *unit.Unit // nil for a statement on its own
-	abandon     func(context.Context) error
+	owner       unit.Owner
 	mark        string
 	readOnly    bool // as its last Begin said
 

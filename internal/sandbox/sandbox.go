@@ -75,7 +75,7 @@ func (b *Sandbox) Acquire(ctx context.Context, a unit.Acquisition) (unit.Conn, e
 	if err := l.open(ctx, a.Engine); err != nil {
 		return nil, err
 	}
-	return &frame{Conn: l.conn, lane: l, unit: a.Unit, abandon: a.Abandon}, nil
+	return &frame{Conn: l.conn, lane: l, unit: a.Unit, owner: a.Owner}, nil
 }
 
 // Wake implements [unit.Sandbox].
@@ -206,7 +206,7 @@ func (l *lane) end(ctx context.Context) error {
 	}
 	l.box.mu.Unlock()
 	for _, f := range slices.Backward(open) {
-		failures = append(failures, f.abandon(ctx))
+		failures = append(failures, f.owner.Abandon(ctx))
 	}
 	bounded := ending.New(ctx, endTimeout)
 	defer bounded.Cancel()

@@ -20,10 +20,16 @@ type Unit struct {
 
 // Acquisition is the wish for a connection.
 type Acquisition struct {
-	Pools   *pools.Pools  // of the database
-	Engine  driver.Engine // the pool it would be taken from
-	Unit    *Unit         // nil for a statement outside units
-	Abandon func(ctx context.Context) error
+	Pools  *pools.Pools  // of the database
+	Engine driver.Engine // the pool it would be taken from
+	Unit   *Unit         // nil for a statement outside units
+	Owner  Owner
+}
+
+// Owner is who has taken a connection.
+type Owner interface {
+	// Abandon undoes what it has begun, at once, or when its statement returns.
+	Abandon(ctx context.Context) error
 }
 
 // Sandbox gives out the connections in place of the pools. It is safe for
