@@ -10,6 +10,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/state"
 )
 
 // block is a transaction nested in a session's. Blocks end in reverse order of
@@ -81,12 +82,12 @@ func (b *block) rollbackTo(ctx context.Context) error {
 		s.fail(driver.Lost, err)
 		return s.brokenError()
 	}
-	if s.state() == aborted {
+	if s.state() == state.Aborted {
 		s.lift(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition.blockUndone(b.depth)
+	s.condition.BlockUndone(b.depth)
 	return nil
 }
 
@@ -102,14 +103,14 @@ func (b *block) restart(ctx context.Context) error {
 	var err error
 	if s.begun {
 		err = s.rollBack(ctx)
-		if err != nil || s.state() == lost {
+		if err != nil || s.state() == state.Lost {
 			s.release(false)
 		}
 	}
 	s.leaveHost()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begun, s.condition = false, condition{}
+	s.begun, s.condition = false, state.Condition{}
 	return err
 }
 
@@ -367,13 +368,13 @@ func (s *session) took(b *block) {
 func (s *session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.condition.gone()
+	return s.condition.Gone()
 }
 
-func (s *session) state() state {
+func (s *session) state() state.Kind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.condition.state
+	return s.condition.Kind
 }
 
 func (s *session) innermost() *block {

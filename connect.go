@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/writes"
 )
 
 // Connections are taken and BEGIN is sent again on a connection that turned
@@ -73,8 +74,8 @@ func (l *link) need(ctx context.Context) driver.Need {
 	// A hot standby has no serializable transactions.
 	replica := l.tx.ReadOnly && l.tx.Isolation < sql.LevelSerializable
 	need := driver.Need{ReadOnly: replica && l.source.context() != nil && l.source.sandbox(ctx) == nil}
-	if w := writesOf(ctx); w != nil && need.ReadOnly {
-		need.After, need.Token = w.position(r), w.token
+	if w := writes.Of(ctx); w != nil && need.ReadOnly {
+		need.After, need.Token = w.Need(r)
 	}
 	return need
 }
@@ -236,12 +237,12 @@ func (l *link) endedByStatement() bool {
 }
 
 // writes returns where the commit is to be noted, or nil.
-func (l *link) writes() *writes {
+func (l *link) writes() *writes.Writes {
 	ctx := l.source.context()
 	if l.db.pools.Router() == nil || ctx == nil || l.shared != nil || l.tx.ReadOnly {
 		return nil
 	}
-	return writesOf(ctx)
+	return writes.Of(ctx)
 }
 
 // blame tells the router of an error that may be its host's.

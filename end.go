@@ -10,6 +10,7 @@ import (
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/settle"
+	"github.com/dbscope/dbscope/internal/state"
 )
 
 // wish is how a transaction is to end.
@@ -27,9 +28,9 @@ const (
 // the session or a block of it, for which they have a limited time.
 func (s *session) seize(ctx context.Context) bool {
 	s.mu.Lock()
-	busy := s.holder == statement || s.holder == deserter
+	busy := s.holder == state.Statement || s.holder == state.Deserter
 	if !busy {
-		s.holder.move(seize)
+		s.holder.Move(state.Seize)
 	}
 	s.mu.Unlock()
 	if busy {
@@ -50,10 +51,10 @@ func (s *session) seizeOrAbandon(ctx context.Context) {
 func (s *session) abandons() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.holder == statement {
-		s.holder.move(abandon)
+	if s.holder == state.Statement {
+		s.holder.Move(state.Abandon)
 	}
-	return s.holder == deserter
+	return s.holder == state.Deserter
 }
 
 // Abandon implements [unit.Owner].
@@ -69,9 +70,9 @@ func (s *session) obstacle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.holder == deserter:
+	case s.holder == state.Deserter:
 		return s.abandonedError()
-	case s.condition.why != nil:
+	case s.condition.Why != nil:
 		return s.rolledBack()
 	case len(s.blocks) > 0:
 		return s.db.errorf("%w: a nested transaction was neither committed nor rolled back: %w", ErrRolledBack, ErrOpenTransaction)
@@ -131,12 +132,12 @@ func (s *session) settle(ctx context.Context, w wish) result {
 	s.mu.Lock()
 	was := s.holder
 	s.mu.Unlock()
-	if was == over {
+	if was == state.Over {
 		return result{}
 	}
 	why := s.obstacle()
 	r := result{outcome: driver.RolledBack}
-	if was != deserter {
+	if was != state.Deserter {
 		r = s.end(ctx, w == commit)
 	}
 	if w != rollBack && why != nil {
@@ -212,7 +213,7 @@ func (s *session) close(r result) (left []*block) {
 	for _, b := range left {
 		s.took(b)
 	}
-	s.holder.move(end)
+	s.holder.Move(state.End)
 	s.blocks, s.result = nil, r
 	return left
 }
@@ -237,7 +238,7 @@ func (s *session) endTransaction(ctx context.Context, commits bool) (r result, r
 	}
 	err := s.rollBack(bounded)
 	r = result{open: true, outcome: driver.RolledBack, err: errs.Joined(prevented, err)}
-	return r, err == nil && s.state() != lost
+	return r, err == nil && s.state() != state.Lost
 }
 
 // askBefore asks what has to be asked before COMMIT, where that cannot do it
@@ -261,7 +262,7 @@ func (s *session) sendCommit(ctx context.Context, before []string) (r result, re
 	r.open = true
 	var err error
 	if w := s.writes(); w != nil {
-		r.outcome, err = w.commit(ctx, s.conn, s.db.pools.Router(), before)
+		r.outcome, err = w.Commit(ctx, s.conn, s.db.pools.Router(), before)
 	} else {
 		r.outcome, err = s.conn.Commit(ctx)
 	}
@@ -325,7 +326,7 @@ func (s *session) writingPool(ctx context.Context) (driver.Engine, error) {
 func (s *session) giveBack() {
 	s.mu.Lock()
 	var conn driver.Conn
-	if s.holder == nobody && !s.begun {
+	if s.holder == state.Nobody && !s.begun {
 		conn, s.conn = s.conn, nil
 	}
 	s.mu.Unlock()

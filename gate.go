@@ -8,6 +8,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -61,7 +62,7 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 func (s *session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.holder != over && (s.begun || s.holder != nobody || len(s.blocks) > 0 || s.condition.why != nil)
+	return s.holder != state.Over && (s.begun || s.holder != state.Nobody || len(s.blocks) > 0 || s.condition.Why != nil)
 }
 
 // nowhere is the [place] of a statement outside units, or of one that has nothing

@@ -8,35 +8,36 @@ import (
 	"runtime/debug"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/hooks"
 )
 
 // runUnit is [Run], which the hooks of a unit that Run has ended need in turn.
 var runUnit func(ctx context.Context, fn func(context.Context) error, opts ...Option) error
 
 // addHook puts the hook into the list that it chooses under mu.
-func (s *Scope) addHook(when moment, fn func(context.Context) error, list func() *hooks) error {
+func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list func() *hooks.Waiting) error {
 	if fn == nil {
 		return errors.New("dbscope: the hook is nil: pass a function")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended.Load() || s.sealed && when == beforeCommit {
+	if s.ended.Load() || s.sealed && when == hooks.BeforeCommit {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
 	s.turns++
-	list().add(&hook{when: when, fn: fn, turn: s.turns})
+	list().Add(&hooks.Hook{When: when, Fn: fn, Turn: s.turns})
 	s.hooked.Store(true)
 	return nil
 }
 
 // of returns the hooks of a block, and makes them. The caller holds mu.
-func (s *Scope) of(b *block) *blockHooks {
+func (s *Scope) of(b *block) *hooks.OfBlock {
 	l := s.blockHooks[b]
 	if l == nil {
 		if s.blockHooks == nil {
-			s.blockHooks = map[*block]*blockHooks{}
+			s.blockHooks = map[*block]*hooks.OfBlock{}
 		}
-		l = &blockHooks{}
+		l = &hooks.OfBlock{}
 		s.blockHooks[b] = l
 	}
 	return l
@@ -66,22 +67,22 @@ func (s *Scope) blockEnded(sl *slot, b *block, kept bool) {
 	}
 	delete(s.blockHooks, b)
 	if !kept {
-		l.session.undone()
-		l.scope.undone()
+		l.Session.Undone()
+		l.Scope.Undone()
 	}
-	if !l.session.empty() {
+	if !l.Session.Empty() {
 		into := &sl.hooks
 		if b.below != nil {
-			into = &s.of(b.below).session
+			into = &s.of(b.below).Session
 		}
-		into.absorb(&l.session)
+		into.Absorb(&l.Session)
 	}
-	if !l.scope.empty() {
+	if !l.Scope.Empty() {
 		into := &s.hooks
 		if outer != nil {
-			into = &s.of(outer).scope
+			into = &s.of(outer).Scope
 		}
-		into.absorb(&l.scope)
+		into.Absorb(&l.Scope)
 	}
 }
 
@@ -94,19 +95,19 @@ func (s *Scope) sessionEnded(sl *slot, ss *session, o driver.Outcome) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl.hooks.ended(o, &sl.due)
+	sl.hooks.Ended(o, &sl.due)
 	for b, l := range s.blockHooks {
 		if b.s != ss {
 			continue
 		}
-		l.session.ended(o, &sl.due)
+		l.Session.Ended(o, &sl.due)
 		if o == driver.Committed {
-			sl.hooks.before.absorb(&l.session.before)
+			sl.hooks.Before.Absorb(&l.Session.Before)
 		}
-		l.session = hooks{}
+		l.Session = hooks.Waiting{}
 	}
 	if ss.live.Load() {
-		sl.hooks = hooks{}
+		sl.hooks = hooks.Waiting{}
 	}
 }
 
@@ -114,7 +115,7 @@ func (s *Scope) sessionEnded(sl *slot, ss *session, o driver.Outcome) {
 func (s *Scope) awaited(sl *slot) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !sl.hooks.empty()
+	return !sl.hooks.Empty()
 }
 
 // beforeSession runs the BeforeCommit hooks of one session, and of the block that
@@ -124,17 +125,17 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 	if !s.hooked.Load() || s.rollbackOnly.Load() || s.ended.Load() || closedAndBroken(ctx, ss) {
 		return nil
 	}
-	return s.runBefore(ctx, ss.refuse, func() *hook {
+	return s.runBefore(ctx, ss.refuse, func() *hooks.Hook {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !ss.live.Load() || sl.current.Load() != ss {
 			return nil
 		}
-		from := &sl.hooks.before
+		from := &sl.hooks.Before
 		if l := s.blockHooks[own]; l != nil {
-			from = earlier(from, &l.session.before)
+			from = hooks.Earlier(from, &l.Session.Before)
 		}
-		return from.take()
+		return from.Take()
 	})
 }
 
@@ -154,16 +155,16 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 			ss.refuse()
 		}
 	}
-	return s.runBefore(ctx, refuse, func() *hook {
+	return s.runBefore(ctx, refuse, func() *hooks.Hook {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		from := &s.hooks.before
+		from := &s.hooks.Before
 		for sl := range s.slots() {
 			if ss := sl.current.Load(); ss != nil && ss.live.Load() {
-				from = earlier(from, &sl.hooks.before)
+				from = hooks.Earlier(from, &sl.hooks.Before)
 			}
 		}
-		h := from.take()
+		h := from.Take()
 		s.sealed = s.sealed || h == nil && last
 		return h
 	})
@@ -185,7 +186,7 @@ func (s *session) refuse() {
 }
 
 // runBefore runs the hooks that next returns, until it returns nil.
-func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hook) error {
+func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hooks.Hook) error {
 	returned := true
 	defer func() {
 		if !returned {
@@ -194,7 +195,7 @@ func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hook)
 	}()
 	for h := next(); h != nil; h = next() {
 		returned = false
-		err := h.fn(s.inside(ctx))
+		err := h.Fn(s.inside(ctx))
 		if returned = true; err != nil {
 			return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
 		}
@@ -213,15 +214,6 @@ func (s *Scope) unhooked(last bool) bool {
 	return s.sealed
 }
 
-// earlier returns the list whose first hook was registered before that of the
-// other.
-func earlier(a, b *hookList) *hookList {
-	if a.head == nil || b.head != nil && b.head.turn < a.head.turn {
-		return b
-	}
-	return a
-}
-
 // inside is a context in the scope whatever the caller passed to end it, such
 // as database/sql, which has none, and one that the caller's end does not end.
 func (s *Scope) inside(ctx context.Context) context.Context {
@@ -232,30 +224,30 @@ func (s *Scope) inside(ctx context.Context) context.Context {
 }
 
 // takeDue takes the hooks that are due after sessions of one place have ended.
-func (s *Scope) takeDue(sl *slot) *hook {
+func (s *Scope) takeDue(sl *slot) *hooks.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := sl.due.head
-	sl.due = hookList{}
+	due := sl.due.Head
+	sl.due = hooks.List{}
 	return due
 }
 
 // takeAllDue takes the hooks that are due after the scope has ended, or begins
 // anew.
-func (s *Scope) takeAllDue() *hook {
+func (s *Scope) takeAllDue() *hooks.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due hookList
-	s.hooks.ended(s.outcome, &due)
-	s.hooks = hooks{}
+	var due hooks.List
+	s.hooks.Ended(s.outcome, &due)
+	s.hooks = hooks.Waiting{}
 	for _, l := range s.blockHooks {
-		l.scope.ended(s.outcome, &due)
-		l.scope = hooks{}
+		l.Scope.Ended(s.outcome, &due)
+		l.Scope = hooks.Waiting{}
 	}
 	for sl := range s.slots() {
-		due.absorb(&sl.due)
+		due.Absorb(&sl.due)
 	}
-	return due.head
+	return due.Head
 }
 
 // runAllAfter runs the hooks of scopes that have ended, or begin anew; all of
@@ -270,7 +262,7 @@ func runAllAfter(ctx context.Context, scopes []*Scope) {
 }
 
 // runAfter runs after-hooks, whatever some of them do.
-func (s *Scope) runAfter(ctx context.Context, due *hook) {
+func (s *Scope) runAfter(ctx context.Context, due *hooks.Hook) {
 	if due == nil {
 		return
 	}
@@ -280,11 +272,11 @@ func (s *Scope) runAfter(ctx context.Context, due *hook) {
 }
 
 // runEach runs the rest also where one ends its goroutine.
-func (s *Scope) runEach(ctx context.Context, due *hook, failures *[]error) {
+func (s *Scope) runEach(ctx context.Context, due *hooks.Hook, failures *[]error) {
 	if due == nil {
 		return
 	}
-	defer s.runEach(ctx, due.next, failures)
+	defer s.runEach(ctx, due.Next, failures)
 	err := errors.New("an after-hook ended its goroutine")
 	defer func() {
 		if p := recover(); p != nil {
@@ -294,7 +286,7 @@ func (s *Scope) runEach(ctx context.Context, due *hook, failures *[]error) {
 			*failures = append(*failures, err)
 		}
 	}()
-	err = runUnit(ctx, due.fn, OnHookError(s.opts.onHookError))
+	err = runUnit(ctx, due.Fn, OnHookError(s.opts.onHookError))
 }
 
 func (s *Scope) reportHooks(ctx context.Context, failures []error) {

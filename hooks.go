@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"fmt"
+	"github.com/dbscope/dbscope/internal/hooks"
 )
 
 // BeforeCommit calls hook before the context's scope is committed, in the
@@ -16,7 +17,7 @@ import (
 // Registering does not block and is safe for concurrent use. Errors:
 // [ErrNoScope], [ErrScopeEnded].
 func BeforeCommit(ctx context.Context, hook func(context.Context) error) error {
-	return onScope(ctx, beforeCommit, hook)
+	return onScope(ctx, hooks.BeforeCommit, hook)
 }
 
 // AfterCommit calls hook when all that was open at the scope's end was
@@ -27,7 +28,7 @@ func BeforeCommit(ctx context.Context, hook func(context.Context) error) error {
 // [OnHookError] and do not make the unit a failed one. Otherwise it is as
 // [BeforeCommit].
 func AfterCommit(ctx context.Context, hook func(context.Context) error) error {
-	return onScope(ctx, afterCommit, hook)
+	return onScope(ctx, hooks.AfterCommit, hook)
 }
 
 // AfterRollback calls hook when all that was open at the scope's end was
@@ -36,7 +37,7 @@ func AfterCommit(ctx context.Context, hook func(context.Context) error) error {
 // others not, or an outcome is unknown, neither runs. What was committed early
 // does not count.
 func AfterRollback(ctx context.Context, hook func(context.Context) error) error {
-	return onScope(ctx, afterRollback, hook)
+	return onScope(ctx, hooks.AfterRollback, hook)
 }
 
 // BeforeCommit is [BeforeCommit] for the transaction that is open in the
@@ -44,41 +45,41 @@ func AfterRollback(ctx context.Context, hook func(context.Context) error) error 
 // ends without one, the hook does not run, and so it never connects to a
 // database that the unit did not use.
 func (db *DB[H]) BeforeCommit(ctx context.Context, hook func(context.Context) error) error {
-	return db.core.onSession(ctx, beforeCommit, hook)
+	return db.core.onSession(ctx, hooks.BeforeCommit, hook)
 }
 
 // AfterCommit is [AfterCommit] for the transaction that is open in the session,
 // or the next one: it runs when that was committed, also early, while the scope
 // goes on.
 func (db *DB[H]) AfterCommit(ctx context.Context, hook func(context.Context) error) error {
-	return db.core.onSession(ctx, afterCommit, hook)
+	return db.core.onSession(ctx, hooks.AfterCommit, hook)
 }
 
 // AfterRollback is [AfterRollback] for the transaction that is open in the
 // session, or the next one.
 func (db *DB[H]) AfterRollback(ctx context.Context, hook func(context.Context) error) error {
-	return db.core.onSession(ctx, afterRollback, hook)
+	return db.core.onSession(ctx, hooks.AfterRollback, hook)
 }
 
 // onScope gives the hook to the innermost open block of the context, or to the
 // scope.
-func onScope(ctx context.Context, when moment, fn func(context.Context) error) error {
+func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) error) error {
 	s := scopeOf(ctx)
 	if s == nil {
 		return fmt.Errorf("dbscope: %w", ErrNoScope)
 	}
 	b := s.openBlock(contextBlock(ctx))
-	return s.addHook(when, fn, func() *hooks {
+	return s.addHook(when, fn, func() *hooks.Waiting {
 		if b == nil {
 			return &s.hooks
 		}
-		return &s.of(b).scope
+		return &s.of(b).Scope
 	})
 }
 
 // onSession gives the hook to the session's innermost block, whoever began it, or
 // to the session.
-func (d *database) onSession(ctx context.Context, when moment, fn func(context.Context) error) error {
+func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(context.Context) error) error {
 	ss, err := d.find(ctx)
 	if err != nil {
 		return err
@@ -89,9 +90,9 @@ func (d *database) onSession(ctx context.Context, when moment, fn func(context.C
 		return err
 	}
 	sl := slotOf(ss)
-	return sl.scope.addHook(when, fn, func() *hooks {
+	return sl.scope.addHook(when, fn, func() *hooks.Waiting {
 		if b := ss.top(); b != nil {
-			return &sl.scope.of(b).session
+			return &sl.scope.of(b).Session
 		}
 		return &sl.hooks
 	})

@@ -1,6 +1,10 @@
 package dbscope
 
-import "context"
+import (
+	"context"
+
+	"github.com/dbscope/dbscope/internal/state"
+)
 
 // idleWithTransaction reports whether there is a transaction, and neither a
 // statement nor rows nor a nested transaction is open in it.
@@ -12,9 +16,9 @@ func (s *session) idleWithTransaction() bool {
 
 // nothingOpen is idleWithTransaction. The caller holds mu.
 func (s *session) nothingOpen() bool {
-	transaction := s.begun || s.condition.why != nil
+	transaction := s.begun || s.condition.Why != nil
 	nested := len(s.blocks) > 0 && s.blocks[0] != s.expired()
-	return transaction && s.holder == nobody && !nested && !s.place.unitEnded()
+	return transaction && s.holder == state.Nobody && !nested && !s.place.unitEnded()
 }
 
 // settleIdle ends the transaction where nothing is open in it. Else it changes
@@ -27,7 +31,7 @@ func (s *session) settleIdle(ctx context.Context, w wish) (r result, ended bool)
 	s.mu.Lock()
 	idle := s.nothingOpen()
 	if idle {
-		s.holder.move(seize)
+		s.holder.Move(state.Seize)
 	}
 	s.mu.Unlock()
 	if !idle {

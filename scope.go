@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/hooks"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
 )
@@ -32,9 +33,9 @@ type Scope struct {
 	transient    atomic.Bool // a session of it was undone by an error that Retry acts on
 	met          atomic.Bool // a statement failed with such an error
 
-	mu         sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
-	hooks      hooks      // of the scope itself
-	blockHooks map[*block]*blockHooks
+	mu         sync.Mutex    // guards the list of slots, each slot's spare and hooks, and the rest
+	hooks      hooks.Waiting // of the scope itself
+	blockHooks map[*block]*hooks.OfBlock
 	turns      uint64         // hooks registered so far
 	sealed     bool           // none of BeforeCommit may come any more
 	outcome    driver.Outcome // of its last end
@@ -54,8 +55,8 @@ type slot struct {
 	// The scope's mu guards the rest.
 	spare  driver.Conn   // the connection between two transactions
 	engine driver.Engine // that the spare is of
-	hooks  hooks         // of the session, or of the next one
-	due    hookList      // of sessions that have ended
+	hooks  hooks.Waiting // of the session, or of the next one
+	due    hooks.List    // of sessions that have ended
 }
 
 // scopeContext is the context and its scope in one allocation.

@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/state"
 )
 
 // place is where a session is: that of its DB in a unit of work, or outside of
@@ -61,16 +62,16 @@ type session struct {
 	handleOver func()              // tells the adapter; guarded by mu
 
 	mu        sync.Mutex
-	holder    holder
+	holder    state.Holder
 	begun     bool // a transaction, or the session outside units
-	condition condition
+	condition state.Condition
 	blocks    []*block // open nested blocks, innermost last
 	timed     int      // how many of them end with their contexts
 	result    result
 }
 
 func newSession(db *database, at place, tx driver.TxOptions, timeout time.Duration) *session {
-	s := &session{place: at, holder: nobody}
+	s := &session{place: at, holder: state.Nobody}
 	s.link = link{db: db, source: at, owner: s, tx: tx, timeout: timeout}
 	return s
 }
@@ -117,7 +118,7 @@ func (s *session) take(ctx context.Context, b *block) error {
 		err = s.admitBlock(ctx, b)
 	}
 	if err == nil {
-		s.holder.move(take)
+		s.holder.Move(state.Take)
 		if !s.begun {
 			s.live.Store(true)
 		}
@@ -141,7 +142,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	err = s.connect(ctx)
 	s.mu.Lock()
 	s.begun = err == nil
-	abandoned := s.holder == deserter
+	abandoned := s.holder == state.Deserter
 	s.mu.Unlock()
 	switch {
 	case err != nil:
@@ -160,9 +161,9 @@ func (s *session) admit(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case s.holder != nobody:
+	case s.holder != state.Nobody:
 		return s.db.errorf("%w", ErrSessionBusy)
-	case !s.condition.runs():
+	case !s.condition.Runs():
 		return s.rolledBack()
 	case ctx.Err() != nil:
 		return s.db.errorf("%w", errs.Interrupted(ctx))
@@ -175,9 +176,9 @@ func (s *session) overError() error {
 	switch {
 	case s.place.unitEnded():
 		return s.db.errorf("%w", ErrScopeEnded)
-	case s.holder == deserter:
+	case s.holder == state.Deserter:
 		return s.abandonedError()
-	case s.holder == over:
+	case s.holder == state.Over:
 		return &overError{s.db.name, s.result.outcome}
 	}
 	return nil
@@ -192,7 +193,7 @@ func (s *session) abandonedError() error {
 func (s *session) brokenError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.condition.why == nil {
+	if s.condition.Why == nil {
 		return nil
 	}
 	return s.rolledBack()
@@ -200,7 +201,7 @@ func (s *session) brokenError() error {
 
 // rolledBack is the error of a transaction that is not sound. The caller holds mu.
 func (s *session) rolledBack() error {
-	return s.db.errorf("%w after: %w", ErrRolledBack, s.condition.why)
+	return s.db.errorf("%w after: %w", ErrRolledBack, s.condition.Why)
 }
 
 // Exit implements [driver.Session].
@@ -229,7 +230,7 @@ func (s *session) Exit(ctx context.Context, err error) error {
 func (s *session) fail(fate driver.Fate, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition.fail(fate, err)
+	s.condition.Fail(fate, err)
 }
 
 // doom lets nothing but a rollback through, though the server would: of all, or
@@ -237,7 +238,7 @@ func (s *session) fail(fate driver.Fate, err error) {
 func (s *session) doom(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition.doom(err, len(s.blocks))
+	s.condition.Doom(err, len(s.blocks))
 }
 
 // lift asks whether an aborted transaction is so no more, after a statement that
@@ -248,7 +249,7 @@ func (s *session) lift(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition.lift()
+	s.condition.Lift()
 }
 
 // leave lets others have the session and passes err on. It is the last act of a
@@ -257,11 +258,11 @@ func (s *session) lift(ctx context.Context) {
 // part of it finds it ended as a whole, and has nothing to give back.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
-	if s.holder == over {
+	if s.holder == state.Over {
 		s.mu.Unlock()
 		return err
 	}
-	if err == nil && s.condition.state == aborted {
+	if err == nil && s.condition.Kind == state.Aborted {
 		s.mu.Unlock()
 		s.lift(context.Background())
 		s.mu.Lock()
@@ -269,10 +270,10 @@ func (s *session) leave(err error) error {
 	if s.shared != nil {
 		s.shared.Exit()
 	}
-	abandoned := s.holder == deserter
+	abandoned := s.holder == state.Deserter
 	ends := abandoned || s.place.context() == nil
 	if !ends {
-		s.holder.move(leave)
+		s.holder.Move(state.Leave)
 		if !s.begun {
 			s.live.Store(false)
 		}
@@ -291,9 +292,9 @@ func (s *session) leave(err error) error {
 func (s *session) Hold(rows driver.Rows) {
 	s.rows = rows
 	s.mu.Lock()
-	abandoned := s.holder == deserter
+	abandoned := s.holder == state.Deserter
 	if !abandoned {
-		s.holder.move(hold)
+		s.holder.Move(state.Hold)
 	}
 	s.mu.Unlock()
 	if abandoned {
@@ -328,13 +329,13 @@ func (s *session) Resume(rows driver.Rows) error {
 		return err
 	}
 	switch s.holder {
-	case reader:
+	case state.Reader:
 		if s.rows == rows { // there may be others by now
-			s.holder.move(resume)
+			s.holder.Move(state.Resume)
 			s.rows = nil
 			return nil
 		}
-	case statement, ender:
+	case state.Statement, state.Ender:
 		return s.db.errorf("%w", ErrSessionBusy)
 	}
 	return s.db.errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
@@ -349,12 +350,12 @@ func (s *session) isBegun() bool {
 func (s *session) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.holder == over
+	return s.holder == state.Over
 }
 
 // busy reports whether a statement runs or its rows are open.
 func (s *session) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.holder != nobody && s.holder != over
+	return s.holder != state.Nobody && s.holder != state.Over
 }

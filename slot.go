@@ -8,6 +8,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -164,7 +165,7 @@ func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
 			return err
 		}
 	}
-	if own == nil && ss.holder == statement {
+	if own == nil && ss.holder == state.Statement {
 		return sl.db.errorf("%w", ErrSessionBusy)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package dbscope
+package state
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"github.com/dbscope/dbscope/internal/invariant"
 )
 
-// holder says who has a session's connection to itself.
+// Holder says who has a session's connection to itself.
 //
 //	from              by                                             to
 //	nobody            take: a statement is admitted                  statement
@@ -18,44 +18,46 @@ import (
 //	ender, deserter   end: the transaction is over                   over
 //	statement         end: outside units each is on its own          over
 //	over              anything                                       over
-type holder uint8
+type Holder uint8
 
+// The holders. The zero value is none of them.
 const (
-	impossible holder = iota
-	nobody
-	statement // runs
-	reader    // has rows open
-	ender     // ends the session, or a block of it
-	deserter  // a statement that has to end the session when it returns
-	over
+	impossible Holder = iota
+	Nobody
+	Statement // runs
+	Reader    // has rows open
+	Ender     // ends the session, or a block of it
+	Deserter  // a statement that has to end the session when it returns
+	Over
 )
 
-// act is what somebody does with a session.
-type act uint8
+// Act is what somebody does with a session.
+type Act uint8
 
+// The acts.
 const (
-	take act = iota
-	hold
-	resume
-	leave
-	seize
-	abandon
-	end
+	Take Act = iota
+	Hold
+	Resume
+	Leave
+	Seize
+	Abandon
+	End
 )
 
 // moves is the table above.
-var moves = [...][end + 1]holder{
-	nobody:    {take: statement, seize: ender},
-	statement: {hold: reader, leave: nobody, abandon: deserter, end: over},
-	reader:    {resume: statement, seize: ender},
-	ender:     {leave: nobody, end: over},
-	deserter:  {end: over},
-	over:      {take: over, hold: over, resume: over, leave: over, seize: over, abandon: over, end: over},
+var moves = [...][End + 1]Holder{
+	Nobody:    {Take: Statement, Seize: Ender},
+	Statement: {Hold: Reader, Leave: Nobody, Abandon: Deserter, End: Over},
+	Reader:    {Resume: Statement, Seize: Ender},
+	Ender:     {Leave: Nobody, End: Over},
+	Deserter:  {End: Over},
+	Over:      {Take: Over, Hold: Over, Resume: Over, Leave: Over, Seize: Over, Abandon: Over, End: Over},
 }
 
-// move does the act. What the table does not have must not happen, and changes
+// Move does the act. What the table does not have must not happen, and changes
 // nothing.
-func (h *holder) move(a act) {
+func (h *Holder) Move(a Act) {
 	to := moves[*h][a]
 	if to == impossible {
 		invariant.Break(fmt.Sprintf("the holder of a session moved from %d by %d", *h, a))
