@@ -37,7 +37,7 @@ func (s *Scope) repeatable() bool { return !s.committed.Load() && !s.rollbackOnl
 // knows reports whether one of the scope's databases calls the error transient.
 func (s *Scope) knows(err error) bool {
 	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-		if sl.db.transient(err) {
+		if sl.db.Transient(err) {
 			return true
 		}
 	}

@@ -171,10 +171,10 @@ func (s *session) admitMode(o *atomicOptions) error {
 	case !s.begun && !part:
 		return nil
 	case part && o.mode != 0:
-		return s.db.errorf("%w: an Atomic block in another one, or in a Group that commits together, "+
+		return s.DB.Errorf("%w: an Atomic block in another one, or in a Group that commits together, "+
 			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
 	case o.mode == RefuseOpen:
-		return s.db.errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
+		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
 	}
 	return s.cannotHave(o.tx)
 }
@@ -185,10 +185,10 @@ func (s *session) isPart() bool { return s.innermost() != nil || slotOf(s).scope
 
 // adopt gives the transaction to come the block's options.
 func (s *session) adopt(o *atomicOptions) {
-	s.tx.ReadOnly = s.tx.ReadOnly || o.tx.ReadOnly
-	s.tx.Deferrable = s.tx.Deferrable || o.tx.Deferrable
+	s.TX.ReadOnly = s.TX.ReadOnly || o.tx.ReadOnly
+	s.TX.Deferrable = s.TX.Deferrable || o.tx.Deferrable
 	if o.tx.Isolation != 0 {
-		s.tx.Isolation = o.tx.Isolation
+		s.TX.Isolation = o.tx.Isolation
 	}
 }
 

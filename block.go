@@ -65,8 +65,8 @@ var blockKinds = [...]struct {
 func (b *block) nothing(context.Context) error { return nil }
 
 func (b *block) releaseSavepoint(ctx context.Context) error {
-	if err := b.s.conn.ReleaseSavepoint(ctx, b.mark); err != nil {
-		b.s.fail(b.s.check(ctx, err), err)
+	if err := b.s.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
+		b.s.fail(b.s.Check(ctx, err), err)
 		b.s.doom(err)
 		return b.s.brokenError()
 	}
@@ -78,7 +78,7 @@ func (b *block) rollbackTo(ctx context.Context) error {
 	if s.gone() {
 		return nil // the server has undone more than that
 	}
-	if err := s.conn.RollbackTo(ctx, b.mark); err != nil {
+	if err := s.Conn.RollbackTo(ctx, b.mark); err != nil {
 		s.fail(driver.Lost, err)
 		return s.brokenError()
 	}
@@ -104,10 +104,10 @@ func (b *block) restart(ctx context.Context) error {
 	if s.begun {
 		err = s.rollBack(ctx)
 		if err != nil || s.state() == state.Lost {
-			s.release(false)
+			s.Release(false)
 		}
 	}
-	s.leaveHost()
+	s.LeaveHost()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun, s.condition = false, state.Condition{}
@@ -147,7 +147,7 @@ func (s *session) admitBlock(ctx context.Context, b *block) error {
 	case b.over:
 		return b.doneError()
 	case b != top:
-		return s.db.errorf("a transaction nested in this one is still open: %w", ErrSessionBusy)
+		return s.DB.Errorf("a transaction nested in this one is still open: %w", ErrSessionBusy)
 	}
 	return nil
 }
@@ -173,15 +173,15 @@ func (s *session) admitContext(ctx context.Context, top *block) error {
 	case !s.place.owns(ctx):
 		return nil // a handle was given some other context
 	}
-	return s.db.errorf("an Atomic block is open: use the context that it passes to its function, "+
+	return s.DB.Errorf("an Atomic block is open: use the context that it passes to its function, "+
 		"or wait until it is over: %w", ErrSessionBusy)
 }
 
 func (b *block) doneError() error {
 	if b.why != nil {
-		return b.s.db.errorf("the nested transaction was undone: %w", b.why)
+		return b.s.DB.Errorf("the nested transaction was undone: %w", b.why)
 	}
-	return b.s.db.errorf("the nested transaction is over: %w", sql.ErrTxDone)
+	return b.s.DB.Errorf("the nested transaction is over: %w", sql.ErrTxDone)
 }
 
 // expired returns the outermost block whose context has ended. The caller
@@ -211,7 +211,7 @@ func (s *session) undoExpired(ctx context.Context) {
 	if b == nil {
 		return
 	}
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	_ = blockKinds[b.kind].undo(b, bounded) // a failure breaks the session, and so is told
 	b.pop(false)
@@ -246,7 +246,7 @@ func (s *session) push(ctx context.Context, b *block) error {
 	default:
 		s.marks++
 		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
-		err = s.conn.Savepoint(ctx, b.mark)
+		err = s.Conn.Savepoint(ctx, b.mark)
 	}
 	if err == nil {
 		s.mu.Lock()
@@ -290,7 +290,7 @@ func (b *block) end(ctx context.Context, commit bool) error {
 	if b.isOver() { // seize found it expired, or somebody has ended the whole
 		return s.leave(b.doneError())
 	}
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	var err error
 	if commit {
@@ -317,7 +317,7 @@ func (b *block) ended() error {
 
 // refuseBusy is the answer to an end while a statement runs.
 func (b *block) refuseBusy() error {
-	err := b.s.db.errorf("ending a nested transaction: %w", ErrSessionBusy)
+	err := b.s.DB.Errorf("ending a nested transaction: %w", ErrSessionBusy)
 	if b.ctx == nil || b.ctx.Err() == nil {
 		b.s.doom(err) // its work is neither wanted nor undone
 	}
@@ -335,7 +335,7 @@ func (b *block) pop(kept bool) {
 		top := s.top()
 		if top != nil {
 			s.blocks = s.blocks[:len(s.blocks)-1]
-			s.took(top)
+			s.offStack(top)
 		}
 		s.mu.Unlock()
 		if top == nil {
@@ -351,13 +351,13 @@ func (s *session) popOwner(b *block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.top() == b {
-		s.took(b)
+		s.offStack(b)
 		s.blocks = s.blocks[:0]
 	}
 }
 
-// took notes that a block is off the stack. The caller holds mu.
-func (s *session) took(b *block) {
+// offStack notes that a block is off the stack. The caller holds mu.
+func (s *session) offStack(b *block) {
 	b.over = true
 	if b.ctx != nil {
 		s.timed--

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/settle"
 )
@@ -32,11 +33,11 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 		open = func(context.Context, string) (driver.Engine, error) { return nil, err }
 	}
 	return &DB[H]{
-		core: &database{
-			name: o.name, allowUnscoped: o.allowUnscoped,
-			pools: pools.New(o.name, o.host, o.router, open), beforeSession: o.beforeSession,
-			classify: adapter, settler: o.settler,
-		},
+		core: &database{link.Database{
+			Name: o.name, AllowUnscoped: o.allowUnscoped,
+			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession,
+			Classify: adapter, Settler: o.settler,
+		}},
 		adapter: adapter, siblings: &sync.Map{},
 	}
 }
@@ -105,7 +106,7 @@ func (db *DB[H]) Release(ctx context.Context) error {
 // Host returns the host of new sessions: that of the last [DB.SwitchHost], or
 // of the option [Host]; with [Hosts], the one that writes. It is empty where
 // the connection string names the host, and where none is known.
-func (db *DB[H]) Host() string { return db.core.pools.Host() }
+func (db *DB[H]) Host() string { return db.core.Pools.Host() }
 
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
@@ -116,8 +117,8 @@ func (db *DB[H]) Host() string { return db.core.pools.Host() }
 // ctx is done, and while another switch does; of several at once the last to
 // come wins. It may be called by [BeforeSession].
 func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
-	if err := db.core.pools.SwitchTo(ctx, host); err != nil {
-		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.name, err)
+	if err := db.core.Pools.SwitchTo(ctx, host); err != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.Name, err)
 	}
 	return nil
 }
@@ -126,13 +127,13 @@ func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
 // It blocks until connections in use are back, for 30 seconds at most; not for
 // those that a test of package scopetest shares, and gives back after its deferred
 // calls.
-func (db *DB[H]) Close() error { return db.core.pools.Close() }
+func (db *DB[H]) Close() error { return db.core.Pools.Close() }
 
 // PurgeLedger deletes the rows of [SettleByLedger] that are older than age. It
 // has nothing to do with ctx's scope. Call it now and then, with an age well above
 // [CommitTimeout]; a row that is gone counts as a commit that did not happen.
 func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
-	ss := newUnscoped(ctx, db.core)
+	ss := newUnscoped(ctx, &db.core.Database)
 	conn, err := ss.Enter(ctx)
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (db *DB[H]) Sibling(name string) *DB[H] {
 		return s.(*DB[H])
 	}
 	core := *db.core
-	core.name = core.pools.Name() + "/" + name
+	core.Name = core.Pools.Name() + "/" + name
 	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
 	return s.(*DB[H])
 }

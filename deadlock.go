@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 )
 
@@ -32,7 +33,7 @@ func (u *waitingUnit) Held(yield func(place any, host *pools.Host) bool) {
 func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
 	for ; s != nil; s = s.parent {
 		for sl := range s.slots() {
-			if sl != except && sl.holding.Load() > 0 && such(sl.db.pools) {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.Pools) {
 				return true
 			}
 		}
@@ -57,10 +58,10 @@ const holdingTimeout = 5 * time.Second
 // mayWaitForItself tells which connection the scope, or one that waits for it, holds
 // while another one of the database is taken, where that may wait until the first is
 // given back. The connections of one slot do not count.
-func (s *Scope) mayWaitForItself(d *database, except *slot) pools.Limit {
+func (s *Scope) mayWaitForItself(d *link.Database, except *slot) pools.Limit {
 	const held = "this unit, one that waits for it, or another function of its Group holds "
 	switch {
-	case s.inGroup() || s.holds(except, func(p *pools.Pools) bool { return p == d.pools }):
+	case s.inGroup() || s.holds(except, func(p *pools.Pools) bool { return p == d.Pools }):
 		return pools.Limit{Time: holdingTimeout, Why: held + "one of the same pool: make the pool larger, or release or end the outer unit first"}
 	case s.holds(except, (*pools.Pools).Awaited):
 		return pools.Limit{Time: holdingTimeout, Why: held + "one of another pool that somebody waits for: " +
@@ -73,7 +74,7 @@ func (s *Scope) mayWaitForItself(d *database, except *slot) pools.Limit {
 // the one that takes it, Run's for each unit that Run has begun, and some of a
 // middleware's for the one that it has begun.
 var (
-	acquireFrame    = nameOf((*link).acquire)
+	acquireFrame    = nameOf((*link.Link).Acquire)
 	runFrame        string // see run.go
 	middlewareFrame = reflect.TypeFor[Scope]().PkgPath() + "/middleware/"
 )

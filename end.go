@@ -75,7 +75,7 @@ func (s *session) obstacle() error {
 	case s.condition.Why != nil:
 		return s.rolledBack()
 	case len(s.blocks) > 0:
-		return s.db.errorf("%w: a nested transaction was neither committed nor rolled back: %w", ErrRolledBack, ErrOpenTransaction)
+		return s.DB.Errorf("%w: a nested transaction was neither committed nor rolled back: %w", ErrRolledBack, ErrOpenTransaction)
 	}
 	return nil
 }
@@ -96,16 +96,16 @@ func (s *session) cleared(ctx context.Context) bool {
 // where it cannot have that. There is nothing to settle where a statement has
 // committed the transaction: its Commit will say so.
 func (s *session) callWitness(ctx context.Context) {
-	if s.db.settler == nil || s.place.context() == nil || s.tx.ReadOnly || !s.begun || s.endedByStatement() {
+	if s.DB.Settler == nil || s.place.Context() == nil || s.TX.ReadOnly || !s.begun || s.EndedByStatement() {
 		return
 	}
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
-	witness, err := s.db.settler.Witness(bounded, s.conn)
+	witness, err := s.DB.Settler.Witness(bounded, s.Conn)
 	if err != nil {
 		err = fmt.Errorf("COMMIT was not sent: %w", err)
-		fate := s.check(ctx, err)
-		s.blame(context.WithoutCancel(ctx), fate, err)
+		fate := s.Check(ctx, err)
+		s.Blame(context.WithoutCancel(ctx), fate, err)
 		s.fail(min(fate, driver.Aborted), err)
 	}
 	s.witness = witness
@@ -115,13 +115,13 @@ func (s *session) callWitness(ctx context.Context) {
 // sent to no database of the scope. What a statement has committed before is not
 // undone by that: there the connection's Commit tells.
 func (s *session) look(ctx context.Context) {
-	l, can := s.conn.(driver.Looker)
-	if !can || !s.begun || s.endedByStatement() {
+	l, can := s.Conn.(driver.Looker)
+	if !can || !s.begun || s.EndedByStatement() {
 		return
 	}
 	if err := l.Look(); err != nil {
 		err = fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
-		s.blame(context.WithoutCancel(ctx), driver.Lost, err)
+		s.Blame(context.WithoutCancel(ctx), driver.Lost, err)
 		s.fail(driver.Lost, err)
 	}
 }
@@ -164,7 +164,7 @@ func (s *session) ended() result {
 // mayWork reports whether the work of a session that has ended so may succeed
 // another time.
 func (s *session) mayWork(r result) bool {
-	return r.lost || s.db.transient(r.err) || s.db.transient(s.brokenError())
+	return r.lost || s.DB.Transient(r.err) || s.DB.Transient(s.brokenError())
 }
 
 // end commits or undoes the transaction of a session that the caller holds, and
@@ -175,7 +175,7 @@ func (s *session) end(ctx context.Context, commits bool) result {
 	}
 	r, reuse := result{outcome: driver.RolledBack}, true
 	switch {
-	case s.begun && s.transactional():
+	case s.begun && s.Transactional():
 		r, reuse = s.endTransaction(ctx, commits)
 	case commits:
 		r.outcome = driver.Committed
@@ -184,17 +184,17 @@ func (s *session) end(ctx context.Context, commits bool) result {
 	for _, b := range slices.Backward(left) {
 		s.place.blockEnded(b, false)
 	}
-	if s.conn != nil {
-		if reuse && s.shared == nil && s.place.keep(s) {
-			s.conn = nil
+	if s.Conn != nil {
+		if reuse && s.Shared == nil && s.place.keep(s) {
+			s.Conn = nil
 		}
-		s.release(reuse)
+		s.Release(reuse)
 	}
 	if s.witness != nil && r.open && r.outcome == driver.Unknown && !errors.Is(r.err, driver.ErrUnconfirmed) {
 		r = s.settleUnknown(ctx, r)
 		s.publish(r)
 	}
-	s.leaveHost()
+	s.LeaveHost()
 	s.mu.Lock()
 	handleOver := s.handleOver
 	s.mu.Unlock()
@@ -211,7 +211,7 @@ func (s *session) close(r result) (left []*block) {
 	defer s.mu.Unlock()
 	left = s.blocks
 	for _, b := range left {
-		s.took(b)
+		s.offStack(b)
 	}
 	s.holder.Move(state.End)
 	s.blocks, s.result = nil, r
@@ -221,7 +221,7 @@ func (s *session) close(r result) (left []*block) {
 // endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
 // the connection can be used again.
 func (s *session) endTransaction(ctx context.Context, commits bool) (r result, reuse bool) {
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	var before []string
 	var prevented error
@@ -229,8 +229,8 @@ func (s *session) endTransaction(ctx context.Context, commits bool) (r result, r
 		before, prevented = s.askBefore(bounded)
 	}
 	if prevented != nil {
-		fate := s.check(ctx, prevented)
-		s.blame(context.WithoutCancel(ctx), fate, prevented)
+		fate := s.Check(ctx, prevented)
+		s.Blame(context.WithoutCancel(ctx), fate, prevented)
 		s.fail(min(fate, driver.Aborted), prevented)
 	}
 	if commits && prevented == nil {
@@ -244,13 +244,13 @@ func (s *session) endTransaction(ctx context.Context, commits bool) (r result, r
 // askBefore asks what has to be asked before COMMIT, where that cannot do it
 // itself.
 func (s *session) askBefore(ctx context.Context) ([]string, error) {
-	if _, ok := s.conn.(driver.Positioner); ok || s.writes() == nil {
+	if _, ok := s.Conn.(driver.Positioner); ok || s.Writes() == nil {
 		return nil, nil
 	}
-	before, _ := s.db.pools.Router().Queries()
-	row, err := s.conn.Row(ctx, before)
+	before, _ := s.DB.Pools.Router().Queries()
+	row, err := s.Conn.Row(ctx, before)
 	if err != nil {
-		return nil, s.db.errorf("%w: COMMIT was not sent: %w", ErrRolledBack, err)
+		return nil, s.DB.Errorf("%w: COMMIT was not sent: %w", ErrRolledBack, err)
 	}
 	return row, nil
 }
@@ -261,25 +261,25 @@ func (s *session) askBefore(ctx context.Context) ([]string, error) {
 func (s *session) sendCommit(ctx context.Context, before []string) (r result, reuse bool) {
 	r.open = true
 	var err error
-	if w := s.writes(); w != nil {
-		r.outcome, err = w.Commit(ctx, s.conn, s.db.pools.Router(), before)
+	if w := s.Writes(); w != nil {
+		r.outcome, err = w.Commit(ctx, s.Conn, s.DB.Pools.Router(), before)
 	} else {
-		r.outcome, err = s.conn.Commit(ctx)
+		r.outcome, err = s.Conn.Commit(ctx)
 	}
 	switch r.outcome {
 	case driver.Committed:
 		return r, true
 	case driver.RolledBack:
-		r.err = s.db.errorf("%w: %w", ErrRolledBack, err)
+		r.err = s.DB.Errorf("%w: %w", ErrRolledBack, err)
 		return r, true
 	}
-	s.blame(context.Background(), driver.Lost, err)
-	if s.tx.ReadOnly && !errors.Is(err, driver.ErrEnded) {
+	s.Blame(context.Background(), driver.Lost, err)
+	if s.TX.ReadOnly && !errors.Is(err, driver.ErrEnded) {
 		r.outcome, r.lost = driver.RolledBack, true
-		r.err = s.db.errorf("%w: the answer to COMMIT was lost, but the transaction was read-only: %w", ErrRolledBack, err)
+		r.err = s.DB.Errorf("%w: the answer to COMMIT was lost, but the transaction was read-only: %w", ErrRolledBack, err)
 		return r, false
 	}
-	r.err = s.db.errorf("%w: %w", ErrCommitUnknown, err)
+	r.err = s.DB.Errorf("%w: %w", ErrCommitUnknown, err)
 	return r, false
 }
 
@@ -288,8 +288,8 @@ func (s *session) rollBack(ctx context.Context) error {
 	if s.gone() {
 		return nil
 	}
-	if err := s.conn.Rollback(ctx); err != nil {
-		return s.db.errorf("ROLLBACK failed, the connection was closed instead: %w", err)
+	if err := s.Conn.Rollback(ctx); err != nil {
+		return s.DB.Errorf("ROLLBACK failed, the connection was closed instead: %w", err)
 	}
 	return nil
 }
@@ -297,17 +297,17 @@ func (s *session) rollBack(ctx context.Context) error {
 // settleUnknown asks what became of a COMMIT whose answer was lost, with the
 // connection.
 func (s *session) settleUnknown(ctx context.Context, r result) result {
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
-	outcome, err := settle.Ask(bounded, s.db.settler, s.writingPool, s.witness)
+	outcome, err := settle.Ask(bounded, s.DB.Settler, s.writingPool, s.witness)
 	switch {
 	case err != nil:
-		r.err = errs.Joined(r.err, s.db.errorf("it could not be settled: %w", err))
+		r.err = errs.Joined(r.err, s.DB.Errorf("it could not be settled: %w", err))
 	case outcome == driver.Committed:
 		return result{open: true, outcome: outcome}
 	case outcome == driver.RolledBack:
 		// Not wrapped as unknown any more.
-		err := s.db.errorf("%w: the answer to COMMIT was lost, and it was not done: %v", ErrRolledBack, r.err)
+		err := s.DB.Errorf("%w: the answer to COMMIT was lost, and it was not done: %v", ErrRolledBack, r.err)
 		return result{open: true, outcome: outcome, err: err, lost: true}
 	}
 	return r
@@ -315,10 +315,10 @@ func (s *session) settleUnknown(ctx context.Context, r result) result {
 
 // writingPool is where to ask: a host that writes no more knows less.
 func (s *session) writingPool(ctx context.Context) (driver.Engine, error) {
-	if s.db.pools.Router() != nil {
-		return s.db.pools.Engine(ctx)
+	if s.DB.Pools.Router() != nil {
+		return s.DB.Pools.Engine(ctx)
 	}
-	return s.engine, nil
+	return s.Engine, nil
 }
 
 // giveBack releases the connection of a session that has not begun, which is
@@ -327,11 +327,11 @@ func (s *session) giveBack() {
 	s.mu.Lock()
 	var conn driver.Conn
 	if s.holder == state.Nobody && !s.begun {
-		conn, s.conn = s.conn, nil
+		conn, s.Conn = s.Conn, nil
 	}
 	s.mu.Unlock()
 	if conn != nil {
-		s.source.gave()
+		s.Source.Gave()
 		conn.Release(true)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // The errors a caller can act on. Those returned wrap one of these, name the
@@ -36,7 +37,7 @@ var (
 	// that waits for another one, such as a [Run] in a Run on a pool that is full.
 	// The statement that would have completed the circle gets it at once, and the
 	// others go on.
-	ErrPoolDeadlock = errors.New("all connections of the pool are held by units that wait for another one")
+	ErrPoolDeadlock = pools.ErrDeadlock
 	// ErrOpenTransaction: the call would end or change a transaction that
 	// outer code has open.
 	ErrOpenTransaction = errors.New("a transaction is open here")

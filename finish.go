@@ -151,7 +151,7 @@ func committed(sessions []*session) []Outcome {
 	var all []Outcome
 	for _, ss := range sessions {
 		if r := ss.ended(); r.open && r.outcome == driver.Committed {
-			all = append(all, Outcome{DB: ss.db.name, State: driver.Committed})
+			all = append(all, Outcome{DB: ss.DB.Name, State: driver.Committed})
 		}
 	}
 	return all

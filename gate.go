@@ -7,24 +7,31 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
+// database is the part of a DB that does not depend on its handle.
+type database struct{ link.Database }
+
+// AllPools are for package scopetest.
+func (d *database) AllPools() *pools.Pools { return d.Pools }
+
 // find returns the session of the context's scope.
 func (d *database) find(ctx context.Context) (*session, error) {
 	s := scopeOf(ctx)
 	if s == nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, ErrNoScope)
+		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, ErrNoScope)
 	}
-	return s.session(d)
+	return s.session(&d.Database)
 }
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.allowUnscoped || unit.IsFixture(ctx)) {
-		return &unscoped{newUnscoped(ctx, d)}, nil
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
+		return &unscoped{newUnscoped(ctx, &d.Database)}, nil
 	}
 	ss, err := d.find(ctx)
 	if err != nil {
@@ -35,9 +42,9 @@ func (d *database) Session(ctx context.Context) (driver.Session, error) {
 
 // Engine implements [driver.Gate].
 func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	e, err := d.pools.Engine(ctx)
+	e, err := d.Pools.Engine(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
+		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, err)
 	}
 	return e, nil
 }
@@ -68,15 +75,15 @@ func (s *session) isOpen() bool {
 // nowhere is the [place] of a statement outside units, or of one that has nothing
 // to do with the unit around it.
 type nowhere struct {
-	db     *database
+	db     *link.Database
 	around *Scope
 }
 
-func (nowhere) context() context.Context                               { return nil }
-func (nowhere) sandbox(ctx context.Context) unit.Sandbox               { return unit.SandboxOf(ctx) }
-func (nowhere) seen() *unit.Unit                                       { return nil }
-func (nowhere) took(*pools.Host)                                       {}
-func (nowhere) gave()                                                  {}
+func (nowhere) Context() context.Context                               { return nil }
+func (nowhere) Sandbox(ctx context.Context) unit.Sandbox               { return unit.SandboxOf(ctx) }
+func (nowhere) Seen() *unit.Unit                                       { return nil }
+func (nowhere) Took(*pools.Host)                                       {}
+func (nowhere) Gave()                                                  {}
 func (nowhere) unitEnded() bool                                        { return false }
 func (nowhere) admitted()                                              {}
 func (nowhere) hasBlocks() bool                                        { return false }
@@ -87,16 +94,16 @@ func (nowhere) ended(*session)                                         {}
 func (nowhere) keep(*session) bool                                     { return false }
 func (nowhere) endEarly(context.Context, *session, bool, *block) error { return nil }
 
-func (n nowhere) mayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
+func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
 
-func (n nowhere) waits() pools.Unit {
+func (n nowhere) Waits() pools.Unit {
 	if n.around == nil {
 		return nil
 	}
 	return (*waitingUnit)(n.around)
 }
 
-func newUnscoped(ctx context.Context, d *database) *session {
+func newUnscoped(ctx context.Context, d *link.Database) *session {
 	return newSession(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
 }
 
@@ -107,7 +114,7 @@ type unscoped struct{ *session }
 // Begin implements [driver.Session].
 func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
 	ctx, scope := Begin(ctx, unitOption(func(o *unitOptions) { o.tx.TxOptions = opts }))
-	ss, err := scope.session(u.db)
+	ss, err := scope.session(u.DB)
 	if err == nil {
 		_, err = ss.Enter(ctx)
 	}

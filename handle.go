@@ -15,7 +15,7 @@ func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
 	}
 	h, ended, err := adapter.Handle(s)
 	if err != nil {
-		return none, s.db.errorf("making a handle: %w", err)
+		return none, s.DB.Errorf("making a handle: %w", err)
 	}
 	boxed := any(h)
 	s.handle.Store(&boxed)

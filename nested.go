@@ -88,12 +88,12 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, kind 
 
 // cannotHave refuses options that the open transaction does not have.
 func (s *session) cannotHave(opts driver.TxOptions) error {
-	has := s.tx
+	has := s.TX
 	if (opts.Isolation == sql.LevelDefault || opts.Isolation == has.Isolation) &&
 		(has.ReadOnly || !opts.ReadOnly) && (has.Deferrable || !opts.Deferrable) {
 		return nil
 	}
-	return s.db.errorf("a nested transaction has the options of the one around it and cannot be %s: "+
+	return s.DB.Errorf("a nested transaction has the options of the one around it and cannot be %s: "+
 		"pass them to the scope: %w", describe(opts), ErrOpenTransaction)
 }
 

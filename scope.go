@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
 )
@@ -43,7 +44,7 @@ type Scope struct {
 
 // slot is the place of one DB in one scope. Its methods are in slot.go.
 type slot struct {
-	db      *database
+	db      *link.Database
 	scope   *Scope
 	current atomic.Pointer[session] // nil between transactions
 	next    atomic.Pointer[slot]

@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
 )
 
@@ -19,7 +20,7 @@ import (
 // units. Its methods may be called by whoever has the session, but for those that
 // say otherwise.
 type place interface {
-	source
+	link.Source
 	// unitEnded reports whether the unit is over. It is called under the session's mu.
 	unitEnded() bool
 	// admitted counts a statement. It is called under the session's mu.
@@ -50,7 +51,7 @@ type place interface {
 // session, or a block of it, holds ending first; locks are taken in the order
 // ending, mu, the unit's.
 type session struct {
-	link
+	link.Link
 	place      place
 	handle     atomic.Pointer[any] // the native handle, once asked for
 	live       atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
@@ -70,9 +71,9 @@ type session struct {
 	result    result
 }
 
-func newSession(db *database, at place, tx driver.TxOptions, timeout time.Duration) *session {
+func newSession(db *link.Database, at place, tx driver.TxOptions, timeout time.Duration) *session {
 	s := &session{place: at, holder: state.Nobody}
-	s.link = link{db: db, source: at, owner: s, tx: tx, timeout: timeout}
+	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
 	return s
 }
 
@@ -98,10 +99,10 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 			return nil, err
 		}
 	}
-	if s.shared == nil {
-		return s.conn, nil
+	if s.Shared == nil {
+		return s.Conn, nil
 	}
-	conn, err := s.shared.Enter(ctx)
+	conn, err := s.Shared.Enter(ctx)
 	if err != nil {
 		return nil, s.leave(err)
 	}
@@ -139,7 +140,7 @@ func (s *session) open(ctx context.Context) (err error) {
 			err = s.leave(err)
 		}
 	}()
-	err = s.connect(ctx)
+	err = s.Connect(ctx)
 	s.mu.Lock()
 	s.begun = err == nil
 	abandoned := s.holder == state.Deserter
@@ -148,7 +149,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	case err != nil:
 		s.place.failed(err)
 		s.doom(err) // what the statement was to do is missing
-		err = s.db.errorf("%w", err)
+		err = s.DB.Errorf("%w", err)
 	case abandoned:
 		err = s.abandonedError()
 	}
@@ -162,11 +163,11 @@ func (s *session) admit(ctx context.Context) error {
 	}
 	switch {
 	case s.holder != state.Nobody:
-		return s.db.errorf("%w", ErrSessionBusy)
+		return s.DB.Errorf("%w", ErrSessionBusy)
 	case !s.condition.Runs():
 		return s.rolledBack()
 	case ctx.Err() != nil:
-		return s.db.errorf("%w", errs.Interrupted(ctx))
+		return s.DB.Errorf("%w", errs.Interrupted(ctx))
 	}
 	return nil
 }
@@ -175,17 +176,17 @@ func (s *session) admit(ctx context.Context) error {
 func (s *session) overError() error {
 	switch {
 	case s.place.unitEnded():
-		return s.db.errorf("%w", ErrScopeEnded)
+		return s.DB.Errorf("%w", ErrScopeEnded)
 	case s.holder == state.Deserter:
 		return s.abandonedError()
 	case s.holder == state.Over:
-		return &overError{s.db.name, s.result.outcome}
+		return &overError{s.DB.Name, s.result.outcome}
 	}
 	return nil
 }
 
 func (s *session) abandonedError() error {
-	return s.db.errorf("%w since its scope was ended meanwhile: %w", ErrRolledBack, ErrSessionBusy)
+	return s.DB.Errorf("%w since its scope was ended meanwhile: %w", ErrRolledBack, ErrSessionBusy)
 }
 
 // brokenError tells why the transaction can only be undone, nil where it goes
@@ -201,7 +202,7 @@ func (s *session) brokenError() error {
 
 // rolledBack is the error of a transaction that is not sound. The caller holds mu.
 func (s *session) rolledBack() error {
-	return s.db.errorf("%w after: %w", ErrRolledBack, s.condition.Why)
+	return s.DB.Errorf("%w after: %w", ErrRolledBack, s.condition.Why)
 }
 
 // Exit implements [driver.Session].
@@ -211,9 +212,9 @@ func (s *session) Exit(ctx context.Context, err error) error {
 	}
 	s.place.failed(err)
 	before := s.brokenError()
-	fate := s.check(ctx, err)
-	s.blame(ctx, fate, err)
-	err = s.explain(err)
+	fate := s.Check(ctx, err)
+	s.Blame(ctx, fate, err)
+	err = s.Explain(err)
 	// Added after all have judged the error: the cause may be one of a database
 	// too, of another unit.
 	if ctx.Err() != nil && (!errors.Is(err, ctx.Err()) || !errors.Is(err, context.Cause(ctx))) {
@@ -244,7 +245,7 @@ func (s *session) doom(err error) {
 // lift asks whether an aborted transaction is so no more, after a statement that
 // may have gone back to a savepoint.
 func (s *session) lift(ctx context.Context) {
-	if s.check(ctx, nil) != driver.Intact {
+	if s.Check(ctx, nil) != driver.Intact {
 		return
 	}
 	s.mu.Lock()
@@ -267,11 +268,11 @@ func (s *session) leave(err error) error {
 		s.lift(context.Background())
 		s.mu.Lock()
 	}
-	if s.shared != nil {
-		s.shared.Exit()
+	if s.Shared != nil {
+		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.place.context() == nil
+	ends := abandoned || s.place.Context() == nil
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {
@@ -312,11 +313,11 @@ func (s *session) closeHeld(ctx context.Context) {
 	if s.rows = nil; rows == nil {
 		return
 	}
-	bounded := ending.New(ctx, s.timeout)
+	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
-		s.fail(s.check(ctx, err), err)
+		s.fail(s.Check(ctx, err), err)
 		s.doom(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
@@ -336,9 +337,9 @@ func (s *session) Resume(rows driver.Rows) error {
 			return nil
 		}
 	case state.Statement, state.Ender:
-		return s.db.errorf("%w", ErrSessionBusy)
+		return s.DB.Errorf("%w", ErrSessionBusy)
 	}
-	return s.db.errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
+	return s.DB.Errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
 }
 
 func (s *session) isBegun() bool {

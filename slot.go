@@ -7,13 +7,14 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // session returns the DB's open session, or a new one that is not open yet.
-func (s *Scope) session(db *database) (*session, error) {
+func (s *Scope) session(db *link.Database) (*session, error) {
 	for sl := range s.slots() {
 		if sl.db == db {
 			if ss := sl.current.Load(); ss != nil {
@@ -25,20 +26,20 @@ func (s *Scope) session(db *database) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
-		return nil, db.errorf("%w", ErrScopeEnded)
+		return nil, db.Errorf("%w", ErrScopeEnded)
 	}
 	sl := s.slot(db)
 	ss := sl.current.Load()
 	if ss == nil {
 		ss = newSession(db, sl, s.opts.tx, s.opts.endTimeout)
-		ss.conn, ss.engine, sl.spare = sl.spare, sl.engine, nil
+		ss.Conn, ss.Engine, sl.spare = sl.spare, sl.engine, nil
 		sl.current.Store(ss)
 	}
 	return ss, nil
 }
 
 // slot returns the DB's place, and makes it. The caller holds mu.
-func (s *Scope) slot(db *database) *slot {
+func (s *Scope) slot(db *link.Database) *slot {
 	last := &s.first
 	for sl := last.Load(); sl != nil; sl = last.Load() {
 		if sl.db == db {
@@ -54,26 +55,26 @@ func (s *Scope) slot(db *database) *slot {
 // slotOf returns the place of a session that is in a unit.
 func slotOf(s *session) *slot { return s.place.(*slot) }
 
-func (sl *slot) context() context.Context             { return sl.scope.ctx }
-func (sl *slot) sandbox(context.Context) unit.Sandbox { return sl.scope.box }
-func (sl *slot) seen() *unit.Unit                     { return &sl.scope.unit }
-func (sl *slot) waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
-func (sl *slot) gave()                                { sl.holding.Add(-1) }
+func (sl *slot) Context() context.Context             { return sl.scope.ctx }
+func (sl *slot) Sandbox(context.Context) unit.Sandbox { return sl.scope.box }
+func (sl *slot) Seen() *unit.Unit                     { return &sl.scope.unit }
+func (sl *slot) Waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
+func (sl *slot) Gave()                                { sl.holding.Add(-1) }
 func (sl *slot) unitEnded() bool                      { return sl.scope.ended.Load() }
 func (sl *slot) admitted()                            { sl.uses.Add(1) }
 func (sl *slot) hasBlocks() bool                      { return sl.blocks.Load() }
 func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
-func (sl *slot) took(from *pools.Host) {
+func (sl *slot) Took(from *pools.Host) {
 	sl.pool.Store(from)
 	sl.holding.Add(1)
 }
 
-func (sl *slot) mayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
+func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
 
 // failed implements [place].
 func (sl *slot) failed(err error) {
-	if sl.scope.opts.retry != nil && sl.db.transient(err) {
+	if sl.scope.opts.retry != nil && sl.db.Transient(err) {
 		sl.scope.met.Store(true)
 	}
 }
@@ -99,7 +100,7 @@ func (sl *slot) keep(ss *session) bool {
 	if s.ended.Load() || s.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
-	sl.spare, sl.engine = ss.conn, ss.engine
+	sl.spare, sl.engine = ss.Conn, ss.Engine
 	return true
 }
 
@@ -111,7 +112,7 @@ func (sl *slot) dropSpare() {
 	sl.spare = nil
 	sl.scope.mu.Unlock()
 	if conn != nil {
-		sl.gave()
+		sl.Gave()
 		conn.Release(true)
 	}
 	if next := sl.current.Load(); next != nil {
@@ -142,7 +143,7 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, commits bool, own *bl
 	case prevented != nil:
 		return errs.Joined(prevented, r.err)
 	case commits && w == rollBack:
-		return errs.Joined(sl.db.errorf("%w", ErrRollbackOnly), r.err)
+		return errs.Joined(sl.db.Errorf("%w", ErrRollbackOnly), r.err)
 	case commits && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
@@ -158,7 +159,7 @@ func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
 		return err
 	}
 	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
-		return sl.db.errorf("%w: end the nested transaction first", ErrOpenTransaction)
+		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
 	}
 	if commits {
 		if err := sl.scope.mayCommit(); err != nil {
@@ -166,7 +167,7 @@ func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
 		}
 	}
 	if own == nil && ss.holder == state.Statement {
-		return sl.db.errorf("%w", ErrSessionBusy)
+		return sl.db.Errorf("%w", ErrSessionBusy)
 	}
 	return nil
 }
@@ -177,10 +178,10 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, wanted bool, w wish,
 	defer ss.ending.Unlock()
 	if !ss.seize(ctx) {
 		if own != nil { // its work is neither wanted nor undone
-			ss.doom(sl.db.errorf("ending an Atomic block: %w", ErrSessionBusy))
+			ss.doom(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
 			own.pop(false)
 		}
-		return r, sl.db.errorf("%w", ErrSessionBusy)
+		return r, sl.db.Errorf("%w", ErrSessionBusy)
 	}
 	if ss.isOver() {
 		return r, sl.endedByAnother(ss, wanted)
@@ -201,9 +202,9 @@ func (sl *slot) endedByAnother(ss *session, committing bool) error {
 	case !committing || o == driver.Committed:
 		return nil
 	case o == driver.Unknown:
-		return sl.db.errorf("%w", ErrCommitUnknown)
+		return sl.db.Errorf("%w", ErrCommitUnknown)
 	}
-	return sl.db.errorf("%w meanwhile: %w", ErrRolledBack, sql.ErrTxDone)
+	return sl.db.Errorf("%w meanwhile: %w", ErrRolledBack, sql.ErrTxDone)
 }
 
 // afterEarly runs the hooks of the session, which is over.
@@ -256,5 +257,5 @@ func outcomeOf(ss *session, r result) Outcome {
 	if !r.open {
 		return Outcome{}
 	}
-	return Outcome{DB: ss.db.name, State: r.outcome, Err: r.err}
+	return Outcome{DB: ss.DB.Name, State: r.outcome, Err: r.err}
 }

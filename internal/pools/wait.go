@@ -151,4 +151,4 @@ func (w *Wait) part() {
 }
 
 // ErrDeadlock ends the wait of a unit that could only end with it.
-var ErrDeadlock = errors.New("all connections are held by units that wait for another one")
+var ErrDeadlock = errors.New("all connections of the pool are held by units that wait for another one")

@@ -32,7 +32,7 @@ type Sandbox struct {
 func New(dbs ...dbscope.Database) *Sandbox {
 	b := &Sandbox{lanes: map[*pools.Pools]*lane{}}
 	for _, db := range dbs {
-		p := dbscope.Gate(db).(interface{ Pools() *pools.Pools }).Pools()
+		p := dbscope.Gate(db).(interface{ AllPools() *pools.Pools }).AllPools()
 		b.lanes[p] = &lane{box: b, pools: p, changed: make(chan struct{})}
 	}
 	return b
