@@ -3,8 +3,6 @@ package dbscope
 import (
 	"context"
 	"errors"
-	"reflect"
-	"slices"
 	"sync"
 
 	"github.com/dbscope/dbscope/internal/errs"
@@ -129,7 +127,7 @@ func (g *Group) Wait() error {
 	all, done := []error{g.first}, g.done
 	g.done = nil
 	for _, err := range g.errs {
-		if err != nil && !only(err, g.first) {
+		if err != nil && !errs.Only(err, g.first) {
 			all = append(all, err)
 		}
 	}
@@ -147,19 +145,4 @@ func (g *Group) Wait() error {
 		all = append(all, finish(g.ctx, w, isOver, done...))
 	}
 	return errs.Joined(all...)
-}
-
-// only reports whether all that the error says is that the first one happened,
-// or that its function was cancelled.
-func only(err, first error) bool {
-	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
-		return true
-	}
-	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
-	case interface{ Unwrap() error }:
-		return wrapper.Unwrap() != nil && only(wrapper.Unwrap(), first)
-	case interface{ Unwrap() []error }:
-		return len(wrapper.Unwrap()) > 0 && !slices.ContainsFunc(wrapper.Unwrap(), func(e error) bool { return !only(e, first) })
-	}
-	return false
 }

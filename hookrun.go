@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
@@ -261,38 +260,16 @@ func runAllAfter(ctx context.Context, scopes []*Scope) {
 	}
 }
 
-// runAfter runs after-hooks, whatever some of them do.
+// runAfter runs after-hooks, each in a scope of its own, whatever some of them do.
 func (s *Scope) runAfter(ctx context.Context, due *hooks.Hook) {
-	if due == nil {
-		return
-	}
-	var failures []error
-	defer func() { s.reportHooks(ctx, failures) }()
-	s.runEach(context.WithoutCancel(ctx), due, &failures)
+	ctx = context.WithoutCancel(ctx)
+	hooks.RunAll(due, func(fn func(context.Context) error) error {
+		return runUnit(ctx, fn, OnHookError(s.opts.onHookError))
+	}, func(err error) { s.reportHooks(ctx, err) })
 }
 
-// runEach runs the rest also where one ends its goroutine.
-func (s *Scope) runEach(ctx context.Context, due *hooks.Hook, failures *[]error) {
-	if due == nil {
-		return
-	}
-	defer s.runEach(ctx, due.Next, failures)
-	err := errors.New("an after-hook ended its goroutine")
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("an after-hook panicked: %v\n%s", p, debug.Stack())
-		}
-		if err != nil {
-			*failures = append(*failures, err)
-		}
-	}()
-	err = runUnit(ctx, due.Fn, OnHookError(s.opts.onHookError))
-}
-
-func (s *Scope) reportHooks(ctx context.Context, failures []error) {
-	err := errors.Join(failures...)
+func (s *Scope) reportHooks(ctx context.Context, err error) {
 	switch {
-	case err == nil:
 	case s.opts.onHookError != nil:
 		s.opts.onHookError(ctx, err)
 	default:

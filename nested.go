@@ -3,8 +3,11 @@ package dbscope
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // ID implements [driver.Session].
@@ -39,6 +42,72 @@ func (b *block) Commit(ctx context.Context) error { return b.end(ctx, true) }
 // Rollback implements [driver.Session]: the block's work is undone, that of
 // blocks left open in it too.
 func (b *block) Rollback(ctx context.Context) error { return b.end(ctx, false) }
+
+// keep is the end of a block whose work now belongs to the transaction around it.
+func (b *block) keep(ctx context.Context) error {
+	if b.s.innermost() != b {
+		// Kept or undone, a part of somebody's work would be misplaced.
+		b.s.doom(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
+	}
+	switch err := b.s.brokenError(); {
+	case err != nil && b.atomic: // only this block is undone: Atomic returns the error, so nobody loses work unknowingly
+		return errs.Joined(err, blockKinds[b.kind].undo(b, ctx))
+	case err != nil:
+		return err
+	}
+	return blockKinds[b.kind].keep(b, ctx)
+}
+
+// end ends the block alone with the session, and takes it off the stack.
+func (b *block) end(ctx context.Context, commit bool) error {
+	s := b.s
+	if err := b.ended(); err != nil {
+		return err
+	}
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if !s.seize(ctx) {
+		return b.refuseBusy()
+	}
+	if b.isOver() { // seize found it expired, or somebody has ended the whole
+		return s.leave(b.doneError())
+	}
+	bounded := ending.New(ctx, s.Timeout)
+	defer bounded.Cancel()
+	var err error
+	if commit {
+		err = b.keep(bounded)
+	} else {
+		err = blockKinds[b.kind].undo(b, bounded)
+	}
+	b.pop(commit && err == nil)
+	return s.leave(err)
+}
+
+// ended is the answer to an end that comes too late.
+func (b *block) ended() error {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	if err := b.s.overError(); err != nil {
+		return err
+	}
+	if b.over {
+		return b.doneError()
+	}
+	return nil
+}
+
+// refuseBusy is the answer to an end while a statement runs.
+func (b *block) refuseBusy() error {
+	err := b.s.DB.Errorf("ending a nested transaction: %w", ErrSessionBusy)
+	if b.ctx == nil || b.ctx.Err() == nil {
+		b.s.doom(err) // its work is neither wanted nor undone
+	}
+	if b.atomic { // Atomic does not come again
+		b.pop(false)
+	}
+	return err
+}
 
 // Begin implements [driver.Session].
 func (s *session) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {

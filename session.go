@@ -342,21 +342,8 @@ func (s *session) Resume(rows driver.Rows) error {
 	return s.DB.Errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
 }
 
-func (s *session) isBegun() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.begun
-}
-
 func (s *session) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.holder == state.Over
-}
-
-// busy reports whether a statement runs or its rows are open.
-func (s *session) busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.holder != state.Nobody && s.holder != state.Over
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 )
 
 // Joined is [errors.Join] that keeps a lone error as it is: code that looks at
@@ -31,4 +33,19 @@ func Interrupted(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// Only reports whether all that the error says is that the first one happened,
+// or that its function was cancelled.
+func Only(err, first error) bool {
+	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
+		return true
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
+	case interface{ Unwrap() error }:
+		return wrapper.Unwrap() != nil && Only(wrapper.Unwrap(), first)
+	case interface{ Unwrap() []error }:
+		return len(wrapper.Unwrap()) > 0 && !slices.ContainsFunc(wrapper.Unwrap(), func(e error) bool { return !Only(e, first) })
+	}
+	return false
 }
