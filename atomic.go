@@ -60,7 +60,7 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 			_ = b.endAtomic(ctx, rollBack)
 		}
 	}()
-	ctx = &blockContext{ctx, b, sl.scope}
+	ctx = newBlockContext(ctx, b, sl.scope)
 	if err = fn(ctx); err != nil {
 		err = errs.Joined(err, b.endAtomic(ctx, rollBack))
 	} else {
@@ -75,12 +75,20 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	return r.outcome == driver.RolledBack && b.s.mayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
 }
 
-// blockContext is the context of an Atomic block. It knows the scope too, so that
-// many blocks in one another do not make that hard to find.
+// blockContext is the context of an Atomic block. Of one directly in another's only
+// the innermost is kept, and it knows the scope too, so that blocks deep in one
+// another cost no more than others.
 type blockContext struct {
 	context.Context
 	block *block
 	scope *Scope
+}
+
+func newBlockContext(ctx context.Context, b *block, s *Scope) *blockContext {
+	if around, is := ctx.(*blockContext); is {
+		ctx = around.Context
+	}
+	return &blockContext{ctx, b, s}
 }
 
 // Value implements [context.Context].
