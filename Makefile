@@ -12,6 +12,7 @@ check: $(BIN)/golangci-lint
 	@deps=$$(go list -deps -test -f '{{if not .Standard}}{{.ImportPath}} {{end}}' ./...) || exit 1; \
 		foreign=$$(echo "$$deps" | grep -v '^$(ROOT)[/ ._]'); \
 		test -z "$$foreign" || { echo "the root module imports more than the standard library:"; echo "$$foreign"; exit 1; }
+	@go test ./internal/layers # which file may use which
 	@sum=$$(cksum <go.work.sum); GOWORK= go list -m all >/dev/null && test "$$sum" = "$$(cksum <go.work.sum)" || \
 		{ echo "go.work.sum has grown: commit it"; exit 1; }
 	@set -e; for dir in $(MODULES); do cd $$dir; \

@@ -2,36 +2,10 @@ package dbscope
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 )
-
-// The modes of [DB.Atomic]: what becomes of a transaction that is open in the
-// session. Without a mode the block is a savepoint of it. With none open all
-// modes are the same.
-const (
-	// CommitOpen commits the open transaction first; the block is then a
-	// transaction of its own, durable when Atomic returns.
-	CommitOpen atomicMode = iota + 1
-	// RollbackOpen undoes the open transaction first; then as CommitOpen.
-	RollbackOpen
-	// Append makes the block continue the open transaction, and its end end
-	// both.
-	Append
-	// Reject refuses with [ErrOpenTransaction], without a call of fn.
-	Reject
-)
-
-// atomicMode is an [AtomicOption].
-type atomicMode uint8
-
-func (m atomicMode) applyToAtomic(o *atomicOptions) { o.mode = m }
-
-type atomicOptions struct {
-	unitOptions
-	mode atomicMode
-}
 
 // Atomic calls fn in a block whose work is committed when fn returns nil, and
 // undone on its own when it returns an error, panics or leaves by
@@ -39,8 +13,8 @@ type atomicOptions struct {
 //
 // Where no transaction is open in the session, the block is one, durable when
 // Atomic returns. Else it is a savepoint of the open one, and becomes durable
-// with it; or what a mode says: [CommitOpen], [RollbackOpen], [Append],
-// [Reject]. Inside another Atomic block, a transaction nested by a handle, or a
+// with it; or what a mode says: [CommitOpen], [RollbackOpen], [ContinueOpen],
+// [RefuseOpen]. Inside another Atomic block, a transaction nested by a handle, or a
 // Group with [Group.CommitTogether], it is always a savepoint, and a mode is an
 // error: [ErrOpenTransaction]. So
 // are [DB.Commit], [DB.Rollback] and options such as [Isolation] that the open
@@ -78,30 +52,59 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	if err != nil {
 		return false, err
 	}
-	scope := b.slot.scope
-	elsewhere := scope.usesExcept(b.slot)
-	ctx = context.WithValue(ctx, blockKey{}, b)
+	sl := slotOf(b.s)
+	elsewhere := sl.scope.usesExcept(sl)
 	done := false
 	defer func() {
 		if !done {
-			_ = b.endAtomic(ctx, false)
+			_ = b.endAtomic(ctx, rollBack)
 		}
 	}()
+	ctx = newBlockContext(ctx, b, sl.scope)
 	if err = fn(ctx); err != nil {
-		err = joined(err, b.endAtomic(ctx, false))
+		err = errs.Joined(err, b.endAtomic(ctx, rollBack))
 	} else {
-		err = b.endAtomic(ctx, true)
+		err = b.endAtomic(ctx, commit)
 	}
 	done = true
 	if err == nil || o.retry == nil || !b.alone {
 		return false, err
 	}
-	return b.result == driver.RolledBack && b.mayWork(err) && scope.usesExcept(b.slot) == elsewhere, err
+	r := b.s.ended()
+	r.err = err
+	return r.outcome == driver.RolledBack && b.s.mayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
+}
+
+// blockContext is the context of an Atomic block. Of one directly in another's only
+// the innermost is kept, and it knows the scope too, so that blocks deep in one
+// another cost no more than others.
+type blockContext struct {
+	context.Context
+	block *block
+	scope *Scope
+}
+
+func newBlockContext(ctx context.Context, b *block, s *Scope) *blockContext {
+	if around, is := ctx.(*blockContext); is {
+		ctx = around.Context
+	}
+	return &blockContext{ctx, b, s}
+}
+
+// Value implements [context.Context].
+func (c *blockContext) Value(key any) any {
+	switch key.(type) {
+	case blockKey:
+		return c.block
+	case scopeKey:
+		return c.scope
+	}
+	return c.Context.Value(key)
 }
 
 // usesExcept counts the statements of the scope on all DBs but one.
 func (s *Scope) usesExcept(one *slot) (n int64) {
-	for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+	for sl := range s.slots() {
 		if sl != one {
 			n += sl.uses.Load()
 		}
@@ -112,60 +115,60 @@ func (s *Scope) usesExcept(one *slot) (n int64) {
 // beginAtomic finds or makes the transaction that the mode asks for, and begins
 // a block in it.
 func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, error) {
-	ss, err := d.find(ctx)
+	ss, err := d.takeForAtomic(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if (o.mode == CommitOpen || o.mode == RollbackOpen) && ss.slot.scope.group == nil {
-		if err := d.endOpen(ctx, o.mode == CommitOpen); err != nil {
-			return nil, err
-		}
-		if ss, err = d.find(ctx); err != nil {
-			return nil, err
-		}
-	}
-	for {
-		if err = ss.take(ctx, nil); err == nil {
-			break
-		}
-		if !ss.replaced() {
-			return nil, err
-		}
-		if ss, err = d.find(ctx); err != nil {
-			return nil, err
-		}
-	}
-	b := &block{session: ss, atomic: true, outer: contextBlock(ctx)}
 	if err := ss.admitMode(o); err != nil {
 		return nil, ss.leave(err)
 	}
-	if !ss.isPart() && (!ss.begun || o.mode == Append) {
+	sl := slotOf(ss)
+	b := &block{s: ss, atomic: true, outer: contextBlock(ctx)}
+	if !ss.isPart() && (!ss.begun || o.mode == ContinueOpen) {
 		b.kind = owner
 	}
 	if b.kind == owner && !ss.begun {
 		ss.adopt(o)
-		b.alone = !ss.slot.scope.awaits(ss)
+		b.alone = !sl.scope.awaited(sl)
 	}
-	ss.slot.atomic.Store(true)
+	sl.blocks.Store(true)
 	return b, ss.push(ctx, b)
+}
+
+// takeForAtomic takes the session in which the block is to begin, after the open
+// transaction has ended where the mode says so.
+func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*session, error) {
+	ss, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slotOf(ss).scope.together() && (o.mode == CommitOpen || o.mode == RollbackOpen) {
+		w := rollBack
+		if o.mode == CommitOpen {
+			w = commit
+		}
+		if err := d.endOpen(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		if ss, err = d.find(ctx); err != nil {
+			return nil, err
+		}
+		if err = ss.take(ctx, nil); err == nil || !ss.replaced() {
+			return ss, err
+		}
+	}
 }
 
 // replaced reports whether somebody has ended the session, so that the scope
 // has, or will have, another one.
 func (s *session) replaced() bool {
-	if !s.isOver() || s.slot.scope.ended.Load() {
+	if !s.isOver() || s.place.unitEnded() {
 		return false
 	}
-	s.slot.current.CompareAndSwap(s, nil)
+	slotOf(s).current.CompareAndSwap(s, nil)
 	return true
-}
-
-// isOpen reports whether there is something to end: a transaction that is open,
-// or being opened, or a block, or what only a rollback is allowed for.
-func (s *session) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase != over && (s.begun || s.phase != idle || len(s.blocks) > 0 || s.broken != nil)
 }
 
 // admitMode refuses what the open transaction does not allow. The caller has
@@ -176,35 +179,31 @@ func (s *session) admitMode(o *atomicOptions) error {
 	case !s.begun && !part:
 		return nil
 	case part && o.mode != 0:
-		return fmt.Errorf("dbscope: %s: %w: an Atomic block in another one, or in a Group that commits together, "+
-			"cannot end the outer transaction, and takes no mode", s.db.name, ErrOpenTransaction)
-	case o.mode == Reject:
-		return fmt.Errorf("dbscope: %s: %w, and the Atomic block was told to reject it", s.db.name, ErrOpenTransaction)
+		return s.DB.Errorf("%w: an Atomic block in another one, or in a Group that commits together, "+
+			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
+	case o.mode == RefuseOpen:
+		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
 	}
 	return s.cannotHave(o.tx)
 }
 
 // isPart reports whether a block that begins now is a part of something, though
 // nothing was done yet.
-func (s *session) isPart() bool { return s.innermost() != nil || s.slot.scope.group != nil }
+func (s *session) isPart() bool { return s.innermost() != nil || slotOf(s).scope.together() }
 
 // adopt gives the transaction to come the block's options.
 func (s *session) adopt(o *atomicOptions) {
-	s.opts.tx.ReadOnly = s.opts.tx.ReadOnly || o.tx.ReadOnly
-	s.opts.tx.Deferrable = s.opts.tx.Deferrable || o.tx.Deferrable
+	s.TX.ReadOnly = s.TX.ReadOnly || o.tx.ReadOnly
+	s.TX.Deferrable = s.TX.Deferrable || o.tx.Deferrable
 	if o.tx.Isolation != 0 {
-		s.opts.tx.Isolation = o.tx.Isolation
+		s.TX.Isolation = o.tx.Isolation
 	}
 }
 
 // endAtomic ends the block, and with it the transaction that is its own.
-func (b *block) endAtomic(ctx context.Context, commit bool) error {
-	switch {
-	case b.kind == owner:
-		return b.endEarly(ctx, commit, b)
-	case commit:
-		return b.Commit(ctx)
-	default:
-		return b.Rollback(ctx)
+func (b *block) endAtomic(ctx context.Context, w wish) error {
+	if b.kind == owner {
+		return b.s.place.endEarly(ctx, b.s, w == commit, b)
 	}
+	return b.end(ctx, w == commit)
 }

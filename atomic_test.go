@@ -19,7 +19,7 @@ var errBroken = errors.New("broken")
 func TestAnAtomicBlockWithNothingOpenIsATransactionOfItsOwn(t *testing.T) {
 	f, db := newFake(t)
 	err := dbscope.Run(t.Context(), func(ctx context.Context) error {
-		for _, mode := range []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.Append, dbscope.Reject} {
+		for _, mode := range []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.ContinueOpen, dbscope.RefuseOpen} {
 			if err := db.Atomic(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "kept") }, mode); err != nil {
 				t.Errorf("%v: %v", mode, err)
 			}
@@ -53,9 +53,9 @@ func TestAnAtomicBlockInAnOpenTransactionIsWhatItsModeSays(t *testing.T) {
 		"CommitOpen, failing":      {mode: []dbscope.AtomicOption{dbscope.CommitOpen}, inner: errStop, want: errStop, stored: []string{"before"}, all: []string{"before", "after"}},
 		"RollbackOpen":             {mode: []dbscope.AtomicOption{dbscope.RollbackOpen}, stored: []string{"block"}, all: []string{"block", "after"}},
 		"RollbackOpen, failing":    {mode: []dbscope.AtomicOption{dbscope.RollbackOpen}, inner: errStop, want: errStop, all: []string{"after"}},
-		"Append":                   {mode: []dbscope.AtomicOption{dbscope.Append}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
-		"Append, failing":          {mode: []dbscope.AtomicOption{dbscope.Append}, inner: errStop, want: errStop, all: []string{"after"}},
-		"Reject":                   {mode: []dbscope.AtomicOption{dbscope.Reject}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
+		"Append":                   {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
+		"Append, failing":          {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, inner: errStop, want: errStop, all: []string{"after"}},
+		"Reject":                   {mode: []dbscope.AtomicOption{dbscope.RefuseOpen}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
 		"options it does not have": {mode: []dbscope.AtomicOption{dbscope.ReadOnly()}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
 		"options of its own":       {mode: []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.Isolation(sql.LevelSerializable)}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
 	} {
@@ -153,7 +153,7 @@ func TestInsideAnAtomicBlockTheOuterTransactionCannotBeEnded(t *testing.T) {
 			ok(t, drivertest.Exec(ctx, db, "one"))
 			is(t, db.Commit(ctx), dbscope.ErrOpenTransaction)
 			is(t, db.Rollback(ctx), dbscope.ErrOpenTransaction)
-			for _, mode := range []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.Append, dbscope.Reject} {
+			for _, mode := range []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.ContinueOpen, dbscope.RefuseOpen} {
 				is(t, db.Atomic(ctx, func(context.Context) error { t.Error("called"); return nil }, mode), dbscope.ErrOpenTransaction)
 			}
 			return drivertest.Exec(ctx, db, "two")

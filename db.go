@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/settle"
 )
 
 // DB is one database. It is long-lived, a package variable or a field, and
@@ -16,24 +20,6 @@ type DB[H any] struct {
 	adapter  driver.Adapter[H]
 	siblings *sync.Map // name -> *DB[H], shared by the family
 }
-
-// database is the part of a DB that does not depend on its handle.
-type database struct {
-	name          string
-	allowUnscoped bool
-	hosts         *hosts
-	classify      classifier
-	settler       settler // or nil
-}
-
-// classifier is an adapter's knowledge of errors.
-type classifier interface {
-	Transient(err error) bool
-	WriteRefused(err error) bool
-}
-
-// transient reports whether what failed may succeed another time.
-func (d *database) transient(err error) bool { return err != nil && d.classify.Transient(err) }
 
 // New makes a DB of an adapter. It is for writers of adapters; others call an
 // adapter's Open or New. It opens nothing.
@@ -47,10 +33,11 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 		open = func(context.Context, string) (driver.Engine, error) { return nil, err }
 	}
 	return &DB[H]{
-		core: &database{
-			name: o.name, allowUnscoped: o.allowUnscoped,
-			hosts: newHosts(o.name, &o, open), classify: adapter, settler: o.settler,
-		},
+		core: &database{link.Database{
+			Name: o.name, AllowUnscoped: o.allowUnscoped,
+			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession,
+			Classify: adapter, Settler: o.settler,
+		}},
 		adapter: adapter, siblings: &sync.Map{},
 	}
 }
@@ -97,42 +84,62 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 // open transaction it does nothing. It blocks as [Scope.Commit] does. The error
 // of a failed commit is a [*CommitError]; [ErrSessionBusy] and
 // [ErrOpenTransaction] leave all as it was.
-func (db *DB[H]) Commit(ctx context.Context) error { return db.end(ctx, true, true) }
+func (db *DB[H]) Commit(ctx context.Context) error { return db.core.endOpen(ctx, commit) }
 
 // Rollback undoes the session's transaction now; the next statement begins
 // anew, on the same connection. Otherwise it is as [DB.Commit].
-func (db *DB[H]) Rollback(ctx context.Context) error { return db.end(ctx, false, true) }
+func (db *DB[H]) Rollback(ctx context.Context) error { return db.core.endOpen(ctx, rollBack) }
 
 // Release gives the session's connection back to the pool now and undoes open
 // work; the next statement takes a connection again. Otherwise it is as
 // [DB.Commit].
-func (db *DB[H]) Release(ctx context.Context) error { return db.end(ctx, false, false) }
-
-func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
+func (db *DB[H]) Release(ctx context.Context) error {
 	ss, err := db.core.find(ctx)
 	if err != nil {
 		return err
 	}
-	err = db.core.endOpen(ctx, commit)
-	if !keep {
-		ss.slot.dropSpare()
-	}
+	err = db.core.endOpen(ctx, rollBack)
+	slotOf(ss).dropSpare()
 	return err
 }
 
-// endOpen ends what is open in the scope's session; with nothing open it does
-// nothing, also where somebody else has just ended that.
-func (d *database) endOpen(ctx context.Context, commit bool) error {
-	for {
-		ss, err := d.find(ctx)
-		if err != nil || !ss.isOpen() {
-			return err
-		}
-		err = ss.endEarly(ctx, commit, nil)
-		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
-			return err
-		}
+// Host returns the host of new sessions: that of the last [DB.SwitchHost], or
+// of the option [Host]; with [Hosts], the one that writes. It is empty where
+// the connection string names the host, and where none is known.
+func (db *DB[H]) Host() string { return db.core.Pools.Host() }
+
+// SwitchHost makes new sessions, also those of scopes that are under way, run on
+// another host; siblings follow. It opens the host's pool and takes a
+// connection from it; where that fails, the error says so and all stays as it
+// was. Sessions that are open finish where they began, those that wait for a
+// connection take one of the new host, and the old pool is closed in the
+// background. It blocks while it connects, until
+// ctx is done, and while another switch does; of several at once the last to
+// come wins. It may be called by [BeforeSession].
+func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
+	if err := db.core.Pools.SwitchTo(ctx, host); err != nil {
+		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.Name, err)
 	}
+	return nil
+}
+
+// Close closes the pools, for siblings too. Statements after it are an error.
+// It blocks until connections in use are back, for 30 seconds at most; not for
+// those that a test of package scopetest shares, and gives back after its deferred
+// calls.
+func (db *DB[H]) Close() error { return db.core.Pools.Close() }
+
+// PurgeLedger deletes the rows of [SettleByLedger] that are older than age. It
+// has nothing to do with ctx's scope. Call it now and then, with an age well above
+// [CommitTimeout]; a row that is gone counts as a commit that did not happen.
+func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
+	ss := newUnscoped(ctx, &db.core.Database)
+	conn, err := ss.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Row(ctx, settle.PurgeBefore(time.Now().Add(-age)))
+	return ss.Exit(ctx, err)
 }
 
 // Detached calls fn in a transaction of its own, outside the context's scope:
@@ -160,41 +167,7 @@ func (db *DB[H]) Sibling(name string) *DB[H] {
 		return s.(*DB[H])
 	}
 	core := *db.core
-	core.name = core.hosts.name + "/" + name
+	core.Name = core.Pools.Name() + "/" + name
 	s, _ := db.siblings.LoadOrStore(name, &DB[H]{core: &core, adapter: db.adapter, siblings: db.siblings})
 	return s.(*DB[H])
-}
-
-// find returns the session of the context's scope.
-func (d *database) find(ctx context.Context) (*session, error) {
-	s := scopeOf(ctx)
-	if s == nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, ErrNoScope)
-	}
-	return s.session(d)
-}
-
-// Session implements [driver.Gate].
-func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil {
-		if b := sandboxOf(ctx); b != nil || d.allowUnscoped {
-			ss := newUnscoped(d)
-			ss.sandbox = b
-			return ss, nil
-		}
-	}
-	ss, err := d.find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ss, nil
-}
-
-// Engine implements [driver.Gate].
-func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
-	e, err := d.hosts.current(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.name, err)
-	}
-	return e, nil
 }

@@ -1,138 +1,95 @@
 package dbscope
 
 import (
-	"errors"
 	"reflect"
 	"runtime"
 	"strings"
-	"sync"
+	"time"
 
-	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
-// errStuck ends the wait of a unit that could only end with it.
-var errStuck = errors.New("all connections are held by units that wait")
+// waitingUnit is a scope as the pools see it, to find a deadlock of units that
+// wait for each other's connections.
+type waitingUnit Scope
 
-// waiter is a unit that holds a connection and waits for another one.
-type waiter struct {
-	host    *host    // whose pool it waits for
-	blocked []*Scope // those that it keeps from their end
-	cancel  func(error)
-	limit   int // of the pool's connections
-	done    bool
+// HoldsAny implements [pools.Unit].
+func (u *waitingUnit) HoldsAny() bool {
+	return (*Scope)(u).holds(nil, func(*pools.Pools) bool { return true })
 }
 
-// waiters are all of them, of whatever databases. A unit that holds no connection
-// keeps nobody waiting, and is not among them.
-var waiters = struct {
-	mu  sync.Mutex // guards limit and done of each, too
-	all map[*waiter]struct{}
-}{all: map[*waiter]struct{}{}}
-
-// watch finds out whether the wait that begins now completes a deadlock. The
-// caller's pool may hold a lock of its own: so it is asked for its limit in a
-// goroutine, which there is only for units that hold a connection and find none
-// at hand.
-func (w *waiting) watch() *waiter {
-	pool, ok := w.host.engine.(driver.Limited)
-	if !ok || w.scope == nil || !w.scope.holdsAny() {
-		return nil
-	}
-	one := &waiter{host: w.host, blocked: w.scope.blocked(), cancel: w.cancel}
-	if len(one.blocked) == 0 {
-		return nil
-	}
-	go one.join(pool)
-	return one
-}
-
-func (w *waiter) join(pool driver.Limited) {
-	limit := pool.MaxConns()
-	waiters.mu.Lock()
-	defer waiters.mu.Unlock()
-	if w.done {
-		return
-	}
-	w.limit = limit
-	waiters.all[w] = struct{}{}
-	if w.stuck() {
-		delete(waiters.all, w) // so that no other one is told of the same
-		w.cancel(errStuck)
+// Held implements [pools.Holder].
+func (u *waitingUnit) Held(yield func(place any, host *pools.Host) bool) {
+	for sl := u.first.Load(); sl != nil; sl = sl.next.Load() {
+		if sl.holding.Load() == 1 && !yield(sl, sl.pool.Load()) {
+			return
+		}
 	}
 }
 
-// part is called once the wait is over.
-func (w *waiter) part() {
-	waiters.mu.Lock()
-	defer waiters.mu.Unlock()
-	w.done = true
-	delete(waiters.all, w)
-}
-
-// stuck reports whether all connections of the pool are held by units that wait
-// for a connection of a pool of which the same is true. It begins with the pools
-// that somebody waits for, and takes away those where a connection may yet be
-// given back. The caller holds waiters.mu.
-func (w *waiter) stuck() bool {
-	pools := map[*host]int{}
-	for other := range waiters.all {
-		pools[other.host] = other.limit
-	}
-	for before := 0; before != len(pools); {
-		before = len(pools)
-		for pool, limit := range pools {
-			if limit <= 0 || heldByWaiters(pool, pools) < limit {
-				delete(pools, pool)
+// holds reports whether the scope or one that waits for it keeps a connection
+// of such a pool taken, other than the slot that asks.
+func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
+	for ; s != nil; s = s.parent {
+		for sl := range s.slots() {
+			if sl != except && sl.holding.Load() > 0 && such(sl.db.Pools) {
+				return true
 			}
 		}
 	}
-	_, is := pools[w.host]
-	return is
+	return false
 }
 
-// heldByWaiters counts the connections of a pool that units hold which wait for
-// one of the pools.
-func heldByWaiters(pool *host, pools map[*host]int) int {
-	held := map[*slot]struct{}{} // several may wait inside one unit
-	for w := range waiters.all {
-		if _, waits := pools[w.host]; !waits {
-			continue
-		}
-		for _, s := range w.blocked {
-			for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
-				if sl.holding.Load() == 1 && sl.pool.Load() == pool {
-					held[sl] = struct{}{}
-				}
-			}
-		}
+// inGroup reports whether the scope, or one that waits for it, is one of a
+// Group whose others may keep connections taken until it ends.
+func (s *Scope) inGroup() bool {
+	for s != nil && !s.together() {
+		s = s.parent
 	}
-	return len(held)
+	return s != nil
 }
 
-// holdsAny reports whether the scope, or one around it, holds a connection.
-func (s *Scope) holdsAny() bool {
-	return s.holds(nil, func(*hosts) bool { return true })
+// A unit that waits for a connection while it, or the caller that waits for
+// it, holds one of the same pool, or one that others wait for, could wait for
+// itself: it waits at most this long.
+const holdingTimeout = 5 * time.Second
+
+// mayWaitForItself tells which connection the scope, or one that waits for it, holds
+// while another one of the database is taken, where that may wait until the first is
+// given back. The connections of one slot do not count.
+func (s *Scope) mayWaitForItself(d *link.Database, except *slot) pools.Limit {
+	const held = "this unit, one that waits for it, or another function of its Group holds "
+	switch {
+	case s.inGroup() || s.holds(except, func(p *pools.Pools) bool { return p == d.Pools }):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of the same pool: make the pool larger, or release or end the outer unit first"}
+	case s.holds(except, (*pools.Pools).Awaited):
+		return pools.Limit{Time: holdingTimeout, Why: held + "one of another pool that somebody waits for: " +
+			"use the databases in the same order everywhere, or make the pools larger"}
+	}
+	return pools.Limit{}
 }
 
 // The functions that are on the stack of who waits for a connection in a unit:
 // the one that takes it, Run's for each unit that Run has begun, and some of a
 // middleware's for the one that it has begun.
 var (
-	acquireFrame    = nameOf((*session).acquire)
-	runFrame        = nameOf(runOnce)
+	acquireFrame    = nameOf((*link.Link).Acquire)
+	runFrame        string // see run.go
 	middlewareFrame = reflect.TypeFor[Scope]().PkgPath() + "/middleware/"
 )
 
 func nameOf(fn any) string { return runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name() }
 
-// blocked returns the scopes, the innermost first, whose functions cannot return
-// before the caller does, since the caller runs in them. A unit that a goroutine
-// begins does not keep the unit around it from its end, unless that waits for the
-// goroutine, which nobody can see.
-func (s *Scope) blocked() (all []*Scope) {
+// Blocked implements [pools.Unit]: the scopes, the innermost first, whose
+// functions cannot return before the caller does, since the caller runs in them.
+// A unit that a goroutine begins does not keep the unit around it from its end,
+// unless that waits for the goroutine, which nobody can see.
+func (u *waitingUnit) Blocked() (all []pools.Holder) {
 	pcs := make([]uintptr, 256)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
 	waits := false
+	s := (*Scope)(u)
 	for more := true; more && s != nil; {
 		var f runtime.Frame
 		f, more = frames.Next()
@@ -140,7 +97,7 @@ func (s *Scope) blocked() (all []*Scope) {
 		case f.Function == acquireFrame:
 			waits = true
 		case waits && (s.run && f.Function == runFrame || !s.run && strings.HasPrefix(f.Function, middlewareFrame)):
-			all = append(all, s)
+			all = append(all, (*waitingUnit)(s))
 			s = s.parent
 		}
 	}

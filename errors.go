@@ -1,12 +1,12 @@
 package dbscope
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pools"
 )
 
 // The errors a caller can act on. Those returned wrap one of these, name the
@@ -37,7 +37,7 @@ var (
 	// that waits for another one, such as a [Run] in a Run on a pool that is full.
 	// The statement that would have completed the circle gets it at once, and the
 	// others go on.
-	ErrPoolDeadlock = errors.New("all connections of the pool are held by units that wait for another one")
+	ErrPoolDeadlock = pools.ErrDeadlock
 	// ErrOpenTransaction: the call would end or change a transaction that
 	// outer code has open.
 	ErrOpenTransaction = errors.New("a transaction is open here")
@@ -88,29 +88,4 @@ func (e *CommitError) Unwrap() []error {
 		}
 	}
 	return errs
-}
-
-// joined is errors.Join that keeps a lone error as it is.
-func joined(errs ...error) error {
-	var one error
-	for _, err := range errs {
-		if err == nil {
-			continue
-		}
-		if one != nil {
-			return errors.Join(errs...)
-		}
-		one = err
-	}
-	return one
-}
-
-// interrupted describes a context that is done: its error and its cause, both
-// visible to errors.Is.
-func interrupted(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if err == nil || errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -3,9 +3,9 @@ package dbscope
 import (
 	"context"
 	"errors"
-	"reflect"
-	"slices"
 	"sync"
+
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Group runs functions side by side, each in a scope of its own, as Run does:
@@ -96,11 +96,11 @@ func (g *Group) note(place int, err error) {
 // hold runs fn and leaves its scope open.
 func (g *Group) hold(fn func(context.Context) error) (err error) {
 	ctx, s := Begin(g.ctx, g.opts...)
-	s.group = g
+	s.unit.Group = g
 	held := false
 	defer func() {
 		if !held {
-			err = joined(err, s.Release(ctx))
+			err = errs.Joined(err, s.Release(ctx))
 		}
 	}()
 	if err := fn(ctx); err != nil {
@@ -109,11 +109,9 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done, held = append(g.done, s), true
-	s.held.Store(true)
-	if b := s.sandbox; b != nil { // where the others wait for this
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.wake()
+	s.unit.Done.Store(true)
+	if s.box != nil { // where the others wait for this
+		s.box.Wake()
 	}
 	return nil
 }
@@ -129,7 +127,7 @@ func (g *Group) Wait() error {
 	all, done := []error{g.first}, g.done
 	g.done = nil
 	for _, err := range g.errs {
-		if err != nil && !only(err, g.first) {
+		if err != nil && !errs.Only(err, g.first) {
 			all = append(all, err)
 		}
 	}
@@ -140,22 +138,11 @@ func (g *Group) Wait() error {
 		}
 	}()
 	if len(done) > 0 {
-		all = append(all, finish(g.ctx, g.first == nil, true, done...))
+		w := rollBack
+		if g.first == nil {
+			w = commit
+		}
+		all = append(all, finish(g.ctx, w, isOver, done...))
 	}
-	return joined(all...)
-}
-
-// only reports whether all that the error says is that the first one happened,
-// or that its function was cancelled.
-func only(err, first error) bool {
-	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
-		return true
-	}
-	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
-	case interface{ Unwrap() error }:
-		return wrapper.Unwrap() != nil && only(wrapper.Unwrap(), first)
-	case interface{ Unwrap() []error }:
-		return len(wrapper.Unwrap()) > 0 && !slices.ContainsFunc(wrapper.Unwrap(), func(e error) bool { return !only(e, first) })
-	}
-	return false
+	return errs.Joined(all...)
 }

@@ -55,8 +55,8 @@ func TestTogetherNoFunctionCommitsByItself(t *testing.T) {
 		}, nil},
 		"CommitOpen":   {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.CommitOpen) }, dbscope.ErrOpenTransaction},
 		"RollbackOpen": {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.RollbackOpen) }, dbscope.ErrOpenTransaction},
-		"Append":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.Append) }, dbscope.ErrOpenTransaction},
-		"Reject":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.Reject) }, dbscope.ErrOpenTransaction},
+		"Append":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.ContinueOpen) }, dbscope.ErrOpenTransaction},
+		"Reject":       {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.RefuseOpen) }, dbscope.ErrOpenTransaction},
 		"options":      {func(ctx context.Context, db DB) error { return db.Atomic(ctx, store(db), dbscope.ReadOnly()) }, dbscope.ErrOpenTransaction},
 		"DB.Commit": {func(ctx context.Context, db DB) error {
 			return errors.Join(store(db)(ctx), db.Commit(ctx))

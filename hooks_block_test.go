@@ -215,7 +215,7 @@ func TestHooksOfADatabaseFollowATransactionNestedByItsHandle(t *testing.T) {
 		"kept, undone":   {func(ctx context.Context, tx *drivertest.Tx) error { return tx.Commit(ctx) }, errStop, hooksUndone},
 		"undone":         {func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) }, nil, []string{"scope before", "scope committed", "db undone"}},
 		"undone, undone": {func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) }, errStop, hooksUndone},
-		"left open":      {func(context.Context, *drivertest.Tx) error { return nil }, dbscope.ErrOpenTransaction, append([]string{"scope before", "db before"}, hooksUndone...)},
+		"left open":      {func(context.Context, *drivertest.Tx) error { return nil }, dbscope.ErrOpenTransaction, append([]string{"scope before"}, hooksUndone...)},
 	} {
 		for _, before := range []bool{true, false} {
 			_, db := newFake(t)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/settle"
 )
 
 // Option changes one scope; see [Run] and [Begin].
@@ -15,10 +16,15 @@ type Option interface{ applyToScope(o *scopeOptions) }
 type AtomicOption interface{ applyToAtomic(o *atomicOptions) }
 
 // UnitOption is both an [Option] and an [AtomicOption].
-type UnitOption func(*unitOptions)
+type UnitOption interface {
+	Option
+	AtomicOption
+}
 
-func (set UnitOption) applyToScope(o *scopeOptions)   { set(&o.unitOptions) }
-func (set UnitOption) applyToAtomic(o *atomicOptions) { set(&o.unitOptions) }
+type unitOption func(*unitOptions)
+
+func (set unitOption) applyToScope(o *scopeOptions)   { set(&o.unitOptions) }
+func (set unitOption) applyToAtomic(o *atomicOptions) { set(&o.unitOptions) }
 
 type scopeOption func(*scopeOptions)
 
@@ -43,13 +49,13 @@ const defaultEndTimeout = 10 * time.Second
 // database's own, which is to allow writing. PostgreSQL refuses to write in
 // one; SQLite does not, and its drivers at most make BEGIN deferred for it.
 func ReadOnly() UnitOption {
-	return func(o *unitOptions) { o.tx.ReadOnly = true }
+	return unitOption(func(o *unitOptions) { o.tx.ReadOnly = true })
 }
 
 // Isolation sets the isolation level of the unit's transactions. The default
 // is the database's own.
 func Isolation(level sql.IsolationLevel) UnitOption {
-	return func(o *unitOptions) { o.tx.Isolation = level }
+	return unitOption(func(o *unitOptions) { o.tx.Isolation = level })
 }
 
 // Deferrable makes PostgreSQL wait, at the first statement, for a moment from
@@ -57,7 +63,7 @@ func Isolation(level sql.IsolationLevel) UnitOption {
 // without being checked or undone; see "SET TRANSACTION" in its manual. It
 // changes nothing in other transactions; other databases refuse it.
 func Deferrable() UnitOption {
-	return func(o *unitOptions) { o.tx.Deferrable = true }
+	return unitOption(func(o *unitOptions) { o.tx.Deferrable = true })
 }
 
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
@@ -88,7 +94,7 @@ type dbOptions struct {
 	name          string
 	host          string
 	allowUnscoped bool
-	settler       settler
+	settler       settle.Settler
 	beforeSession func(context.Context) error
 	router        driver.Router
 	adapter       []any // see AdapterOption
@@ -141,4 +147,88 @@ func AllowUnscoped() DBOption {
 // an error.
 func AdapterOption(value any) DBOption {
 	return func(o *dbOptions) { o.adapter = append(o.adapter, value) }
+}
+
+// LedgerTable is the statement that creates the table of [SettleByLedger], for
+// PostgreSQL, MariaDB, MySQL and SQLite. dbscope does not run it: it belongs to the
+// application's migrations.
+const LedgerTable = settle.LedgerTable
+
+// SettleByStatus finds out what became of a COMMIT whose answer was lost, on
+// PostgreSQL 13 and later: it asks, on another connection, for the status of
+// the transaction's id, and believes it only while the server is the same one
+// and has not crashed since, for ids are used again after a crash. A
+// transaction that still runs on a connection that nobody reads is ended. The
+// commit then succeeds or is [ErrRolledBack]; what cannot be known, as after a
+// crash or a failover, and for transactions without an id, stays
+// [ErrCommitUnknown].
+//
+// It costs a round trip before each COMMIT of a scope that may write. Settling
+// takes no longer than [CommitTimeout].
+func SettleByStatus() DBOption {
+	return func(o *dbOptions) { o.settler = settle.ByStatus{} }
+}
+
+// SettleByLedger finds out what became of a COMMIT whose answer was lost, on
+// any database: each transaction of a scope that may write puts a row with an
+// id of its own into the table of [LedgerTable], and where the answer is lost
+// the row is looked for on another connection. The commit then succeeds or is
+// [ErrRolledBack]; it stays [ErrCommitUnknown] where the database cannot be
+// reached within [CommitTimeout].
+//
+// It costs a round trip and a row for each transaction; see [DB.PurgeLedger].
+func SettleByLedger() DBOption {
+	return func(o *dbOptions) { o.settler = settle.ByLedger{} }
+}
+
+// Retry runs the unit's function again when the database undid its work for a
+// reason that need not happen again: a serialization failure, a deadlock, a
+// database that is busy, a table that was altered under a prepared statement,
+// also when COMMIT says so; docs/retry.md lists the errors. Only errors of the
+// database libraries count, also where errors of yours wrap them. Waits are drawn
+// at random from the upper half of what the policy says; after the last attempt
+// the error says how many there were. Each attempt is a new unit with hooks of
+// its own. There is none after anything of the unit was committed, when an
+// outcome is unknown, and once the context is done. The default is one attempt.
+//
+// For [DB.Atomic] it counts where the block's transaction is its own. What fn did
+// with other databases, or other sessions, prevents another attempt, and so does
+// a hook of the DB that was registered before the block: it has had its end.
+func Retry(policy RetryPolicy) UnitOption {
+	if policy.Attempts <= 0 {
+		policy.Attempts = 5
+	}
+	if policy.MinDelay <= 0 {
+		policy.MinDelay = 10 * time.Millisecond
+	}
+	if policy.MaxDelay <= 0 {
+		policy.MaxDelay = time.Second
+	}
+	return unitOption(func(o *unitOptions) { o.retry = &policy })
+}
+
+// AtomicMode is an [AtomicOption]: it says what becomes of a transaction that is
+// open in the session. Without a mode the block is a savepoint of it. With none
+// open all modes are the same.
+type AtomicMode uint8
+
+// The modes of [DB.Atomic].
+const (
+	// CommitOpen commits the open transaction first; the block is then a
+	// transaction of its own, durable when Atomic returns.
+	CommitOpen AtomicMode = iota + 1
+	// RollbackOpen undoes the open transaction first; then as CommitOpen.
+	RollbackOpen
+	// ContinueOpen makes the block continue the open transaction, and its end end
+	// both.
+	ContinueOpen
+	// RefuseOpen refuses with [ErrOpenTransaction], without a call of fn.
+	RefuseOpen
+)
+
+func (m AtomicMode) applyToAtomic(o *atomicOptions) { o.mode = m }
+
+type atomicOptions struct {
+	unitOptions
+	mode AtomicMode
 }

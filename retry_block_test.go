@@ -13,7 +13,7 @@ import (
 )
 
 func TestAnAtomicBlockThatIsATransactionIsRunAgainAlone(t *testing.T) {
-	for _, mode := range []dbscope.AtomicOption{nil, dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.Reject} {
+	for _, mode := range []dbscope.AtomicOption{nil, dbscope.CommitOpen, dbscope.RollbackOpen, dbscope.RefuseOpen} {
 		f, db := newFake(t)
 		f.Inject("exec", drivertest.Fault{})
 		f.Inject("exec", transient)
@@ -117,7 +117,7 @@ func TestAppendToAnOpenTransactionIsNotRunAgain(t *testing.T) {
 			n++
 			f.Inject("exec", transient)
 			return drivertest.Exec(ctx, db, "a")
-		}, dbscope.Append, quickly)
+		}, dbscope.ContinueOpen, quickly)
 	}), drivertest.ErrTransient)
 	if n != 1 {
 		t.Errorf("%d attempts", n)

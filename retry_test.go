@@ -131,7 +131,7 @@ func TestNothingIsRunAgainOnceAnythingOfTheUnitWasCommitted(t *testing.T) {
 		"the handle's": func(ctx context.Context, db DB) error { tx, _ := db.Session(ctx); return tx.Commit(ctx) },
 		"Scope.Commit": func(ctx context.Context, _ DB) error { s, _ := dbscope.FromContext(ctx); return s.Commit(ctx) },
 		"an Atomic block's": func(ctx context.Context, db DB) error {
-			return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.Append)
+			return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.ContinueOpen)
 		},
 	} {
 		f, db := newFake(t)

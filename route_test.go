@@ -16,6 +16,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 // router is a [driver.Router] that sends who writes to "primary" and who does
@@ -157,7 +158,7 @@ func TestOnlyReadOnlyUnitsAskForAReplica(t *testing.T) {
 		t.Error(err)
 	}
 	needs(t, r, driver.Need{})
-	b := dbscope.NewSandbox(db)
+	b := sandbox.New(db)
 	ok(t, execOnce(b.Context(ctx), db, "f", dbscope.ReadOnly()))
 	needs(t, r, driver.Need{})
 	ok(t, b.End(ctx))

@@ -1,6 +1,10 @@
 package dbscope
 
-import "context"
+import (
+	"context"
+
+	"github.com/dbscope/dbscope/internal/errs"
+)
 
 // Run calls fn in a new scope with sessions of its own, and ends the scope:
 // committed when fn returns nil, undone when it returns an error, panics or
@@ -32,7 +36,9 @@ func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option)
 	s.run = true
 	defer func() { _ = s.Release(ctx) }() // does something only when fn does not return
 	if err := fn(ctx); err != nil {
-		return s, joined(err, finish(ctx, false, true, s))
+		return s, errs.Joined(err, finish(ctx, rollBack, isOver, s))
 	}
-	return s, finish(ctx, true, true, s)
+	return s, finish(ctx, commit, isOver, s)
 }
+
+func init() { runUnit, runFrame = Run, nameOf(runOnce) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 // Package tests/scopetest has what can be tested on real databases.
@@ -16,7 +17,7 @@ import (
 func TestAUnitOfATestThatNothingHappensForIsToldWhatItWaitsFor(t *testing.T) {
 	f, db := newFake(t)
 	synctest.Test(t, func(t *testing.T) {
-		box := dbscope.NewSandbox(db)
+		box := sandbox.New(db)
 		ctx := box.Context(t.Context())
 		var waited error
 		ok(t, dbscope.Run(ctx, func(outer context.Context) error {
@@ -41,7 +42,7 @@ func TestAUnitOfATestThatNothingHappensForIsToldWhatItWaitsFor(t *testing.T) {
 func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T) {
 	f, db := newFake(t)
 	synctest.Test(t, func(t *testing.T) {
-		box := dbscope.NewSandbox(db)
+		box := sandbox.New(db)
 		ctx := box.Context(t.Context())
 		entered, until := make(chan struct{}), make(chan struct{})
 		f.Inject("exec", drivertest.Fault{Entered: entered, Until: until})
@@ -65,7 +66,7 @@ func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T)
 
 func TestATestThatCannotBeginSaysWhy(t *testing.T) {
 	f, db := newFake(t)
-	box := dbscope.NewSandbox(db)
+	box := sandbox.New(db)
 	run := func() error {
 		return dbscope.Run(box.Context(t.Context()), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") })
 	}
@@ -81,7 +82,7 @@ func TestATestThatCannotBeginSaysWhy(t *testing.T) {
 
 func TestManyUnitsOfATestLeaveFewSavepoints(t *testing.T) {
 	f, db := newFake(t)
-	box := dbscope.NewSandbox(db)
+	box := sandbox.New(db)
 	ctx := box.Context(t.Context())
 	one := func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") }
 	many := func(ctx context.Context) error {

@@ -7,91 +7,74 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/state"
 )
+
+// place is where a session is: that of its DB in a unit of work, or outside of
+// units. Its methods may be called by whoever has the session, but for those that
+// say otherwise.
+type place interface {
+	link.Source
+	// unitEnded reports whether the unit is over. It is called under the session's mu.
+	unitEnded() bool
+	// admitted counts a statement. It is called under the session's mu.
+	admitted()
+	// hasBlocks reports whether an Atomic block was begun here, and owns whether a
+	// context is one of the unit's. They are called under the session's mu.
+	hasBlocks() bool
+	owns(ctx context.Context) bool
+	// failed is told of what may be a reason to run the unit again.
+	failed(err error)
+	// blockEnded is told of each block, kept or undone, once it is off the stack.
+	blockEnded(b *block, kept bool)
+	// ended is told of the session's end, of which its result tells. A session that
+	// is abandoned is so before its transaction is.
+	ended(s *session)
+	// keep takes the connection for the next session, or reports false.
+	keep(s *session) bool
+	// endEarly ends the session's transaction while the unit goes on, and with it
+	// the block whose transaction it is, or nil. It is for who has not the session.
+	endEarly(ctx context.Context, s *session, commit bool, own *block) error
+}
 
 // session is one connection with one transaction, from the first statement to
-// the end. After an early commit the slot gets a new one.
+// the end. After an early end its place gets a new one.
 //
-//	        Enter            Hold
-//	idle ---------> running -------> reading
-//	 ^               |   ^              |
-//	 +---- Exit -----+   +--- Resume ---+
-//
-// seize takes an idle or reading session to running as well, so that whoever
-// ends it is alone with the connection; then it is over. Several who want to
-// end it wait for each other. When a scope ends while a statement is running,
-// the session is abandoned: the statement's goroutine cleans up as it leaves.
+// mu guards who holds the session. The holder alone touches the rest, and
+// publishes under mu what others look at: the fields below mu. Who ends the
+// session, or a block of it, holds ending first; locks are taken in the order
+// ending, mu, the unit's.
 type session struct {
-	db   *database
-	slot *slot // nil: no scope, each statement on a connection of its own
-	opts scopeOptions
+	link.Link
+	place      place
+	handle     atomic.Pointer[any] // the native handle, once asked for
+	live       atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
+	id         atomic.Uint64       // once asked for
+	ending     sync.Mutex          // for one at a time who seizes the session
+	marks      int                 // savepoints named so far
+	rows       driver.Rows         // left open by the reader
+	witness    []string            // of the transaction, once it is about to be committed
+	handleOver func()              // tells the adapter; guarded by mu
 
-	engine  driver.Engine       // that conn is of
-	host    *host               // whose engine it is, while the session is open
-	wait    waiting             // of the first connection
-	sandbox *Sandbox            // instead of a pool
-	handle  atomic.Pointer[any] // the native handle, once asked for
-	live    atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
-	id      atomic.Uint64       // once asked for
-	ending  sync.Mutex          // held by who has seized the session
-
-	mu         sync.Mutex
-	phase      phase
-	seized     bool // running for who ends it
-	abandoned  bool
-	begun      bool
-	conn       driver.Conn
-	rows       driver.Rows // in reading
-	broken     error       // why the transaction can only be undone
-	doomed     *block      // the innermost one when that was decided here, nil where none was open
-	fate       driver.Fate
-	witness    []string       // of the transaction, once it is about to be committed
-	outcome    driver.Outcome // once over
-	lostCommit bool           // once over: the answer to COMMIT was lost, and it was not done
-	wasOpen    bool           // once settled: there was a transaction
-	result     driver.Outcome // once settled: of what was to be, see settle
-	blocks     []*block       // open nested blocks, innermost last
-	marks      int            // savepoints named so far
-	handleOver func()         // tells the adapter
+	mu        sync.Mutex
+	holder    state.Holder
+	begun     bool // a transaction, or the session outside units
+	condition state.Condition
+	blocks    []*block // open nested blocks, innermost last
+	timed     int      // how many of them end with their contexts
+	result    result
 }
 
-type phase uint8
-
-const (
-	idle phase = iota
-	running
-	reading
-	over
-)
-
-// unscopedOptions are those of a statement without a scope.
-var unscopedOptions = scopeOptions{endTimeout: defaultEndTimeout}
-
-func newUnscoped(d *database) *session {
-	return &session{db: d, fate: driver.Intact, opts: unscopedOptions}
-}
-
-// newHandle makes the session's native handle, once.
-func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h := s.handle.Load(); h != nil {
-		return (*h).(H), nil
-	}
-	var none H
-	if err := s.overError(); err != nil {
-		return none, err
-	}
-	h, ended, err := adapter.Handle(s)
-	if err != nil {
-		return none, fmt.Errorf("dbscope: %s: making a handle: %w", s.db.name, err)
-	}
-	boxed := any(h)
-	s.handle.Store(&boxed)
-	s.handleOver = ended
-	return h, nil
+func newSession(db *link.Database, at place, tx driver.TxOptions, timeout time.Duration) *session {
+	s := &session{place: at, holder: state.Nobody}
+	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
+	return s
 }
 
 var lastID atomic.Uint64
@@ -111,19 +94,23 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	if err := s.take(ctx, b); err != nil {
 		return nil, err
 	}
-	switch f, sandboxed := s.conn.(*frame); {
-	case !s.begun:
-		return s.open(ctx)
-	case sandboxed:
-		if err := f.enter(ctx, false); err != nil {
-			return nil, s.leave(err)
+	if !s.begun {
+		if err := s.open(ctx); err != nil {
+			return nil, err
 		}
 	}
-	return inner(s.conn), nil
+	if s.Shared == nil {
+		return s.Conn, nil
+	}
+	conn, err := s.Shared.Enter(ctx)
+	if err != nil {
+		return nil, s.leave(err)
+	}
+	return conn, nil
 }
 
-// take admits a caller who then has the session to itself, not open perhaps,
-// until it leaves.
+// take admits a caller who then holds the session, not open perhaps, until it
+// leaves.
 func (s *session) take(ctx context.Context, b *block) error {
 	s.mu.Lock()
 	err := s.admit(ctx)
@@ -132,17 +119,39 @@ func (s *session) take(ctx context.Context, b *block) error {
 		err = s.admitBlock(ctx, b)
 	}
 	if err == nil {
-		s.phase = running
+		s.holder.Move(state.Take)
 		if !s.begun {
 			s.live.Store(true)
 		}
-		if s.slot != nil {
-			s.slot.uses.Add(1)
-		}
+		s.place.admitted()
 	}
 	s.mu.Unlock()
 	if err == nil && expired {
 		err = s.takeAfterExpired(ctx, b)
+	}
+	return err
+}
+
+// open connects and begins. The session is left after an error.
+func (s *session) open(ctx context.Context) (err error) {
+	err = errors.New("opening the session panicked")
+	defer func() {
+		if err != nil { // also where a function of the user's panics
+			err = s.leave(err)
+		}
+	}()
+	err = s.Connect(ctx)
+	s.mu.Lock()
+	s.begun = err == nil
+	abandoned := s.holder == state.Deserter
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.place.failed(err)
+		s.doom(err) // what the statement was to do is missing
+		err = s.DB.Errorf("%w", err)
+	case abandoned:
+		err = s.abandonedError()
 	}
 	return err
 }
@@ -153,12 +162,12 @@ func (s *session) admit(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case s.phase != idle:
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
-	case s.broken != nil && s.fate != driver.Aborted:
+	case s.holder != state.Nobody:
+		return s.DB.Errorf("%w", ErrSessionBusy)
+	case !s.condition.Runs():
 		return s.rolledBack()
 	case ctx.Err() != nil:
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, interrupted(ctx))
+		return s.DB.Errorf("%w", errs.Interrupted(ctx))
 	}
 	return nil
 }
@@ -166,30 +175,18 @@ func (s *session) admit(ctx context.Context) error {
 // overError is the answer to any use after the end. The caller holds mu.
 func (s *session) overError() error {
 	switch {
-	case s.slot != nil && s.slot.scope.ended.Load():
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrScopeEnded)
-	case s.abandoned:
+	case s.place.unitEnded():
+		return s.DB.Errorf("%w", ErrScopeEnded)
+	case s.holder == state.Deserter:
 		return s.abandonedError()
-	case s.phase == over:
-		return &overError{s.db.name, s.outcome}
+	case s.holder == state.Over:
+		return &overError{s.DB.Name, s.result.outcome}
 	}
 	return nil
 }
 
-// overError is the answer of a transaction that was ended before.
-type overError struct {
-	db string
-	o  driver.Outcome
-}
-
-func (e *overError) Error() string {
-	return fmt.Sprintf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %v", e.db, e.o, sql.ErrTxDone)
-}
-
-func (*overError) Unwrap() error { return sql.ErrTxDone }
-
 func (s *session) abandonedError() error {
-	return fmt.Errorf("dbscope: %s: %w since its scope was ended meanwhile: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
+	return s.DB.Errorf("%w since its scope was ended meanwhile: %w", ErrRolledBack, ErrSessionBusy)
 }
 
 // brokenError tells why the transaction can only be undone, nil where it goes
@@ -197,25 +194,15 @@ func (s *session) abandonedError() error {
 func (s *session) brokenError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken == nil {
+	if s.condition.Why == nil {
 		return nil
 	}
 	return s.rolledBack()
 }
 
-// rolledBack is the error of a broken session. The caller holds mu.
+// rolledBack is the error of a transaction that is not sound. The caller holds mu.
 func (s *session) rolledBack() error {
-	return fmt.Errorf("dbscope: %s: %w after: %w", s.db.name, ErrRolledBack, s.broken)
-}
-
-// check asks the connection what an error did to the transaction.
-func (s *session) check(ctx context.Context, conn driver.Conn, err error) driver.Fate {
-	if errors.Is(err, driver.ErrNotSent) {
-		return driver.Intact
-	}
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	return conn.Check(ending, err)
+	return s.DB.Errorf("%w after: %w", ErrRolledBack, s.condition.Why)
 }
 
 // Exit implements [driver.Session].
@@ -223,126 +210,114 @@ func (s *session) Exit(ctx context.Context, err error) error {
 	if err == nil {
 		return s.leave(nil)
 	}
-	s.noteError(err)
+	s.place.failed(err)
 	before := s.brokenError()
-	fate := s.check(ctx, s.conn, err)
-	s.blame(ctx, fate, err)
-	err = s.explain(err)
+	fate := s.Check(ctx, err)
+	s.Blame(ctx, fate, err)
+	err = s.Explain(err)
 	// Added after all have judged the error: the cause may be one of a database
 	// too, of another unit.
 	if ctx.Err() != nil && (!errors.Is(err, ctx.Err()) || !errors.Is(err, context.Cause(ctx))) {
-		err = fmt.Errorf("%w: %w", err, interrupted(ctx))
+		err = fmt.Errorf("%w: %w", err, errs.Interrupted(ctx))
 	}
-	s.failed(fate, err)
+	s.fail(fate, err)
 	if before != nil {
 		err = fmt.Errorf("%w; then: %w", before, err)
 	}
 	return s.leave(err)
 }
 
-// lift asks whether the transaction is aborted no more, after a statement that
-// may have gone back to a savepoint. The caller has the session to itself.
-func (s *session) lift(ctx context.Context) {
-	if !s.isAborted() || s.check(ctx, s.conn, nil) != driver.Intact {
-		return
-	}
+// fail notes what a statement's failure did.
+func (s *session) fail(fate driver.Fate, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken, s.fate = nil, driver.Intact
-}
-
-func (s *session) isAborted() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fate == driver.Aborted
-}
-
-// failed notes what a statement's failure did.
-func (s *session) failed(fate driver.Fate, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if fate == driver.Intact {
-		return
-	}
-	if s.broken == nil {
-		s.broken = err
-	}
-	s.fate = min(s.fate, fate)
+	s.condition.Fail(fate, err)
 }
 
 // doom lets nothing but a rollback through, though the server would: of all, or
-// of a block that is open now.
+// of a block that is open now. Whoever finds out calls it.
 func (s *session) doom(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken == nil || s.fate == driver.Aborted {
-		s.broken, s.doomed = joined(err, s.broken), s.top()
-	}
-	if s.fate == driver.Aborted {
-		s.fate = driver.Intact // the rollback is ours to send, and nothing lifts it
-	}
+	s.condition.Doom(err, len(s.blocks))
 }
 
-// leave makes a running session idle and passes err on. It is the last act of
-// a statement, and so the place where an abandoned session is undone. A session
-// that is over stays so: who waited to end a part of it finds it ended as a
-// whole, and has nothing to give back.
+// lift asks whether an aborted transaction is so no more, after a statement that
+// may have gone back to a savepoint.
+func (s *session) lift(ctx context.Context) {
+	if s.Check(ctx, nil) != driver.Intact {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.condition.Lift()
+}
+
+// leave lets others have the session and passes err on. It is the last act of a
+// statement, and so the place where an abandoned session is undone, and one
+// outside units given back. A session that is over stays so: who waited to end a
+// part of it finds it ended as a whole, and has nothing to give back.
 func (s *session) leave(err error) error {
 	s.mu.Lock()
-	if s.phase == over {
+	if s.holder == state.Over {
 		s.mu.Unlock()
 		return err
 	}
-	if err == nil && s.fate == driver.Aborted {
+	if err == nil && s.condition.Kind == state.Aborted {
 		s.mu.Unlock()
 		s.lift(context.Background())
 		s.mu.Lock()
 	}
-	abandoned := s.abandoned
-	if f, ok := s.conn.(*frame); ok {
-		f.exit()
+	if s.Shared != nil {
+		s.Shared.Exit()
 	}
-	if !abandoned {
-		s.phase, s.seized = idle, false
+	abandoned := s.holder == state.Deserter
+	ends := abandoned || s.place.Context() == nil
+	if !ends {
+		s.holder.Move(state.Leave)
 		if !s.begun {
 			s.live.Store(false)
 		}
 	}
 	s.mu.Unlock()
-	if !abandoned && s.slot != nil {
+	if !ends {
 		return err
 	}
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
+	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).err)
 }
 
 // Hold implements [driver.Session].
 func (s *session) Hold(rows driver.Rows) {
+	s.rows = rows
 	s.mu.Lock()
-	abandoned := s.abandoned
+	abandoned := s.holder == state.Deserter
 	if !abandoned {
-		s.rows, s.phase = rows, reading
+		s.holder.Move(state.Hold)
 	}
 	s.mu.Unlock()
 	if abandoned {
 		// The scope is over: nobody is left to read, and what Close reports
 		// is undone with the rest.
-		s.closeHeld(context.Background(), rows)
+		s.closeHeld(context.Background())
 		_ = s.leave(nil)
 	}
 }
 
 // closeHeld closes rows that somebody has left open at the end of their
-// transaction, however long they are: it takes no longer than an end may. The
-// caller has the session to itself.
-func (s *session) closeHeld(ctx context.Context, rows driver.Rows) {
-	ending := endContext(ctx, s.opts.endTimeout)
-	defer ending.cancel()
-	if err := rows.Close(ending); err != nil {
+// transaction, however long they are: it takes no longer than an end may.
+func (s *session) closeHeld(ctx context.Context) {
+	rows := s.rows
+	if s.rows = nil; rows == nil {
+		return
+	}
+	bounded := ending.New(ctx, s.Timeout)
+	defer bounded.Cancel()
+	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
-		s.failed(s.check(ctx, s.conn, err), err)
+		s.fail(s.Check(ctx, err), err)
 		s.doom(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
@@ -354,26 +329,21 @@ func (s *session) Resume(rows driver.Rows) error {
 	if err := s.overError(); err != nil {
 		return err
 	}
-	switch {
-	case s.phase == running:
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrSessionBusy)
-	case s.rows != rows: // there may be others by now
-		return fmt.Errorf("dbscope: %s: these rows were left open, and closed when what they were read in ended: %w",
-			s.db.name, sql.ErrTxDone)
+	switch s.holder {
+	case state.Reader:
+		if s.rows == rows { // there may be others by now
+			s.holder.Move(state.Resume)
+			s.rows = nil
+			return nil
+		}
+	case state.Statement, state.Ender:
+		return s.DB.Errorf("%w", ErrSessionBusy)
 	}
-	s.phase, s.rows = running, nil
-	return nil
+	return s.DB.Errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
 }
 
-func (s *session) isBegun() bool {
+func (s *session) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun
-}
-
-// busy reports whether a statement runs or its rows are open.
-func (s *session) busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase == running || s.phase == reading
+	return s.holder == state.Over
 }

@@ -2,7 +2,8 @@ package dbscope
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Stream tells the scope that its answer has begun to leave while the unit goes
@@ -20,85 +21,18 @@ import (
 func (s *Scope) Stream(ctx context.Context, commit bool) error {
 	if !s.streams.Load() {
 		s.streams.Store(true)
-		s.dropSpares()
-		for ss := range s.sessions() {
-			ss.giveBack()
+		for sl := range s.slots() {
+			sl.dropSpare()
 		}
 	}
-	if !s.ReadOnly() || s.group != nil {
+	if !s.ReadOnly() || s.together() {
 		return nil
 	}
-	var errs error
-	for ss := range s.sessions() {
-		errs = joined(errs, ss.endIdle(ctx, commit && !s.rollbackOnly.Load()))
+	var failures error
+	for sl := range s.slots() {
+		if ss := sl.current.Load(); ss != nil {
+			failures = errs.Joined(failures, sl.endIdle(ctx, ss, commit && !s.rollbackOnly.Load()))
+		}
 	}
-	return errs
-}
-
-// endIdle ends the transaction early if nothing is open in it, and else leaves
-// it as it is.
-func (s *session) endIdle(ctx context.Context, commit bool) error {
-	if !s.isIdle() {
-		return nil
-	}
-	var prevented error
-	if commit { // hooks run statements, so they come before the session is seized
-		prevented = s.slot.scope.before(ctx, s, false)
-	}
-	o, ended := s.settleIdle(ctx, commit, prevented == nil)
-	if ended {
-		s.afterEarly(ctx, nil)
-	}
-	switch {
-	case prevented != nil:
-		return joined(prevented, o.Err)
-	case commit && o.failed():
-		return &CommitError{Outcomes: []Outcome{o}}
-	case o.Err != nil:
-		return fmt.Errorf("dbscope: ending a read-only transaction: %w", o.Err)
-	}
-	return nil
-}
-
-func (s *session) settleIdle(ctx context.Context, wanted, allowed bool) (o Outcome, ended bool) {
-	if !s.seizeIdle(ctx) {
-		return o, false
-	}
-	defer s.ending.Unlock()
-	return s.settle(ctx, wanted, wanted && allowed && s.cleared(ctx)), true
-}
-
-// seizeIdle is seize for a session in which nothing is open. Unlike seize it
-// changes nothing, and waits for nobody, where something is; it then returns
-// false and holds nothing.
-func (s *session) seizeIdle(ctx context.Context) bool {
-	if !s.ending.TryLock() {
-		return false
-	}
-	s.mu.Lock()
-	idle := s.nothingOpen()
-	if idle {
-		s.phase, s.seized = running, true
-	}
-	s.mu.Unlock()
-	if !idle {
-		s.ending.Unlock()
-		return false
-	}
-	s.undoExpired(ctx)
-	return true
-}
-
-func (s *session) isIdle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.nothingOpen()
-}
-
-// nothingOpen reports whether there is a transaction, and neither a statement
-// nor rows nor a nested transaction is open in it. The caller holds mu.
-func (s *session) nothingOpen() bool {
-	transaction := s.begun || s.broken != nil
-	nested := len(s.blocks) > 0 && s.blocks[0] != s.expired()
-	return transaction && s.phase == idle && !nested && !s.slot.scope.ended.Load()
+	return failures
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 // token is what the router of these tests makes of positions.
@@ -119,7 +120,7 @@ func TestWhatIsNotCommittedIsNotNoted(t *testing.T) {
 			ok(t, dbscope.Run(ctx, func(context.Context) error { return nil }))
 		},
 		"a test": func(ctx context.Context, t *testing.T, _ *drivertest.Fake, db *dbscope.DB[*drivertest.Tx]) {
-			b := dbscope.NewSandbox(db)
+			b := sandbox.New(db)
 			ok(t, execOnce(b.Context(ctx), db, "row"))
 			ok(t, b.End(ctx))
 		},

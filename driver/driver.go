@@ -63,13 +63,8 @@ type Limited interface {
 }
 
 // Conn is one connection, with at most one transaction. The core never calls
-// it from two goroutines at once. No method may panic.
-//
-// Where a database has statements that commit the transaction they are part of,
-// the connection has a method Ended() error, which tells of one and may ask the
-// server. From then on nothing may be sent: RollbackTo and ReleaseSavepoint do
-// nothing, Rollback and the rest return that error, and the outcome of Commit
-// is Unknown.
+// it from two goroutines at once. No method may panic. What not every connection
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Positioner].
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
@@ -82,10 +77,8 @@ type Conn interface {
 	// Rollback undoes the transaction.
 	Rollback(ctx context.Context) error
 	// Savepoint, RollbackTo and ReleaseSavepoint send the statements of these
-	// names. RollbackTo leaves the savepoint in place. Where Savepoint arranges
-	// that it travels with the next statement, the connection has a method
-	// Flush(ctx) error that sends it now: a test's savepoints must not be
-	// cancelled with a statement.
+	// names. RollbackTo leaves the savepoint in place. Savepoint may arrange that
+	// it travels with the next statement, see [Flusher].
 	Savepoint(ctx context.Context, name string) error
 	RollbackTo(ctx context.Context, name string) error
 	ReleaseSavepoint(ctx context.Context, name string) error
@@ -99,6 +92,23 @@ type Conn interface {
 	// Release gives the connection back to the pool, or closes it where it
 	// must not be used again.
 	Release(reuse bool)
+}
+
+// Ender is a [Conn] of a database that has statements which commit the transaction
+// they are part of.
+type Ender interface {
+	// Ended returns an error where a statement has done that, and else nil. It may
+	// ask the server. From then on nothing may be sent: RollbackTo and
+	// ReleaseSavepoint do nothing, Rollback and the rest return that error, and the
+	// outcome of Commit is Unknown.
+	Ended() error
+}
+
+// Flusher is a [Conn] whose Savepoint travels with the next statement.
+type Flusher interface {
+	// Flush sends it now: a test's savepoints must not be cancelled with a
+	// statement.
+	Flush(ctx context.Context) error
 }
 
 // Looker is a [Conn] that can see whether the server has ended the session.

@@ -55,7 +55,7 @@ func TestAMisuseEndsTheTestWithAMessageThatSaysSo(t *testing.T) {
 		}, "the context is not one of scopetest.Rollback"},
 		"some context as the test's": {func(t testing.TB) {
 			defer func() { t.Fatal(recover()) }()
-			scopetest.Adopt(t.Context(), t.Context())
+			scopetest.Attach(t.Context(), t.Context())
 		}, "the context is not one of scopetest.Rollback"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,8 +26,10 @@
 //
 // Code gets the test's context where it gets its own in production: the
 // argument of a function, the base context of a server, the context that a
-// worker is started with. Statements with the test's context itself are units
-// of their own, for fixtures and checks.
+// worker is started with. That is no scope: a statement of code that forgot its
+// unit of work answers [dbscope.ErrNoScope] in a test as in production. Fixtures
+// and checks take the context of [Fixture], with which each statement is a unit of
+// its own.
 package scopetest
 
 import (
@@ -39,6 +41,8 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/internal/sandbox"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // Rollback returns a context under which nothing that is committed on the
@@ -54,7 +58,7 @@ func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
 	if len(dbs) == 0 {
 		t.Fatal("scopetest: name the databases that the test uses")
 	}
-	box := dbscope.NewSandbox(dbs...)
+	box := sandbox.New(dbs...)
 	t.Cleanup(func() {
 		if err := box.End(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("scopetest: %v", err)
@@ -67,7 +71,7 @@ type testKey struct{}
 
 type test struct {
 	testing.TB
-	box *dbscope.Sandbox
+	box *sandbox.Sandbox
 }
 
 // of returns the test of a context of Rollback.
@@ -79,25 +83,35 @@ func of(ctx context.Context) test {
 	return t
 }
 
-// Adopt brings a context that does not come from the test's into its
+// Fixture returns a context for what the test itself does outside units of work,
+// with ctx's transaction: to make fixtures and to look at what was stored. Each
+// statement with it is a unit of its own, also through a DB's SQL method and the
+// libraries on it. Do not give it to the code that is tested: there it would hide
+// that a unit is missing.
+func Fixture(ctx context.Context) context.Context {
+	of(ctx)
+	return unit.Fixture(ctx)
+}
+
+// Attach brings a context that does not come from the test's into its
 // transaction: that of a gRPC call, in a tap or in an interceptor outside
 // dbscope's, or one that the code makes of context.Background when it starts.
 //
 //	grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
-//		return scopetest.Adopt(ctx, testCtx), nil
+//		return scopetest.Attach(ctx, testCtx), nil
 //	})
-func Adopt(ctx, testCtx context.Context) context.Context {
+func Attach(ctx, testCtx context.Context) context.Context {
 	t := of(testCtx)
 	return t.box.Context(context.WithValue(ctx, testKey{}, t))
 }
 
-// Count returns how many rows the table has, as the test sees it. The table's
-// name is put into the statement as it is. It fails the test where the
+// Count returns how many rows the table has, as the scope of ctx sees it, or the
+// test where there is none. The table's name is put into the statement as it is. It fails the test where the
 // statement fails.
 func Count(ctx context.Context, db dbscope.Database, table string) int {
 	t := of(ctx)
 	t.Helper()
-	n, err := count(ctx, db, table)
+	n, err := count(unit.Fixture(ctx), db, table)
 	if err != nil {
 		t.Fatalf("scopetest: counting the rows of %s: %v", table, err)
 	}

@@ -262,11 +262,12 @@ func (c *conn) ReleaseSavepoint(ctx context.Context, name string) error {
 }
 
 func (c *conn) find(name string) int {
-	i := slices.IndexFunc(c.marks, func(m mark) bool { return m.name == name })
-	if i < 0 {
-		panic("drivertest: no savepoint " + name)
+	for i, m := range slices.Backward(c.marks) { // the last of that name, as databases do
+		if m.name == name {
+			return i
+		}
 	}
-	return i
+	panic("drivertest: no savepoint " + name)
 }
 
 // statement runs one that an aborted transaction refuses.

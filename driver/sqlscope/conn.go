@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // conn implements [driver.Conn] on a driver's connection. The core never uses
@@ -51,7 +52,7 @@ func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {
 	c.tx, c.cancel, c.witness = tx, cancel, witness{}
 	if opts.Deferrable {
 		if err := c.run(ctx, "SET TRANSACTION DEFERRABLE"); err != nil {
-			return joined(err, c.Rollback(ctx))
+			return errs.Joined(err, c.Rollback(ctx))
 		}
 	}
 	return nil
@@ -84,7 +85,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err := c.ready(""); err != nil {
 		undone := c.Rollback(ctx)
 		c.lost = undone != nil // closing the connection undoes it too
-		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", joined(err, undone))
+		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", errs.Joined(err, undone))
 	}
 	usable := c.usable()
 	err := hide(c.endTx(ctx, "COMMIT", sqldriver.Tx.Commit))
@@ -191,7 +192,7 @@ func (c *conn) run(ctx context.Context, query string) error {
 		var s sqldriver.Stmt
 		if s, err = prepare(ctx, c.raw, query); err == nil {
 			_, err = execStmt(ctx, s, nil)
-			err = joined(err, s.Close())
+			err = errs.Joined(err, s.Close())
 		}
 	}
 	return hide(err)
@@ -211,10 +212,10 @@ func (c *conn) row(ctx context.Context, statement string) (row []string, err err
 	if err != nil {
 		return nil, hide(err)
 	}
-	defer func() { err = hide(joined(err, rows.Close())) }()
+	defer func() { err = hide(errs.Joined(err, rows.Close())) }()
 	columns, err := rows.Columns()
 	if err != nil || !rows.Next() {
-		return nil, joined(err, rows.Err())
+		return nil, errs.Joined(err, rows.Err())
 	}
 	values := make([]sql.NullString, len(columns))
 	targets := make([]any, len(columns))

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // engine implements [driver.Engine] over the user's pool.
@@ -45,7 +46,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		err = joined(err, ignoreClosed(pooled.Close()))
+		err = errs.Joined(err, ignoreClosed(pooled.Close()))
 		if ctx.Err() != nil || !dead(err) || !suspected && !e.distrust() {
 			return nil, hide(err)
 		}

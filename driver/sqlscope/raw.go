@@ -13,6 +13,7 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Conn is a connection on which [Ambient] can run statements. Writers of other
@@ -112,11 +113,11 @@ func (c *RawConn) CloseStatements() error {
 	c.mu.Lock()
 	open := slices.Collect(maps.Keys(c.stmts))
 	c.mu.Unlock()
-	var errs []error
+	var failures []error
 	for _, st := range open {
-		errs = append(errs, c.forget(st))
+		failures = append(failures, c.forget(st))
 	}
-	return errors.Join(errs...)
+	return errors.Join(failures...)
 }
 
 func (c *RawConn) exec(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Result, error) {
@@ -219,11 +220,11 @@ func (c *RawConn) sweep() error {
 	c.stale = nil
 	c.dirty.Store(false)
 	c.mu.Unlock()
-	var errs []error
+	var failures []error
 	for _, st := range stale {
-		errs = append(errs, c.forget(st))
+		failures = append(failures, c.forget(st))
 	}
-	return joined(errs...)
+	return errs.Joined(failures...)
 }
 
 func (c *RawConn) forget(st *stmt) error {
@@ -311,13 +312,3 @@ func (unsent) Is(target error) bool { return target == driver.ErrNotSent }
 
 // Unwrap implements the interface of [errors.Unwrap].
 func (e unsent) Unwrap() error { return e.error }
-
-// joined is errors.Join that keeps a lone error as it is: code that looks at its
-// type finds what it would find without dbscope.
-func joined(errs ...error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return errors.Join(errs...)
-}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/sqltext"
 )
 
@@ -96,13 +97,13 @@ func (c *conn) after(ctx context.Context, err error) error {
 	case gone == nil:
 		return err
 	case number(gone) != errNoSavepoint:
-		return c.tell(mayHaveEnded, joined(err, gone))
+		return c.tell(mayHaveEnded, errs.Joined(err, gone))
 	case c.witness.suspect.Commits:
 		return c.tell(hasCommitted, err)
 	case err != nil:
 		row, asking := c.row(ctx, countEnds)
 		if asking != nil {
-			return c.tell(mayHaveEnded, joined(err, asking))
+			return c.tell(mayHaveEnded, errs.Joined(err, asking))
 		}
 		if len(row) == 1 && row[0] == c.witness.ends {
 			return err // the server has undone the transaction, and nothing is stored

@@ -60,7 +60,7 @@ func (rt routes) atomicBaseExample(ctx context.Context) error {
 
 // insertAtOnce commits what is open along with its own row.
 func (rt routes) insertAtOnce(ctx context.Context) error {
-	return rt.db.Atomic(ctx, rt.insert, dbscope.Append)
+	return rt.db.Atomic(ctx, rt.insert, dbscope.ContinueOpen)
 }
 
 // atomicAndPreviousTransaction leaves 5 rows and fails in the end: it shows
@@ -78,7 +78,7 @@ func (rt routes) atomicAndPreviousTransaction(ctx context.Context) error {
 
 		// Rows 4 and 5.
 		rt.insert,
-		rt.atomic(rt.insert, dbscope.Append),
+		rt.atomic(rt.insert, dbscope.ContinueOpen),
 
 		// A failure: both inserts are undone.
 		rt.insert,
@@ -86,7 +86,7 @@ func (rt routes) atomicAndPreviousTransaction(ctx context.Context) error {
 
 		// Refused, and undone with the request.
 		rt.insert,
-		rt.atomic(rt.insert, dbscope.Reject),
+		rt.atomic(rt.insert, dbscope.RefuseOpen),
 	)
 }
 
@@ -112,7 +112,7 @@ func (rt routes) insertAndFail(ctx context.Context) error {
 
 // failingBlock succeeds where the block fails as it should.
 func (rt routes) failingBlock(ctx context.Context) error {
-	err := rt.db.Atomic(ctx, rt.insertAndFail, dbscope.Append)
+	err := rt.db.Atomic(ctx, rt.insertAndFail, dbscope.ContinueOpen)
 	if !errors.Is(err, errOnPurpose) {
 		return fmt.Errorf("the block was to fail on purpose: %w", err)
 	}

@@ -199,7 +199,7 @@ func TestRequestsRunInATest(t *testing.T) {
 	t.Run("in a test", func(t *testing.T) {
 		testCtx := scopetest.Rollback(t, s.db)
 		s.app.Use(func(c fiber.Ctx) error {
-			c.SetContext(scopetest.Adopt(c.Context(), testCtx))
+			c.SetContext(scopetest.Attach(c.Context(), testCtx))
 			return c.Next()
 		})
 		committed := 0

@@ -43,7 +43,7 @@ func TestCallsRunInATest(t *testing.T) {
 			},
 		},
 			grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
-				return scopetest.Adopt(ctx, testCtx), nil
+				return scopetest.Attach(ctx, testCtx), nil
 			}),
 			grpc.UnaryInterceptor(grpcscope.UnaryServerInterceptor()),
 			grpc.StreamInterceptor(grpcscope.StreamServerInterceptor()))

@@ -101,7 +101,7 @@ func (sc *scope) passOn(t *tx) {
 
 // before runs the BeforeCommit hooks of a scope, or of one transaction of it,
 // in the scope, until one fails. There are none where the commit fails anyway.
-func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
+func (m *model) before(e *env, sc *scope, only *tx, own *block) (expected, *body) {
 	if sc.marked {
 		return expected{}, nil
 	}
@@ -111,7 +111,7 @@ func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
 		}
 	}
 	for {
-		h := sc.takeBefore(only)
+		h := sc.takeBefore(only, own)
 		if h == nil {
 			return expected{}, nil
 		}
@@ -131,8 +131,13 @@ func (m *model) before(e *env, sc *scope, only *tx) (expected, *body) {
 	}
 }
 
-func (sc *scope) takeBefore(only *tx) *hooked {
+// takeBefore leaves the hooks of blocks that are still open: they are undone, but
+// for own, which is committed.
+func (sc *scope) takeBefore(only *tx, own *block) *hooked {
 	for i, h := range sc.hooks {
+		if h.block != nil && h.block.scope == sc && !h.block.over && h.block != own {
+			continue
+		}
 		if h.when == beforeCommit && (only == nil || h.tx == only) && (h.tx == nil || h.tx.begun) {
 			sc.hooks = append(sc.hooks[:i:i], sc.hooks[i+1:]...)
 			return h
@@ -250,7 +255,7 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 	var prevented expected
 	if commit {
 		var p *body
-		if prevented, p = m.before(e, t.scope, t); p != nil {
+		if prevented, p = m.before(e, t.scope, t, own); p != nil {
 			return expected{}, p
 		}
 	}
@@ -288,7 +293,7 @@ func (m *model) finish(e *env, commit, last bool, scopes ...*scope) (expected, *
 	for _, sc := range scopes {
 		if commit && prevented.isNil() {
 			var p *body
-			if prevented, p = m.before(e, sc, nil); p != nil {
+			if prevented, p = m.before(e, sc, nil, nil); p != nil {
 				return expected{}, p
 			}
 		}

@@ -154,8 +154,8 @@ func (r *reality) body(p *place, f *body) error {
 var modes = map[mode][]dbscope.AtomicOption{
 	commitOpen:   {dbscope.CommitOpen},
 	rollbackOpen: {dbscope.RollbackOpen},
-	appendOpen:   {dbscope.Append},
-	reject:       {dbscope.Reject},
+	appendOpen:   {dbscope.ContinueOpen},
+	reject:       {dbscope.RefuseOpen},
 }
 
 func (r *reality) atomic(p, at *place, s *step) (err error, asIs bool) {

@@ -30,7 +30,7 @@ func importOrders(ctx context.Context, items []string) error {
 func orderForGood(ctx context.Context, item string) error {
 	return shop.Atomic(ctx, func(ctx context.Context) error {
 		return placeOrder(ctx, item)
-	}, dbscope.Reject)
+	}, dbscope.RefuseOpen)
 }
 
 var _, _ = importOrders, orderForGood

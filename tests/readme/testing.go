@@ -33,7 +33,7 @@ func TestPlaceOrder(t *testing.T) {
 // TestPlaceOrderOfEach is of docs/testing.md.
 func TestPlaceOrderOfEach(t *testing.T) {
 	ctx := scopetest.Rollback(t, shop)
-	if _, err := shop.ExecContext(ctx, `INSERT INTO stock VALUES ('tea', 1), ('coffee', 1)`); err != nil { // the fixture
+	if _, err := shop.ExecContext(scopetest.Fixture(ctx), `INSERT INTO stock VALUES ('tea', 1), ('coffee', 1)`); err != nil { // the fixture
 		t.Fatal(err)
 	}
 	for _, item := range []string{"tea", "coffee"} {
@@ -58,7 +58,7 @@ func TestPlaceOrderOfEach(t *testing.T) {
 func TestHandleOrder(t *testing.T) {
 	t.Parallel()
 	s := scopetest.Serve(t, httpscope.Middleware()(http.HandlerFunc(handleOrder)), shop)
-	if _, err := shop.ExecContext(s.Context, `INSERT INTO stock VALUES ('tea', 1)`); err != nil { // a fixture
+	if _, err := shop.ExecContext(scopetest.Fixture(s.Context), `INSERT INTO stock VALUES ('tea', 1)`); err != nil { // a fixture
 		t.Fatal(err)
 	}
 	resp, err := http.Post(s.URL+"?item=tea", "", nil)
@@ -88,7 +88,7 @@ func TestWorker(t *testing.T) {
 // A queue that makes its contexts itself has a hook for them somewhere.
 func testQueue(t *testing.T, queue *Queue) {
 	testCtx := scopetest.Rollback(t, shop)
-	queue.Context = func(ctx context.Context) context.Context { return scopetest.Adopt(ctx, testCtx) }
+	queue.Context = func(ctx context.Context) context.Context { return scopetest.Attach(ctx, testCtx) }
 }
 
 // For a test's pool: a statement that is cancelled does not cost its connection.

@@ -30,7 +30,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 // messagesOf runs a test and returns what it says when it fails.
 func messagesOf(t *testing.T, d opened, test func(ctx context.Context)) string {
 	r := &recorder{TB: t, ctx: t.Context()}
-	test(scopetest.Rollback(r, d))
+	test(scopetest.Fixture(scopetest.Rollback(r, d)))
 	for i := len(r.cleanups) - 1; i >= 0; i-- {
 		r.cleanups[i]()
 	}
@@ -205,7 +205,7 @@ func TestRequestsOfAServerRunInTheTest(t *testing.T) {
 				t.Errorf("%d rows", n)
 			}
 			// A context of the code's own, brought into the test.
-			ok(t, dbscope.Run(scopetest.Adopt(context.Background(), s.Context), store(d, 2, nil)))
+			ok(t, dbscope.Run(scopetest.Attach(context.Background(), s.Context), store(d, 2, nil)))
 			if n := scopetest.Count(s.Context, d, "t"); n != 2 {
 				t.Errorf("%d rows", n)
 			}

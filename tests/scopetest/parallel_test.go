@@ -19,7 +19,7 @@ func parallel(t *testing.T, d opened, n int, test func(ctx context.Context, t *t
 		for i := range n {
 			t.Run(strconv.Itoa(i), func(t *testing.T) {
 				t.Parallel()
-				test(scopetest.Rollback(t, d), t, i)
+				test(scopetest.Fixture(scopetest.Rollback(t, d)), t, i)
 			})
 		}
 	})
@@ -81,7 +81,7 @@ func TestATestThatWritesLocksSQLite(t *testing.T) {
 	d := opened{overSQL{sqlscope.Open("sqlite", sqliteFile(t))}, isSQLite}
 	d.prepare(t)
 	t.Run("in a test", func(t *testing.T) {
-		first, second := scopetest.Rollback(t, d), scopetest.Rollback(t, d)
+		first, second := scopetest.Fixture(scopetest.Rollback(t, d)), scopetest.Fixture(scopetest.Rollback(t, d))
 		ok(t, insert(first, d, 1))
 		want(second, t, d, 0) // reading is free
 		if err := dbscope.Run(second, store(d, 2, nil)); err == nil || !strings.Contains(err.Error(), "locked") {

@@ -155,7 +155,7 @@ func served(t *testing.T, d opened, handler http.HandlerFunc, test func(ctx cont
 	t.Run("in a test", func(t *testing.T) {
 		s := scopetest.Serve(t, httpscope.Middleware()(handler), d)
 		s.Config.ErrorLog = log.New(io.Discard, "", 0)
-		test(s.Context, t, s.URL)
+		test(scopetest.Fixture(s.Context), t, s.URL)
 	})
 }
 

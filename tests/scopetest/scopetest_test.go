@@ -33,7 +33,7 @@ type database interface {
 	define(ctx context.Context, query string) error // on the pool
 	exec(ctx context.Context, query string) error
 	count(ctx context.Context) (int, error)
-	atomic(ctx context.Context, fn func(context.Context) error) error
+	atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error
 	afterCommit(ctx context.Context, fn func(context.Context) error) error
 	detached(ctx context.Context, query string) error
 	open(ctx context.Context, query string) (done func())
@@ -65,8 +65,8 @@ func (d overSQL) count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-func (d overSQL) atomic(ctx context.Context, fn func(context.Context) error) error {
-	return d.Atomic(ctx, fn)
+func (d overSQL) atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error {
+	return d.Atomic(ctx, fn, opts...)
 }
 
 func (d overSQL) afterCommit(ctx context.Context, fn func(context.Context) error) error {
@@ -110,8 +110,8 @@ func (d overPgx) count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-func (d overPgx) atomic(ctx context.Context, fn func(context.Context) error) error {
-	return d.Atomic(ctx, fn)
+func (d overPgx) atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error {
+	return d.Atomic(ctx, fn, opts...)
 }
 
 func (d overPgx) afterCommit(ctx context.Context, fn func(context.Context) error) error {
@@ -274,9 +274,10 @@ func sleep(ctx context.Context, d opened, seconds float64) error {
 	return d.exec(ctx, fmt.Sprintf(query, seconds))
 }
 
-// inTest runs a test of its own that ends before the outer one.
+// inTest runs a test of its own that ends before the outer one. With its context
+// statements outside units are fixtures and checks.
 func inTest(t *testing.T, d opened, test func(ctx context.Context, t *testing.T)) {
-	t.Run("in a test", func(t *testing.T) { test(scopetest.Rollback(t, d), t) })
+	t.Run("in a test", func(t *testing.T) { test(scopetest.Fixture(scopetest.Rollback(t, d)), t) })
 	if got := d.stored(t); got != "0 <nil>" {
 		t.Errorf("after the test there are %s rows", got)
 	}

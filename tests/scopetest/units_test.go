@@ -183,6 +183,60 @@ func TestDeferredTriggersRunAtTheEndOfAUnit(t *testing.T) {
 	})
 }
 
+func TestCodeThatForgotItsUnitIsToldInATestToo(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		ctx := scopetest.Rollback(t, d)
+		is(t, insert(ctx, d, 1), dbscope.ErrNoScope)
+		_, err := d.SQL().ExecContext(ctx, "INSERT INTO t (id) VALUES (1)")
+		is(t, err, dbscope.ErrNoScope)
+		ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+			is(t, insert(dbscope.Detach(ctx), d, 1), dbscope.ErrNoScope)
+			return insert(ctx, d, 2)
+		}))
+		is(t, insert(scopetest.Attach(context.Background(), ctx), d, 3), dbscope.ErrNoScope)
+		if n := scopetest.Count(ctx, d, "t"); n != 1 { // which needs no unit
+			t.Errorf("%d rows", n)
+		}
+	})
+}
+
+func TestAStatementWithoutAUnitThatTheDBAllowsIsTheTestsToo(t *testing.T) {
+	onEach(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(_ context.Context, t *testing.T) {
+			ctx := scopetest.Rollback(t, d)
+			ok(t, insert(ctx, d, 1))
+			want(ctx, t, d, 1)
+		})
+	}, dbscope.AllowUnscoped())
+}
+
+// Each transaction has the options it was begun with, also where another one of
+// the same unit had others before.
+func TestReadOnlyBlocksBesideWritingOnesObeyTheirOptions(t *testing.T) {
+	onPostgreSQL(t, func(t *testing.T, d opened) {
+		inTest(t, d, func(ctx context.Context, t *testing.T) {
+			write := func(ctx context.Context) error { return insert(ctx, d, 1) }
+			read := func(ctx context.Context) error { _, err := d.count(ctx); return err }
+			for range 2 {
+				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
+					for _, first := range []bool{true, false} {
+						if first {
+							ok(t, d.atomic(ctx, read, dbscope.ReadOnly()))
+						}
+						if err := d.atomic(ctx, write, dbscope.ReadOnly()); err == nil {
+							t.Error("a read-only block wrote")
+						}
+						ok(t, d.atomic(ctx, write))
+						ok(t, d.atomic(ctx, func(ctx context.Context) error { return d.exec(ctx, "DELETE FROM t") }))
+					}
+					return nil
+				}))
+			}
+			want(ctx, t, d, 0)
+		})
+	})
+}
+
 func TestAStatementOnItsOwnIsCheckedToo(t *testing.T) {
 	onPostgreSQL(t, func(t *testing.T, d opened) {
 		inTest(t, d, func(ctx context.Context, t *testing.T) {

@@ -268,7 +268,7 @@ func TestHooksOfAScopeWaitForItsEnd(t *testing.T) {
 		for name, end := range map[string]func(context.Context, *opened) error{
 			"DB.Commit": commit, "the handle's Commit": ofHandle(true),
 			"Atomic": func(ctx context.Context, d *opened) error {
-				return d.Atomic(ctx, func(context.Context) error { return nil }, dbscope.Append)
+				return d.Atomic(ctx, func(context.Context) error { return nil }, dbscope.ContinueOpen)
 			},
 		} {
 			for _, fails := range []error{nil, errStop} {

@@ -1,4 +1,6 @@
-package dbscope
+// Package sandbox keeps what units of work commit from being stored: it stands in
+// for the pools of a test's databases.
+package sandbox
 
 import (
 	"context"
@@ -7,52 +9,55 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// Sandbox keeps what scopes commit from being stored: on each of its databases
-// there is one connection with one transaction, every scope's transaction is a
-// savepoint of it, and in the end it is rolled back. Package scopetest makes
-// one for a test.
+// Sandbox has, for each of its databases, one connection with one transaction:
+// the transactions of units are savepoints of it, and in the end it is rolled
+// back. It implements [unit.Sandbox].
 type Sandbox struct {
 	mu    sync.Mutex // guards the lanes too
-	lanes map[*hosts]*lane
+	lanes map[*pools.Pools]*lane
 	ended bool
 }
 
-// NewSandbox makes a sandbox of the databases. It opens nothing, and must end
-// with End.
-func NewSandbox(dbs ...Database) *Sandbox {
-	b := &Sandbox{lanes: map[*hosts]*lane{}}
+// New makes a sandbox of the databases. It opens nothing, and must end with End.
+func New(dbs ...dbscope.Database) *Sandbox {
+	b := &Sandbox{lanes: map[*pools.Pools]*lane{}}
 	for _, db := range dbs {
-		d := db.database()
-		b.lanes[d.hosts] = &lane{box: b, hosts: d.hosts, changed: make(chan struct{})}
+		p := dbscope.Gate(db).(interface{ AllPools() *pools.Pools }).AllPools()
+		b.lanes[p] = &lane{box: b, pools: p, changed: make(chan struct{})}
 	}
 	return b
 }
 
-// Context returns a context all of whose scopes run in the sandbox, and on no
-// database outside it. Statements with the context itself, outside scopes, are
-// units of their own.
+// Context returns a context all of whose units run in the sandbox, and on no
+// database outside it. It carries no scope.
 func (b *Sandbox) Context(ctx context.Context) context.Context {
-	return context.WithValue(ctx, scopeKey{}, &Scope{sandbox: b, outside: true})
+	return unit.In(dbscope.Detach(ctx), b)
 }
 
 // End rolls everything back and gives the connections back. It returns an
 // error for each thing that is not as it should be: a unit that is still open,
 // with the stack of its last statement, or a transaction that somebody ended.
-// It blocks as [Scope.Release] does. Units of the sandbox that go on are
+// It blocks as [dbscope.Scope.Release] does. Units of the sandbox that go on are
 // refused.
 func (b *Sandbox) End(ctx context.Context) error {
 	b.mu.Lock()
 	b.ended = true
 	b.mu.Unlock()
-	var errs []error
+	var all []error
 	for _, l := range b.lanes {
-		errs = append(errs, l.end(ctx))
+		all = append(all, l.end(ctx))
 	}
-	return joined(errs...)
+	return errs.Joined(all...)
 }
 
 func (b *Sandbox) over() bool {
@@ -61,20 +66,23 @@ func (b *Sandbox) over() bool {
 	return b.ended
 }
 
-// acquire is what a session does instead of taking a connection of the pool.
-func (b *Sandbox) acquire(ctx context.Context, s *session, engine driver.Engine) (driver.Conn, error) {
-	l := b.lanes[s.db.hosts]
+// Acquire implements [unit.Sandbox].
+func (b *Sandbox) Acquire(ctx context.Context, a unit.Acquisition) (unit.Conn, error) {
+	l := b.lanes[a.Pools]
 	if l == nil {
 		return nil, errors.New("the test has not named this database: pass it to scopetest.Rollback or scopetest.Serve")
 	}
-	if err := l.open(ctx, engine); err != nil {
+	if err := l.open(ctx, a.Engine); err != nil {
 		return nil, err
 	}
-	f := &frame{Conn: l.conn, lane: l, session: s, readOnly: s.opts.tx.ReadOnly}
-	if s.slot != nil {
-		f.scope = s.slot.scope
-	}
-	return f, nil
+	return &frame{Conn: l.conn, lane: l, unit: a.Unit, owner: a.Owner}, nil
+}
+
+// Wake implements [unit.Sandbox].
+func (b *Sandbox) Wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wake()
 }
 
 // wake makes all who wait look again: a cycle may go through several lanes.
@@ -90,7 +98,7 @@ func (b *Sandbox) wake() {
 // take turns on it, nested ones nest.
 type lane struct {
 	box   *Sandbox
-	hosts *hosts
+	pools *pools.Pools
 
 	opening sync.Mutex  // held while conn is made, and at the end
 	conn    driver.Conn // the rest does not change once it is there
@@ -110,6 +118,9 @@ type lane struct {
 	missed  bool          // somebody wanted it after that
 	closed  bool
 }
+
+// endTimeout bounds what begins and ends a transaction here.
+const endTimeout = 10 * time.Second
 
 const (
 	setReadOnly = "SET LOCAL transaction_read_only = on"
@@ -152,7 +163,7 @@ func (l *lane) open(ctx context.Context, engine driver.Engine) error {
 		return err
 	}
 	l.conn = conn
-	l.hosts.lend(1)
+	l.pools.Lend(1)
 	return nil
 }
 
@@ -162,8 +173,8 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 	if err := conn.Begin(ctx, driver.TxOptions{}); err != nil {
 		return err
 	}
-	beginning := endContext(ctx, defaultEndTimeout)
-	defer beginning.cancel()
+	beginning := ending.New(ctx, endTimeout)
+	defer beginning.Cancel()
 	if err := conn.Savepoint(beginning, markOf(anchor)); err != nil {
 		return err
 	}
@@ -185,34 +196,32 @@ func (l *lane) end(ctx context.Context) error {
 	}
 	l.box.mu.Lock()
 	open := slices.Clone(l.stack)
-	var errs []error
+	var failures []error
 	for _, f := range open {
 		what := "a unit of work is still open, its last statement being"
-		if f.scope == nil {
+		if f.unit == nil {
 			what = "rows are still open, or a statement runs,"
 		}
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.hosts.name, what, f.at))
+		failures = append(failures, fmt.Errorf("dbscope: %s: at the end of the test %s here:\n%s", l.pools.Name(), what, f.at))
 	}
 	l.box.mu.Unlock()
 	for _, f := range slices.Backward(open) {
-		f.session.seize(ctx, true)
-		errs = append(errs, f.session.settle(ctx, false, false).Err)
-		f.session.ending.Unlock()
+		failures = append(failures, f.owner.Abandon(ctx))
 	}
-	ending := endContext(ctx, defaultEndTimeout)
-	defer ending.cancel()
-	if err := l.close(ending); err != nil {
+	bounded := ending.New(ctx, endTimeout)
+	defer bounded.Cancel()
+	if err := l.close(bounded); err != nil {
 		// Whoever uses the connection is waited for elsewhere.
 		go func() {
 			ctx := context.WithoutCancel(ctx)
 			_ = l.close(ctx)
 			_ = l.rollBack(ctx)
 		}()
-		errs = append(errs, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.hosts.name, err))
+		failures = append(failures, fmt.Errorf("dbscope: %s: at the end of the test a statement still runs: %w", l.pools.Name(), err))
 	} else {
-		errs = append(errs, l.rollBack(ending))
+		failures = append(failures, l.rollBack(bounded))
 	}
-	return joined(errs...)
+	return errs.Joined(failures...)
 }
 
 // close lets nobody use the connection any more, and waits until nobody does.
@@ -231,7 +240,7 @@ func (l *lane) close(ctx context.Context) error {
 
 // rollBack gives the connection back as it came. Nobody else uses it.
 func (l *lane) rollBack(ctx context.Context) error {
-	defer l.hosts.lend(-1)
+	defer l.pools.Lend(-1)
 	var err error
 	if !l.stored {
 		err = l.conn.RollbackTo(ctx, markOf(anchor))
@@ -239,7 +248,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	if l.stored || err != nil && l.conn.Check(ctx, err) != driver.Lost { // with the connection it would be undone
 		l.conn.Release(false)
 		return fmt.Errorf("dbscope: %s: the test's transaction was ended behind its back, so that its work may be stored: %w",
-			l.hosts.name, joined(l.lost, err))
+			l.pools.Name(), errs.Joined(l.lost, err))
 	}
 	if err == nil {
 		err = l.conn.Rollback(ctx)
@@ -247,7 +256,7 @@ func (l *lane) rollBack(ctx context.Context) error {
 	l.conn.Release(err == nil && l.lost == nil)
 	switch {
 	case l.missed:
-		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.hosts.name, l.lost)
+		return fmt.Errorf("dbscope: %s: statements were refused, since the test's transaction was lost: %w", l.pools.Name(), l.lost)
 	case l.lost != nil:
 		return nil
 	}

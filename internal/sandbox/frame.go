@@ -1,4 +1,4 @@
-package dbscope
+package sandbox
 
 import (
 	"context"
@@ -7,19 +7,22 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// frame is a transaction of a scope in a sandbox: a savepoint on the lane. It
-// implements [driver.Conn] for the session; statements run on the lane's
-// connection.
+// frame is a transaction of a unit in a sandbox: a savepoint on the lane. It
+// implements [unit.Conn]; statements run on the lane's connection.
 type frame struct {
 	driver.Conn // the lane's
 	lane        *lane
-	session     *session
-	scope       *Scope // nil for a statement on its own
+	unit        *unit.Unit // nil for a statement on its own
+	owner       unit.Owner
 	mark        string
-	readOnly    bool
+	readOnly    bool // as its last Begin said
 
 	// The sandbox's mu guards the rest.
 	begun  uint64 // the lane's clock when it began
@@ -58,8 +61,9 @@ func (p place) String() string {
 }
 
 // Begin implements [driver.Conn].
-func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
+func (f *frame) Begin(ctx context.Context, opts driver.TxOptions) error {
 	l := f.lane
+	f.readOnly = opts.ReadOnly
 	l.box.mu.Lock()
 	f.undone, f.torn = false, false // it may be one that is used again
 	l.box.mu.Unlock()
@@ -67,13 +71,13 @@ func (f *frame) Begin(ctx context.Context, _ driver.TxOptions) error {
 		return err
 	}
 	f.mark = markOf(f.used)
-	beginning := endContext(ctx, defaultEndTimeout)
-	defer beginning.cancel()
+	beginning := ending.New(ctx, endTimeout)
+	defer beginning.Cancel()
 	var err error
 	if f.used != anchor {
 		err = f.Conn.Savepoint(beginning, f.mark)
 	}
-	if rides, ok := f.Conn.(interface{ Flush(context.Context) error }); err == nil && ok {
+	if rides, ok := f.Conn.(driver.Flusher); err == nil && ok {
 		err = rides.Flush(beginning)
 	}
 	if err == nil && f.readOnly && l.isPG {
@@ -123,7 +127,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	undone := err != nil || f.readOnly && f.lane.isPG
 	f.remove(undone)
 	if undone {
-		err = joined(err, f.undo(ctx))
+		err = errs.Joined(err, f.undo(ctx))
 	}
 	if err == nil {
 		err = f.tidy(ctx)
@@ -167,7 +171,7 @@ func (f *frame) tornError() error {
 		return nil
 	}
 	return fmt.Errorf("in a test all units share one transaction, and a part of this one was undone "+
-		"with another that was begun in it: %w", ErrRolledBack)
+		"with another that was begun in it: %w", dbscope.ErrRolledBack)
 }
 
 // Rollback implements [driver.Conn].
@@ -286,19 +290,12 @@ func (f *frame) Release(bool) {
 	f.exit()
 }
 
-// committedByStatement returns an error where a statement has committed the connection's
-// transaction; see [driver.Conn].
-func committedByStatement(conn driver.Conn) error {
-	if c, ok := inner(conn).(interface{ Ended() error }); ok {
+// Ended implements [driver.Ender].
+func (f *frame) Ended() error { return ended(f.Conn) }
+
+func ended(conn driver.Conn) error {
+	if c, ok := conn.(driver.Ender); ok {
 		return c.Ended()
 	}
 	return nil
-}
-
-// inner is the connection that an adapter knows.
-func inner(conn driver.Conn) driver.Conn {
-	if f, ok := conn.(*frame); ok {
-		return f.Conn
-	}
-	return conn
 }

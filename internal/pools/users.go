@@ -1,4 +1,4 @@
-package dbscope
+package pools
 
 import (
 	"math"

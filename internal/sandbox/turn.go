@@ -1,4 +1,4 @@
-package dbscope
+package sandbox
 
 import (
 	"context"
@@ -8,13 +8,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // patience is how long a unit of a test waits while nothing happens on the
 // connections: then it waits for one that waits for it, in a way that cannot be
 // seen from here, such as for the answer to a request.
 const patience = 10 * time.Second
+
+// Enter implements [unit.Conn].
+func (f *frame) Enter(ctx context.Context) (driver.Conn, error) { return f.Conn, f.enter(ctx, false) }
+
+// Exit implements [unit.Conn].
+func (f *frame) Exit() { f.exit() }
 
 // enter waits until the frame may use the connection; for its turn, unless it
 // is about to end. It stays the user until exit.
@@ -33,13 +42,13 @@ func (f *frame) enter(ctx context.Context, ending bool) error {
 		}
 		switch {
 		case l.closed || l.box.ended && !ending:
-			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.hosts.name, driver.ErrNotSent)
+			return fmt.Errorf("dbscope: %s: the test is over, and this unit undone with it: %w", l.pools.Name(), driver.ErrNotSent)
 		case l.lost != nil:
 			l.missed = l.missed || !ending
 			return l.lostError()
 		case f.undone:
-			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.hosts.name,
-				errors.Join(ErrRolledBack, driver.ErrNotSent))
+			return fmt.Errorf("dbscope: %s: the unit around this one was undone, and in a test this one with it: %w", l.pools.Name(),
+				errors.Join(dbscope.ErrRolledBack, driver.ErrNotSent))
 		case other == nil:
 			l.clock++
 			l.user, f.used = f, l.clock
@@ -70,7 +79,7 @@ func (f *frame) deadlock(what string, others ...*frame) error {
 		fmt.Fprintf(&stacks, "\nthe other one:\n%s", o.at)
 	}
 	return fmt.Errorf("dbscope: %s: deadlock: in a test all units share one connection, and this one %s: %w\n\nthis one:\n%s%s\n%w",
-		f.lane.hosts.name, what, ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
+		f.lane.pools.Name(), what, dbscope.ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
 }
 
 // exit lets others use the connection.
@@ -84,25 +93,25 @@ func (f *frame) exit() {
 	}
 }
 
-// within reports whether the frame's scope is that of the other frame, or was
+// within reports whether the frame's unit is that of the other frame, or was
 // begun inside it.
 func (f *frame) within(other *frame) bool {
-	for s := f.scope; s != nil; s = s.parent {
-		if s == other.scope {
+	for u := f.unit; u != nil; u = u.Parent {
+		if u == other.unit {
 			return true
 		}
 	}
 	return false
 }
 
-// beside reports whether the other frame's scope only waits to be committed
+// beside reports whether the other frame's unit only waits to be committed
 // together with f's.
 func (f *frame) beside(other *frame) bool {
-	if other.scope == nil || !other.scope.held.Load() {
+	if other.unit == nil || !other.unit.Done.Load() {
 		return false
 	}
-	for s := f.scope; s != nil; s = s.parent {
-		if s.group == other.scope.group {
+	for u := f.unit; u != nil; u = u.Parent {
+		if u.Group == other.unit.Group {
 			return true
 		}
 	}
@@ -122,7 +131,7 @@ func (f *frame) blockedBy() *frame {
 		return nil
 	}
 	top := l.stack[len(l.stack)-1]
-	if top.scope == f.scope && f.scope != nil || f.beside(top) {
+	if top.unit == f.unit && f.unit != nil || f.beside(top) {
 		return nil
 	}
 	began := slices.Contains(l.stack, f)
@@ -183,7 +192,7 @@ func (l *lane) pause(ctx context.Context, f *frame) error {
 		return nil
 	case <-timer.C:
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for another unit of the test: %w", errors.Join(interrupted(ctx), driver.ErrNotSent))
+		return fmt.Errorf("waiting for another unit of the test: %w", errors.Join(errs.Interrupted(ctx), driver.ErrNotSent))
 	}
 	if l.box.busy() {
 		return nil
@@ -209,12 +218,12 @@ func (l *lane) ready(ctx context.Context) bool {
 	mark := l.debt
 	l.debt = ""
 	l.box.mu.Unlock()
-	err := committedByStatement(l.conn)
+	err := ended(l.conn)
 	stored := err != nil
 	if mark != "" && !stored {
-		ending := endContext(ctx, defaultEndTimeout)
-		err = l.conn.RollbackTo(ending, mark)
-		ending.cancel()
+		bounded := ending.New(ctx, endTimeout)
+		err = l.conn.RollbackTo(bounded, mark)
+		bounded.Cancel()
 	}
 	l.box.mu.Lock()
 	if err != nil {
@@ -235,8 +244,8 @@ func (l *lane) lose(err error) {
 func (l *lane) lostError() error {
 	why := l.lost
 	if !l.stored {
-		why = errors.Join(ErrRolledBack, why)
+		why = errors.Join(dbscope.ErrRolledBack, why)
 	}
-	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.hosts.name,
+	return fmt.Errorf("dbscope: %s: in a test all units share one transaction, and that is no more: %w", l.pools.Name(),
 		errors.Join(why, driver.ErrNotSent))
 }

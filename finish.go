@@ -1,0 +1,182 @@
+package dbscope
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
+)
+
+// Commit commits what is open, database by database in the order of first
+// use, and gives the connections back. The scope goes on: the next statement
+// takes a connection and begins a new transaction. When anything stands in the
+// way of one database, none is committed; when a COMMIT fails, those after it
+// roll back; either way the error is a [*CommitError].
+//
+// It blocks, at most [CommitTimeout] for each database; the cancellation of
+// ctx does not stop it. Rows left open are closed first. A statement that
+// another goroutine still runs makes the commit fail with [ErrSessionBusy].
+func (s *Scope) Commit(ctx context.Context) error {
+	if err := s.mayCommit(); err != nil {
+		return err
+	}
+	return finish(ctx, commit, goesOn, s)
+}
+
+// Rollback undoes what is open in all databases, and gives the connections
+// back. The scope goes on. It blocks as [Scope.Commit] does.
+func (s *Scope) Rollback(ctx context.Context) error { return finish(ctx, rollBack, goesOn, s) }
+
+// Release ends the scope, undoing what is open, and gives all connections
+// back. After the first call it does nothing. It blocks as [Scope.Commit]
+// does, except for a statement that another goroutine still runs: its session
+// is undone when that statement returns.
+func (s *Scope) Release(ctx context.Context) error { return finish(ctx, rollBack, isOver, s) }
+
+// future is what becomes of a scope after its transactions have ended.
+type future uint8
+
+const (
+	goesOn future = iota
+	isOver        // before anything is sent, so that nothing can begin behind the commit
+)
+
+// finish is the one way the transactions of scopes end together.
+func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
+	var prevented error
+	for _, s := range scopes {
+		if w == commit && prevented == nil {
+			prevented = s.beforeEnd(ctx, f == isOver)
+		}
+	}
+	marked := false
+	live := scopes[:0]
+	for _, s := range scopes {
+		if over := s.close(f == isOver); !over {
+			live = append(live, s)
+		}
+		marked = marked || w == commit && s.rollbackOnly.Load() // by nobody from now on, where the scope is over
+	}
+	if len(live) == 0 && f == goesOn {
+		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+	}
+	if marked || prevented != nil {
+		w = rollBack
+	}
+	err := settleAll(ctx, live, w)
+	for _, s := range live {
+		for sl := range s.slots() {
+			sl.dropSpare()
+		}
+	}
+	runAllAfter(ctx, live)
+	switch {
+	case prevented != nil:
+		return errs.Joined(prevented, err)
+	case marked:
+		return errs.Joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), err)
+	}
+	return err
+}
+
+// settleAll commits the scopes' sessions, or undoes them, one after the other.
+func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
+	var few [4]*session // so that the usual scope allocates nothing
+	taken := seizeAll(ctx, scopes, few[:0])
+	all := w == commit
+	for _, ss := range taken {
+		all = all && ss.obstacle() == nil
+	}
+	for _, ss := range taken { // before the first COMMIT is sent
+		all = all && ss.cleared(ctx)
+	}
+	var failed *CommitError
+	var failures error
+	for i, ss := range taken {
+		how := w
+		if w == commit && !all {
+			how = refuse
+		}
+		r := ss.settle(ctx, how)
+		slotOf(ss).scope.note(ss, r)
+		ss.ending.Unlock()
+		o := outcomeOf(ss, r)
+		switch {
+		case w != commit:
+			failures = errs.Joined(failures, r.err)
+		case o.failed():
+			if failed == nil {
+				failed = &CommitError{Outcomes: committed(taken[:i])}
+			}
+			failed.Outcomes, all = append(failed.Outcomes, o), false
+		}
+	}
+	noteOutcomes(scopes, taken, all)
+	switch {
+	case failed != nil:
+		return failed
+	case w == commit && !all: // nothing was open in what stands in the way
+		return &CommitError{}
+	}
+	return failures
+}
+
+// note keeps what the end of one of its sessions decides about another attempt.
+func (s *Scope) note(ss *session, r result) {
+	if s.opts.retry != nil && ss.mayWork(r) {
+		s.transient.Store(true)
+	}
+}
+
+// seizeAll takes the sessions of the scopes away from their users. Those that
+// somebody else has ended have told what became of them.
+func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session {
+	for _, s := range scopes {
+		for ss := range s.sessions() {
+			ss.ending.Lock()
+			ss.seizeOrAbandon(ctx)
+			if ss.isOver() {
+				ss.ending.Unlock()
+				continue
+			}
+			taken = append(taken, ss)
+		}
+	}
+	return taken
+}
+
+// committed lists the outcomes of those that are.
+func committed(sessions []*session) []Outcome {
+	var all []Outcome
+	for _, ss := range sessions {
+		if r := ss.ended(); r.open && r.outcome == driver.Committed {
+			all = append(all, Outcome{DB: ss.DB.Name, State: driver.Committed})
+		}
+	}
+	return all
+}
+
+// noteOutcomes tells each scope what became of it: all of it was committed, or
+// nothing, or neither, which is unknown. Where nothing was open, it is what was to
+// be. Sessions come scope by scope.
+func noteOutcomes(scopes []*Scope, ended []*session, commits bool) {
+	for _, s := range scopes {
+		outcome, first := driver.RolledBack, true
+		if commits {
+			outcome = driver.Committed
+		}
+		for ; len(ended) > 0 && slotOf(ended[0]).scope == s; ended = ended[1:] {
+			switch r := ended[0].ended(); {
+			case !r.open:
+			case first:
+				outcome, first = r.outcome, false
+			case r.outcome != outcome:
+				outcome = driver.Unknown
+			}
+		}
+		s.mu.Lock()
+		s.outcome = outcome
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,143 @@
+package dbscope
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/state"
+	"github.com/dbscope/dbscope/internal/unit"
+)
+
+// database is the part of a DB that does not depend on its handle.
+type database struct{ link.Database }
+
+// AllPools are for package scopetest.
+func (d *database) AllPools() *pools.Pools { return d.Pools }
+
+// find returns the session of the context's scope.
+func (d *database) find(ctx context.Context) (*session, error) {
+	s := scopeOf(ctx)
+	if s == nil {
+		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, ErrNoScope)
+	}
+	return s.session(&d.Database)
+}
+
+// Session implements [driver.Gate].
+func (d *database) Session(ctx context.Context) (driver.Session, error) {
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
+		return &unscoped{newUnscoped(ctx, &d.Database)}, nil
+	}
+	ss, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ss, nil
+}
+
+// Engine implements [driver.Gate].
+func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
+	e, err := d.Pools.Engine(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, err)
+	}
+	return e, nil
+}
+
+// endOpen ends what is open in the scope's session; with nothing open it does
+// nothing, also where somebody else has just ended that.
+func (d *database) endOpen(ctx context.Context, w wish) error {
+	for {
+		ss, err := d.find(ctx)
+		if err != nil || !ss.isOpen() {
+			return err
+		}
+		err = slotOf(ss).endEarly(ctx, ss, w == commit, nil)
+		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
+			return err
+		}
+	}
+}
+
+// isOpen reports whether there is something to end: a transaction that is open,
+// or being opened, or a block, or what only a rollback is allowed for.
+func (s *session) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.holder != state.Over && (s.begun || s.holder != state.Nobody || len(s.blocks) > 0 || s.condition.Why != nil)
+}
+
+// nowhere is the [place] of a statement outside units, or of one that has nothing
+// to do with the unit around it.
+type nowhere struct {
+	db     *link.Database
+	around *Scope
+}
+
+func (nowhere) Context() context.Context                               { return nil }
+func (nowhere) Sandbox(ctx context.Context) unit.Sandbox               { return unit.SandboxOf(ctx) }
+func (nowhere) Seen() *unit.Unit                                       { return nil }
+func (nowhere) Took(*pools.Host)                                       {}
+func (nowhere) Gave()                                                  {}
+func (nowhere) unitEnded() bool                                        { return false }
+func (nowhere) admitted()                                              {}
+func (nowhere) hasBlocks() bool                                        { return false }
+func (nowhere) owns(context.Context) bool                              { return false }
+func (nowhere) failed(error)                                           {}
+func (nowhere) blockEnded(*block, bool)                                {}
+func (nowhere) ended(*session)                                         {}
+func (nowhere) keep(*session) bool                                     { return false }
+func (nowhere) endEarly(context.Context, *session, bool, *block) error { return nil }
+
+func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
+
+func (n nowhere) Waits() pools.Unit {
+	if n.around == nil {
+		return nil
+	}
+	return (*waitingUnit)(n.around)
+}
+
+func newUnscoped(ctx context.Context, d *link.Database) *session {
+	return newSession(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
+}
+
+// unscoped is the session of a statement without a scope. A transaction begun in
+// it is a scope of its own, which ends with it.
+type unscoped struct{ *session }
+
+// Begin implements [driver.Session].
+func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
+	ctx, scope := Begin(ctx, unitOption(func(o *unitOptions) { o.tx.TxOptions = opts }))
+	ss, err := scope.session(u.DB)
+	if err == nil {
+		_, err = ss.Enter(ctx)
+	}
+	if err != nil {
+		return nil, errs.Joined(err, scope.Release(ctx))
+	}
+	return &unscopedTx{ss, scope}, ss.Exit(ctx, nil)
+}
+
+// Join implements [driver.Session].
+func (u *unscoped) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
+	return u.Begin(ctx, opts)
+}
+
+type unscopedTx struct {
+	*session
+	scope *Scope
+}
+
+// Commit implements [driver.Session].
+func (t *unscopedTx) Commit(ctx context.Context) error { return finish(ctx, commit, isOver, t.scope) }
+
+// Rollback implements [driver.Session].
+func (t *unscopedTx) Rollback(ctx context.Context) error {
+	return finish(ctx, rollBack, isOver, t.scope)
+}

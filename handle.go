@@ -1,0 +1,24 @@
+package dbscope
+
+import "github.com/dbscope/dbscope/driver"
+
+// newHandle makes the session's native handle, once.
+func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.handle.Load(); h != nil {
+		return (*h).(H), nil
+	}
+	var none H
+	if err := s.overError(); err != nil {
+		return none, err
+	}
+	h, ended, err := adapter.Handle(s)
+	if err != nil {
+		return none, s.DB.Errorf("making a handle: %w", err)
+	}
+	boxed := any(h)
+	s.handle.Store(&boxed)
+	s.handleOver = ended
+	return h, nil
+}

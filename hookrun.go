@@ -1,0 +1,278 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/hooks"
+)
+
+// runUnit is [Run], which the hooks of a unit that Run has ended need in turn.
+var runUnit func(ctx context.Context, fn func(context.Context) error, opts ...Option) error
+
+// addHook puts the hook into the list that it chooses under mu.
+func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list func() *hooks.Waiting) error {
+	if fn == nil {
+		return errors.New("dbscope: the hook is nil: pass a function")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended.Load() || s.sealed && when == hooks.BeforeCommit {
+		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+	}
+	s.turns++
+	list().Add(&hooks.Hook{When: when, Fn: fn, Turn: s.turns})
+	s.hooked.Store(true)
+	return nil
+}
+
+// of returns the hooks of a block, and makes them. The caller holds mu.
+func (s *Scope) of(b *block) *hooks.OfBlock {
+	l := s.blockHooks[b]
+	if l == nil {
+		if s.blockHooks == nil {
+			s.blockHooks = map[*block]*hooks.OfBlock{}
+		}
+		l = &hooks.OfBlock{}
+		s.blockHooks[b] = l
+	}
+	return l
+}
+
+// openBlock returns the block, or the nearest around its context, that is open and
+// one of the scope's.
+func (s *Scope) openBlock(b *block) *block {
+	for b != nil && (b.isOver() || !b.s.place.owns(s.ctx)) {
+		b = b.outer
+	}
+	return b
+}
+
+// blockEnded gives the hooks of a block to the one around it. Of those of an
+// undone block only AfterRollback's are left.
+func (s *Scope) blockEnded(sl *slot, b *block, kept bool) {
+	if !s.hooked.Load() {
+		return
+	}
+	outer := s.openBlock(b.outer) // which locks a session: never under mu
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.blockHooks[b]
+	if l == nil {
+		return
+	}
+	delete(s.blockHooks, b)
+	if !kept {
+		l.Session.Undone()
+		l.Scope.Undone()
+	}
+	if !l.Session.Empty() {
+		into := &sl.hooks
+		if b.below != nil {
+			into = &s.of(b.below).Session
+		}
+		into.Absorb(&l.Session)
+	}
+	if !l.Scope.Empty() {
+		into := &s.hooks
+		if outer != nil {
+			into = &s.of(outer).Scope
+		}
+		into.Absorb(&l.Scope)
+	}
+}
+
+// sessionEnded notes which hooks of a session are due. Those of BeforeCommit of
+// one that ended without a transaction wait for the next: there was nothing that
+// they could have been part of; not those of a block that was undone.
+func (s *Scope) sessionEnded(sl *slot, ss *session, o driver.Outcome) {
+	if !s.hooked.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl.hooks.Ended(o, &sl.due)
+	for b, l := range s.blockHooks {
+		if b.s != ss {
+			continue
+		}
+		l.Session.Ended(o, &sl.due)
+		if o == driver.Committed {
+			sl.hooks.Before.Absorb(&l.Session.Before)
+		}
+		l.Session = hooks.Waiting{}
+	}
+	if ss.live.Load() {
+		sl.hooks = hooks.Waiting{}
+	}
+}
+
+// awaited reports whether a hook waits for the end of the place's session.
+func (s *Scope) awaited(sl *slot) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !sl.hooks.Empty()
+}
+
+// beforeSession runs the BeforeCommit hooks of one session, and of the block that
+// ends with it, until there are none. It stops at the first error, and does nothing
+// where the commit will fail anyway.
+func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *block) error {
+	if !s.hooked.Load() || s.rollbackOnly.Load() || s.ended.Load() || closedAndBroken(ctx, ss) {
+		return nil
+	}
+	return s.runBefore(ctx, ss.refuse, func() *hooks.Hook {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !ss.live.Load() || sl.current.Load() != ss {
+			return nil
+		}
+		from := &sl.hooks.Before
+		if l := s.blockHooks[own]; l != nil {
+			from = hooks.Earlier(from, &l.Session.Before)
+		}
+		return from.Take()
+	})
+}
+
+// beforeEnd is beforeSession for all that the scope has. Where last is set none of
+// BeforeCommit can come any more after that.
+func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
+	if s.unhooked(last) || s.rollbackOnly.Load() || s.ended.Load() {
+		return nil
+	}
+	for ss := range s.sessions() {
+		if closedAndBroken(ctx, ss) {
+			return nil
+		}
+	}
+	refuse := func() {
+		for ss := range s.sessions() {
+			ss.refuse()
+		}
+	}
+	return s.runBefore(ctx, refuse, func() *hooks.Hook {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		from := &s.hooks.Before
+		for sl := range s.slots() {
+			if ss := sl.current.Load(); ss != nil && ss.live.Load() {
+				from = hooks.Earlier(from, &sl.hooks.Before)
+			}
+		}
+		h := from.Take()
+		s.sealed = s.sealed || h == nil && last
+		return h
+	})
+}
+
+// closedAndBroken closes rows left open, and reports whether the session can only
+// be undone.
+func closedAndBroken(ctx context.Context, ss *session) bool {
+	ss.closeRows(ctx)
+	return !ss.isOver() && ss.brokenError() != nil
+}
+
+// refuse lets what a hook did not approve only be undone, also where somebody
+// recovers from its panic.
+func (s *session) refuse() {
+	if s.isBegun() {
+		s.doom(errors.New("a BeforeCommit hook did not return"))
+	}
+}
+
+// runBefore runs the hooks that next returns, until it returns nil.
+func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hooks.Hook) error {
+	returned := true
+	defer func() {
+		if !returned {
+			refuse()
+		}
+	}()
+	for h := next(); h != nil; h = next() {
+		returned = false
+		err := h.Fn(s.inside(ctx))
+		if returned = true; err != nil {
+			return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
+		}
+	}
+	return nil
+}
+
+// unhooked reports whether there has been no hook.
+func (s *Scope) unhooked(last bool) bool {
+	if !last || s.hooked.Load() {
+		return !s.hooked.Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = !s.hooked.Load()
+	return s.sealed
+}
+
+// inside is a context in the scope whatever the caller passed to end it, such
+// as database/sql, which has none, and one that the caller's end does not end.
+func (s *Scope) inside(ctx context.Context) context.Context {
+	if scopeOf(ctx) != s {
+		ctx = s.ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// takeDue takes the hooks that are due after sessions of one place have ended.
+func (s *Scope) takeDue(sl *slot) *hooks.Hook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := sl.due.Head
+	sl.due = hooks.List{}
+	return due
+}
+
+// takeAllDue takes the hooks that are due after the scope has ended, or begins
+// anew.
+func (s *Scope) takeAllDue() *hooks.Hook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due hooks.List
+	s.hooks.Ended(s.outcome, &due)
+	s.hooks = hooks.Waiting{}
+	for _, l := range s.blockHooks {
+		l.Scope.Ended(s.outcome, &due)
+		l.Scope = hooks.Waiting{}
+	}
+	for sl := range s.slots() {
+		due.Absorb(&sl.due)
+	}
+	return due.Head
+}
+
+// runAllAfter runs the hooks of scopes that have ended, or begin anew; all of
+// them, also where one ends its goroutine.
+func runAllAfter(ctx context.Context, scopes []*Scope) {
+	if len(scopes) > 0 {
+		defer runAllAfter(ctx, scopes[1:])
+		if s := scopes[0]; s.hooked.Load() {
+			s.runAfter(s.inside(ctx), s.takeAllDue())
+		}
+	}
+}
+
+// runAfter runs after-hooks, each in a scope of its own, whatever some of them do.
+func (s *Scope) runAfter(ctx context.Context, due *hooks.Hook) {
+	ctx = context.WithoutCancel(ctx)
+	hooks.RunAll(due, func(fn func(context.Context) error) error {
+		return runUnit(ctx, fn, OnHookError(s.opts.onHookError))
+	}, func(err error) { s.reportHooks(ctx, err) })
+}
+
+func (s *Scope) reportHooks(ctx context.Context, err error) {
+	switch {
+	case s.opts.onHookError != nil:
+		s.opts.onHookError(ctx, err)
+	default:
+		slog.ErrorContext(ctx, "dbscope: after the end of a unit of work its hooks failed", "error", err)
+	}
+}

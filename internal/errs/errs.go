@@ -1,0 +1,51 @@
+// Package errs has what is done with errors everywhere.
+package errs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// Joined is [errors.Join] that keeps a lone error as it is: code that looks at
+// its type finds what it would find without dbscope.
+func Joined(errs ...error) error {
+	var one error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if one != nil {
+			return errors.Join(errs...)
+		}
+		one = err
+	}
+	return one
+}
+
+// Interrupted describes a context that is done: its error and its cause, both
+// visible to [errors.Is].
+func Interrupted(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// Only reports whether all that the error says is that the first one happened,
+// or that its function was cancelled.
+func Only(err, first error) bool {
+	if reflect.ValueOf(err).Comparable() && (err == first || err == context.Canceled) { //nolint:errorlint // not what it wraps
+		return true
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // one level at a time
+	case interface{ Unwrap() error }:
+		return wrapper.Unwrap() != nil && Only(wrapper.Unwrap(), first)
+	case interface{ Unwrap() []error }:
+		return len(wrapper.Unwrap()) > 0 && !slices.ContainsFunc(wrapper.Unwrap(), func(e error) bool { return !Only(e, first) })
+	}
+	return false
+}

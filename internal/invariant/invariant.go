@@ -1,0 +1,12 @@
+// Package invariant lets tests hear of what must never happen.
+package invariant
+
+// Broken, where a test has set it before all else, is called with what happened.
+var Broken func(what string)
+
+// Break tells of it. A service goes on as well as it can.
+func Break(what string) {
+	if Broken != nil {
+		Broken(what)
+	}
+}

@@ -1,0 +1,48 @@
+package link
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/internal/settle"
+)
+
+// Database is the part of a DB that does not depend on its handle.
+type Database struct {
+	Name          string
+	AllowUnscoped bool
+	Pools         *pools.Pools
+	BeforeSession func(context.Context) error // or nil
+	Classify      Classifier
+	Settler       settle.Settler // or nil
+}
+
+// Classifier is an adapter's knowledge of errors.
+type Classifier interface {
+	Transient(err error) bool
+	WriteRefused(err error) bool
+}
+
+// Transient reports whether what failed may succeed another time.
+func (d *Database) Transient(err error) bool { return err != nil && d.Classify.Transient(err) }
+
+// Errorf makes an error that names the database.
+func (d *Database) Errorf(format string, args ...any) error {
+	return fmt.Errorf("dbscope: %s: "+format, append([]any{d.Name}, args...)...)
+}
+
+// beforeKey marks the context of a BeforeSession function, whose own sessions
+// do not call it again.
+type beforeKey struct{ *pools.Pools }
+
+// beforeOpening calls the function of dbscope.BeforeSession.
+func (d *Database) beforeOpening(ctx context.Context) error {
+	if d.BeforeSession == nil || ctx.Value(beforeKey{d.Pools}) != nil {
+		return nil
+	}
+	if err := d.BeforeSession(context.WithValue(ctx, beforeKey{d.Pools}, true)); err != nil {
+		return fmt.Errorf("before the session: %w", err)
+	}
+	return nil
+}

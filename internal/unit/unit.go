@@ -1,0 +1,76 @@
+// Package unit is what a stand-in for the pools knows of the units of work that
+// take connections, and the core of the stand-in: so package scopetest keeps the
+// transactions of a test on one connection.
+package unit
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/pools"
+)
+
+// Unit is a unit of work.
+type Unit struct {
+	Parent *Unit       // the unit around it
+	Group  any         // the same for those that are committed together, else nil
+	Done   atomic.Bool // it only waits for the others of its Group
+}
+
+// Acquisition is the wish for a connection.
+type Acquisition struct {
+	Pools  *pools.Pools  // of the database
+	Engine driver.Engine // the pool it would be taken from
+	Unit   *Unit         // nil for a statement outside units
+	Owner  Owner
+}
+
+// Owner is who has taken a connection.
+type Owner interface {
+	// Abandon undoes what it has begun, at once, or when its statement returns.
+	Abandon(ctx context.Context) error
+}
+
+// Sandbox gives out the connections in place of the pools. It is safe for
+// concurrent use.
+type Sandbox interface {
+	Acquire(ctx context.Context, a Acquisition) (Conn, error)
+	// Wake tells that a unit is done.
+	Wake()
+}
+
+// Conn is a connection that several transactions share: each of them, also one
+// of a statement outside units, begins and ends on it.
+type Conn interface {
+	driver.Conn
+	// Enter waits for the turn of a statement, or of the reading of its rows, and
+	// returns the connection to run it on.
+	Enter(ctx context.Context) (driver.Conn, error)
+	// Exit gives the turn up. Where it has none it does nothing.
+	Exit()
+}
+
+type (
+	sandboxKey struct{}
+	fixtureKey struct{}
+)
+
+// In returns a context whose units take their connections from the sandbox.
+func In(ctx context.Context, b Sandbox) context.Context {
+	return context.WithValue(ctx, sandboxKey{}, b)
+}
+
+// SandboxOf returns the sandbox of the context, or nil.
+func SandboxOf(ctx context.Context) Sandbox {
+	b, _ := ctx.Value(sandboxKey{}).(Sandbox)
+	return b
+}
+
+// Fixture returns a context in which a statement may be outside of units.
+func Fixture(ctx context.Context) context.Context {
+	return context.WithValue(ctx, fixtureKey{}, true)
+}
+
+// IsFixture reports whether the context is one of Fixture.
+func IsFixture(ctx context.Context) bool { return ctx.Value(fixtureKey{}) != nil }

@@ -1,0 +1,5 @@
+package dbscope_test
+
+import "github.com/dbscope/dbscope/internal/invariant"
+
+func init() { invariant.Broken = func(what string) { panic(what) } }
