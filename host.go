@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/hostname"
 )
 
 // drainTimeout is how long [DB.Close] waits for connections that are in use.
@@ -27,7 +28,8 @@ func (db *DB[H]) Host() string {
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
 // connection from it; where that fails, the error says so and all stays as it
-// was. Sessions that are open finish where they began, those that wait for a
+// was. So it does where the text is no host: a name or an address, with a port or
+// without, several of them with commas between, or the path of a socket. Sessions that are open finish where they began, those that wait for a
 // connection take one of the new host, and the old pool is closed in the
 // background. It blocks while it connects, until
 // ctx is done, and while another switch does; of several at once the last to
@@ -80,7 +82,12 @@ func newHosts(name string, o *dbOptions, open func(context.Context, string) (dri
 	h.host.Store(&host{name: o.host})
 	if h.router != nil {
 		h.routed = map[string]*host{}
-		h.stop = h.router.Use(open, h.left)
+		h.stop = h.router.Use(func(ctx context.Context, host string) (driver.Engine, error) {
+			if err := checkHost(host); err != nil {
+				return nil, err
+			}
+			return open(ctx, host)
+		}, h.left)
 	}
 	return h
 }
@@ -118,6 +125,9 @@ func (h *hosts) use(ctx context.Context) (*host, error) {
 func (h *hosts) useRouted(ctx context.Context, name string, since uint64) (*host, error) {
 	if now := h.known(name); now != nil {
 		return now, nil
+	}
+	if err := checkHost(name); err != nil {
+		return nil, err
 	}
 	if err := h.take(ctx); err != nil {
 		return nil, err
@@ -244,11 +254,27 @@ func (h *hosts) openHost(ctx context.Context, name string) (driver.Engine, error
 	if h.isClosed() {
 		return nil, errors.New("the DB is closed")
 	}
+	if err := checkHost(name); err != nil {
+		return nil, err
+	}
 	e, err := h.open(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the pool%s: %w", at(name), err)
 	}
 	return e, nil
+}
+
+// checkHost refuses what is no host, wherever it came from, before it is pasted
+// into a connection string, which it would change. It may be a whole connection
+// string by mistake, with a password, and so the error does not repeat it.
+func checkHost(name string) error {
+	if name == "" {
+		return nil // the connection string has the host
+	}
+	if err := hostname.Check(name); err != nil {
+		return fmt.Errorf("what was given as the host is none, but a name or an address, perhaps with a port, is needed: %w", err)
+	}
+	return nil
 }
 
 func (h *hosts) isClosed() bool {
@@ -295,7 +321,7 @@ func (h *hosts) switchTo(ctx context.Context, name string) error {
 		h.mu.Lock()
 		h.drain(&host{name: name, engine: e})
 		h.mu.Unlock()
-		return fmt.Errorf("host %s does not answer, so that %q stays: %w", name, old.name, err)
+		return fmt.Errorf("host %s does not answer, so that all stays as it was: %w", name, err)
 	}
 	conn.Release(true)
 	h.replace(&host{name: name, engine: e})

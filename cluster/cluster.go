@@ -70,7 +70,9 @@ type Option func(*Cluster)
 // New makes a cluster of the hosts that find returns, as they stand for {host}
 // in the connection string: with their ports where these differ. find is called
 // with the first session, and then every ten seconds, every second while there
-// is no primary; its error leaves the last list in use. New opens nothing.
+// is no primary; its error leaves the last list in use. What is no host (see
+// [dbscope.DB.SwitchHost]) is left out, and the errors of sessions for which there is
+// no host tell of it. New opens nothing.
 func New(find func(ctx context.Context) ([]string, error), opts ...Option) *Cluster {
 	c := &Cluster{
 		find: find, dialect: postgres{}, interval: 500 * time.Millisecond, wait: 5 * time.Second, maxLag: 10 * time.Second,
