@@ -65,15 +65,15 @@ func (s *Source) Name() string { return s.name }
 // safeName is what a database is called in errors.
 var safeName = regexp.MustCompile(`^[\w:.+$-]{1,63}$`)
 
-// add takes a parameter. One that is not known to be public is secret, and so is
-// its name: it may be the rest of a password.
-func (s *Source) add(key, value string) {
+// add takes a parameter, whose value was escaped. One that is not known to be public
+// is secret, and so is its name: it may be the rest of a password.
+func (s *Source) add(key, value, escaped string) {
 	key = strings.ToLower(key)
 	switch {
 	case key == "service" || key == "servicefile":
 		s.unknown = true // a file with passwords, whose lines may be in errors
 	case !publicKeys[key] || !plain.MatchString(value):
-		s.secrets = append(s.secrets, value)
+		s.secrets = append(s.secrets, value, escaped)
 		if key != "password" && key != "sslpassword" && !publicKeys[key] {
 			s.secrets = append(s.secrets, key)
 		}
@@ -109,7 +109,7 @@ func (s *Source) parameters(query string) bool {
 		if !has || err != nil || err2 != nil {
 			return false
 		}
-		s.add(k, v)
+		s.add(k, v, value)
 	}
 	return true
 }

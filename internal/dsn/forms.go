@@ -33,7 +33,7 @@ func readURL(s *Source, driverName, text string) bool {
 	}
 	s.public = append(s.public, user)
 	if s.name == "" {
-		s.add("dbname", database)
+		s.add("dbname", database, path)
 	}
 	s.ambient(driverName)
 	return true
@@ -56,7 +56,7 @@ func readWords(s *Source, driverName, text string) bool {
 		if quoted {
 			value = strings.NewReplacer(`\\`, `\`, `\'`, `'`).Replace(strings.TrimSuffix(value, "'"))
 		}
-		s.add(m[1], value)
+		s.add(m[1], value, m[2])
 	}
 	s.ambient(driverName)
 	return seen["host"] || seen["dbname"] || seen["database"] || seen["user"]
@@ -75,7 +75,7 @@ func readMySQL(s *Source, _, text string) bool {
 	s.public = append(s.public, m[1], m[3])
 	s.secrets = append(s.secrets, m[2])
 	name, err := url.PathUnescape(m[4])
-	s.add("dbname", name)
+	s.add("dbname", name, m[4])
 	return err == nil
 }
 
@@ -98,7 +98,7 @@ func readFile(s *Source, driverName, text string) bool {
 		if publicKeys[k] && pragma.MatchString(v) && !strings.Contains(strings.TrimPrefix(v, "foreign_keys"), "key") {
 			continue
 		}
-		s.secrets = append(s.secrets, k, v)
+		s.secrets = append(s.secrets, k, v, value)
 	}
 	s.public = append(s.public, m[2])
 	s.name = m[2][strings.LastIndexAny(m[2], `/\`)+1:]

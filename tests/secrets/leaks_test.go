@@ -53,10 +53,10 @@ var openers = map[string]func(dsn string, opts ...dbscope.DBOption) database{
 // libraries are the keys of openers in an order that stays.
 var libraries = []string{"pgxscope", "pgx", "lib/pq", "mysql", "sqlite", "gossip", "nosuch"}
 
-// inNoFolder opens what SQLite, for which any text is the name of a file, would
-// else make a file of.
+// inNoFolder opens what SQLite, for which any text is the name of a file up to a
+// question mark or a zero byte, would else make a file of.
 func inNoFolder(dsn string, opts ...dbscope.DBOption) database {
-	if !strings.Contains(dsn, "/") {
+	if end := strings.IndexAny(dsn+"?", "?\x00"); !strings.Contains(dsn[:end], "/") {
 		dsn = "/nowhere/" + dsn
 	}
 	return sqlscope.Open("sqlite", dsn, opts...)
