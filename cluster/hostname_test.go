@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -40,4 +41,17 @@ func nodes(c *cluster.Cluster) (hosts []string) {
 		hosts = append(hosts, n.Host)
 	}
 	return hosts
+}
+
+func TestAListThatCannotBeAskedForShowsNoPassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster.New(func(context.Context) ([]string, error) {
+			_, err := url.Parse("http://admin:hunter2 @patroni/cluster")
+			return nil, err
+		}, cluster.Wait(time.Second))
+		defer use(t, c, network())()
+		if text := fails(t, c, writes, cluster.ErrNoPrimary); strings.Contains(text, "hunter2") {
+			t.Error(text)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/dsn"
 	"github.com/dbscope/dbscope/internal/hostname"
 )
 
@@ -139,7 +140,7 @@ func (c *Cluster) discover(ctx context.Context) {
 		hosts, none := sift(found)
 		switch {
 		case err != nil:
-			hosts = nil
+			hosts, err = nil, new(dsn.Source).Mask(err) // one of a URL that could not be read shows its password
 		case none != nil:
 			err = none
 		case len(hosts) == 0:

@@ -158,6 +158,9 @@ var fixed = []error{
 // is not known: where an error in it has one, or where it is one with which a
 // driver quotes a string that it could not read.
 func maskUnknown(err error) error {
+	if _, masked := err.(*maskedError); masked { //nolint:errorlint // by itself
+		return err
+	}
 	for _, text := range quoted(err) {
 		err = Read("pgx", text).Mask(err)
 	}

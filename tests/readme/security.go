@@ -1,0 +1,24 @@
+package readme
+
+import (
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/cluster"
+	"github.com/dbscope/dbscope/driver/sqlscope"
+)
+
+// rotation has what the three deployments give to cluster.New.
+func rotation(oldKey, newKey []byte) []cluster.Option {
+	return []cluster.Option{
+		cluster.SignedBy(oldKey, newKey), // signed with the old key; the new one is believed
+		cluster.SignedBy(newKey, oldKey), // signed with the new key; the old one is believed
+		cluster.SignedBy(newKey),         // a minute later
+	}
+}
+
+// named is a function so that its variable has not the name of another one's.
+func named(dataSourceName string) *sqlscope.DB {
+	var till = sqlscope.Open("oracle", dataSourceName, dbscope.Name("till"))
+	return till
+}
+
+var _, _ = rotation, named
