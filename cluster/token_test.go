@@ -196,4 +196,3 @@ func TestATokenThatWasChangedAnywhereIsNotBelieved(t *testing.T) {
 		}
 	})
 }
-

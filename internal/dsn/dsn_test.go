@@ -86,6 +86,25 @@ func TestAnErrorIsMaskedWhereAnyWayToPrintItHasAPieceOfASecret(t *testing.T) {
 	}
 }
 
+func TestAPasswordThatIsShorterThanAPieceIsLookedForAsAWhole(t *testing.T) {
+	for password, texts := range map[string][]string{
+		"pw":  {"near pw", `near "pw"`, "pw@h"},
+		"a[":  {"near a[b", `"a["`},
+		"]zz": {"a]zz"},
+		"q":   {"near q"},
+	} {
+		source := dsn.Read("pgx", "host=h user=app password="+password+" dbname=shop")
+		for _, text := range texts {
+			if masked := source.Mask(errors.New(text)); strings.Contains(masked.Error(), text) {
+				t.Errorf("%q is shown: %v", text, masked)
+			}
+		}
+		if err := errors.New("dial tcp 127.0.0.1:1: connect: connection refused"); source.Mask(err) != err { //nolint:errorlint // the very one
+			t.Errorf("%q: an error without it is not shown", password)
+		}
+	}
+}
+
 func TestOfAStringThatIsNotClearEachWordIsASecret(t *testing.T) {
 	source := dsn.Read("nosuch", "ab:pw@{host}/x y")
 	for _, text := range []string{"no pw here", "x", "host", "near w@{"} {

@@ -12,7 +12,8 @@ import (
 type finder struct {
 	length int             // of a part
 	parts  map[string]bool // of that length, of all secrets as errors may show them
-	words  map[string]bool // whole secrets that are shorter; of an unclear string its words
+	short  []string        // whole secrets that are shorter
+	words  map[string]bool // of a string that is unclear
 	public []string
 }
 
@@ -39,7 +40,7 @@ func (s *Source) finder() *finder {
 
 func (f *finder) learn(secret string) {
 	if 0 < len(secret) && len(secret) < f.length {
-		f.words[secret] = true
+		f.short = append(f.short, secret)
 	}
 	for i := 0; i+f.length <= len(secret); i++ {
 		f.parts[secret[i:i+f.length]] = true
@@ -53,6 +54,11 @@ func (f *finder) in(text string, besides ...string) bool {
 	public := publicIn(text, append(besides, f.public...))
 	for i := 0; i+f.length <= len(text); i++ {
 		if f.parts[text[i:i+f.length]] && !public(i, i+f.length) {
+			return true
+		}
+	}
+	for _, secret := range f.short {
+		if slices.ContainsFunc(places(text, secret), func(p place) bool { return !public(p.from, p.to) }) {
 			return true
 		}
 	}
@@ -71,26 +77,36 @@ func (f *finder) in(text string, besides ...string) bool {
 }
 
 // publicIn returns a function that reports whether a piece of the text belongs to
-// something public, which is not itself a piece of something longer.
+// something public.
 func publicIn(text string, all []string) func(from, to int) bool {
-	var pieces [][2]int
-	for _, public := range all {
-		public = strings.ToLower(public)
-		for at := 0; public != ""; {
-			next := strings.Index(text[at:], public)
-			if next < 0 {
-				break
-			}
-			from, to := at+next, at+next+len(public)
-			if !inWord(text, from-1) && !inWord(text, to) {
-				pieces = append(pieces, [2]int{from, to})
-			}
-			at = to
-		}
+	var public []place
+	for _, p := range all {
+		public = append(public, places(text, strings.ToLower(p))...)
 	}
 	return func(from, to int) bool {
-		return slices.ContainsFunc(pieces, func(p [2]int) bool { return p[0] <= from && to <= p[1] })
+		return slices.ContainsFunc(public, func(p place) bool { return p.from <= from && to <= p.to })
 	}
+}
+
+type place struct{ from, to int }
+
+// places are those at which a piece is in the text that is not a piece of a longer
+// word.
+func places(text, piece string) (all []place) {
+	for at := 0; piece != ""; {
+		next := strings.Index(text[at:], piece)
+		if next < 0 {
+			break
+		}
+		p := place{at + next, at + next + len(piece)}
+		begun := inWord(piece, 0) && inWord(text, p.from-1)
+		goesOn := inWord(piece, len(piece)-1) && inWord(text, p.to)
+		if !begun && !goesOn {
+			all = append(all, p)
+		}
+		at = p.to
+	}
+	return all
 }
 
 // ways are those in which a secret is shown: as it was written, unescaped,

@@ -88,7 +88,7 @@ func (s *Source) holdsNone(err error) bool {
 // shows reports whether a text of the error may be looked at to tell whether it
 // holds a secret: not where secrets are not known, unless it is the server's.
 func (s *Source) shows(err error) bool {
-	_, server := err.(interface{ SQLState() string }) //nolint:errorlint // by itself
+	_, server := err.(interface{ SQLState() string })
 	return !s.unknown || server
 }
 

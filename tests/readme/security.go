@@ -15,10 +15,9 @@ func rotation(oldKey, newKey []byte) []cluster.Option {
 	}
 }
 
-// named is a function so that its variable has not the name of another one's.
-func named(dataSourceName string) *sqlscope.DB {
-	var till = sqlscope.Open("oracle", dataSourceName, dbscope.Name("till"))
-	return till
+// openTill gives the DB the name that errors have.
+func openTill(dataSourceName string) *sqlscope.DB {
+	return sqlscope.Open("oracle", dataSourceName, dbscope.Name("till"))
 }
 
-var _, _ = rotation, named
+var _, _ = rotation, openTill

@@ -6,7 +6,7 @@ import "testing"
 var misread = []string{
 	"abcdefgh", "abcd\x00efgh", "abcd\x03efgh/bdfa", "\x02bdfa", "abcd\x01efgh", "abcd\x04efgh", "abcd\x05efgh", "abcd\x06efgh",
 	"abcd\x07efgh", "abcd\x08efgh", "abcd\x09efgh\x09bdfa", "abcd\x0aefgh", "abcd\x0befgh", "abcd\x0cefgh", "bdfa\x0f\x10bdfa",
-	"abcd\x02efgh\x00abcd\x03efgh", "bdfa\x00\x02bdfa", "\x0a\x0abdfa", "abcd\x21efgh\x23bdfa\x24", "bdfa\x05", "bdfa\x05hh", ".Y",
+	"abcd\x02efgh\x00abcd\x03efgh", "bdfa\x00\x02bdfa", "\x0a\x0abdfa", "abcd\x21efgh\x23bdfa\x24", "bdfa\x05", "bdfa\x05hh", ".Y", "7!",
 }
 
 // FuzzDSN writes data source names around random passwords.

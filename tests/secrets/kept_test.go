@@ -124,11 +124,11 @@ func TestAPoolOfOnesOwnShowsNoPasswordEither(t *testing.T) {
 			return nil
 		}
 	}
-	use(t, "a malformed string", open("postgres://app:"+secret+"/x@127.0.0.1:1/shop", nothing), secret)
-	use(t, "another one", open("postgres://app:"+secret+"@127.0.0.1:1/shop?pool_max_conns=none", nothing), secret)
-	use(t, "one that is misread", open("postgres://app:1/"+secret+"@127.0.0.1:1/shop", nothing), secret)
-	use(t, "one set afterwards", open("postgres://app@127.0.0.1:1/shop?sslmode=disable", shown), secret)
-	use(t, "one of each connection", open("postgres://app@127.0.0.1:1/shop?sslmode=disable", later), secret)
+	_ = use(t, "a malformed string", open("postgres://app:"+secret+"/x@127.0.0.1:1/shop", nothing), secret)
+	_ = use(t, "another one", open("postgres://app:"+secret+"@127.0.0.1:1/shop?pool_max_conns=none", nothing), secret)
+	_ = use(t, "one that is misread", open("postgres://app:1/"+secret+"@127.0.0.1:1/shop", nothing), secret)
+	_ = use(t, "one set afterwards", open("postgres://app@127.0.0.1:1/shop?sslmode=disable", shown), secret)
+	_ = use(t, "one of each connection", open("postgres://app@127.0.0.1:1/shop?sslmode=disable", later), secret)
 }
 
 // Of a pool of database/sql nobody knows how it connects: just errors that quote.
@@ -138,7 +138,7 @@ func TestAFunctionThatCannotOpenAPoolShowsNoPassword(t *testing.T) {
 			"postgres://app:" + secret + "?x@127.0.0.1:1/shop", "host=127.0.0.1 port=1 password='" + secret, "host=127.0.0.1 password=x " + secret,
 			"app:x@tcp(127.0.0.1:1)/shop?parseTime=" + secret, "app:x@tcp(127.0.0.1:1)/shop?timeout=" + secret,
 		} {
-			use(t, driver+" "+dsn, sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+			_ = use(t, driver+" "+dsn, sqlscope.New(func(context.Context, string) (*sql.DB, error) {
 				pool, err := sql.Open(driver, dsn)
 				if err == nil {
 					err = errors.Join(pool.PingContext(t.Context()), pool.Close())
@@ -156,16 +156,16 @@ func TestWhatTheEnvironmentHasIsNotShown(t *testing.T) {
 	}
 	dsn := "host=127.0.0.1 port=1 dbname=shop sslmode=disable"
 	for _, library := range []string{"pgxscope", "pgx", "lib/pq"} {
-		use(t, library, openers[library]("service=shop servicefile="+file+" dbname=shop"), secret)
+		_ = use(t, library, openers[library]("service=shop servicefile="+file+" dbname=shop"), secret)
 		t.Run(library, func(t *testing.T) {
 			t.Setenv("PGSERVICEFILE", file)
 			t.Setenv("PGSERVICE", "shop")
-			use(t, library, openers[library](dsn), secret)
+			_ = use(t, library, openers[library](dsn), secret)
 		})
 		t.Run(library, func(t *testing.T) {
 			t.Setenv("PGPASSWORD", secret)
 			t.Setenv("PGUSER", secret) // as one may have it by mistake
-			use(t, library, openers[library](dsn), secret)
+			_ = use(t, library, openers[library](dsn), secret)
 		})
 	}
 }

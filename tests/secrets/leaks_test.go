@@ -53,11 +53,11 @@ var openers = map[string]func(dsn string, opts ...dbscope.DBOption) database{
 // libraries are the keys of openers in an order that stays.
 var libraries = []string{"pgxscope", "pgx", "lib/pq", "mysql", "sqlite", "gossip", "nosuch"}
 
-// inNoFolder opens what SQLite, for which any text is the name of a file up to a
-// question mark or a zero byte, would else make a file of.
+// inNoFolder opens what SQLite, for which any text is the name of a file, would
+// else make a file of, however many times it goes up by two dots.
 func inNoFolder(dsn string, opts ...dbscope.DBOption) database {
-	if end := strings.IndexAny(dsn+"?", "?\x00"); !strings.Contains(dsn[:end], "/") {
-		dsn = "/nowhere/" + dsn
+	if !strings.HasPrefix(dsn, "file:/nowhere/") && !strings.HasPrefix(dsn, "/nowhere/") {
+		dsn = strings.Repeat("/nowhere", 80) + "/" + dsn
 	}
 	return sqlscope.Open("sqlite", dsn, opts...)
 }
