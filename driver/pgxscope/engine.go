@@ -21,18 +21,22 @@ type engine struct {
 	connector sqldriver.Connector
 	separate  bool // see [SeparateBegin]
 	source    *dsn.Source
+	password  string
 }
 
 func newEngine(pool *pgxpool.Pool, separate bool) *engine {
 	config := pool.Config().ConnConfig
 	source := dsn.Read(library, config.ConnString()).With(config.Password)
-	return &engine{pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate, source: source}
+	return &engine{
+		pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate, source: source, password: config.Password,
+	}
 }
 
 // mask takes passwords out of the error of a connection that could not be made.
 // Each connection may have one of its own, from the pool's BeforeConnect.
 func (e *engine) mask(err error) error {
-	if failed := (*pgconn.ConnectError)(nil); errors.As(err, &failed) && failed.Config != nil {
+	failed := (*pgconn.ConnectError)(nil)
+	if errors.As(err, &failed) && failed.Config != nil && failed.Config.Password != e.password {
 		return e.source.With(failed.Config.Password).Mask(err)
 	}
 	return e.source.Mask(err)
