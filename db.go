@@ -111,7 +111,9 @@ func (db *DB[H]) Host() string { return db.core.Pools.Host() }
 // SwitchHost makes new sessions, also those of scopes that are under way, run on
 // another host; siblings follow. It opens the host's pool and takes a
 // connection from it; where that fails, the error says so and all stays as it
-// was. Sessions that are open finish where they began, those that wait for a
+// was. So it does where the text is no host: a name or an address, with a port or
+// without, several of them with commas between, or the path of a socket. Sessions
+// that are open finish where they began, those that wait for a
 // connection take one of the new host, and the old pool is closed in the
 // background. It blocks while it connects, until
 // ctx is done, and while another switch does; of several at once the last to

@@ -165,7 +165,7 @@ func TestBeforeSessionRunsBeforeEachSessionAndMaySwitch(t *testing.T) {
 		if err := dbscope.Run(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "looked") }); err != nil {
 			return err
 		}
-		return db.SwitchHost(ctx, fmt.Sprintf("host %d", calls))
+		return db.SwitchHost(ctx, fmt.Sprintf("host-%d", calls))
 	}))
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 		exec(ctx, t, db, "a", "b")
@@ -178,7 +178,7 @@ func TestBeforeSessionRunsBeforeEachSessionAndMaySwitch(t *testing.T) {
 	}
 	is(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "d") }), errBroken)
 	equal(t, "stored", f.Rows(), "looked", "a", "b", "looked", "c")
-	if db.Host() != "host 2" {
+	if db.Host() != "host-2" {
 		t.Errorf("the host is %q", db.Host())
 	}
 	ok(t, db.Close())
@@ -212,7 +212,7 @@ func TestSessionsThatSwitchBeforeTheyOpenShareThePool(t *testing.T) {
 }
 
 func TestNoUnitFailsWhileHostsAreSwitched(t *testing.T) {
-	f, db := newFake(t, dbscope.Host("host 0"))
+	f, db := newFake(t, dbscope.Host("host-0"))
 	stop := make(chan struct{})
 	var units sync.WaitGroup
 	for i := range 50 {
@@ -233,7 +233,7 @@ func TestNoUnitFailsWhileHostsAreSwitched(t *testing.T) {
 		})
 	}
 	for n := range 100 {
-		ok(t, db.SwitchHost(t.Context(), fmt.Sprintf("host %d", n%3)))
+		ok(t, db.SwitchHost(t.Context(), fmt.Sprintf("host-%d", n%3)))
 	}
 	close(stop)
 	units.Wait()

@@ -102,7 +102,8 @@ type dbOptions struct {
 
 // Host sets the host that stands for {host} in the connection string, and
 // that an adapter's New passes to its function. There is no default: a string
-// that holds {host} without one is an error on first use.
+// that holds {host} without one is an error on first use. So is a text that is no
+// host, see [DB.SwitchHost].
 func Host(host string) DBOption {
 	return func(o *dbOptions) { o.host = host }
 }

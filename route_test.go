@@ -25,6 +25,8 @@ type router struct {
 	route func(need driver.Need) (driver.Route, error) // or nil
 	ready func() (bool, error)                         // or nil
 
+	open func(context.Context, string) (driver.Engine, error) // a pool of the router's own
+
 	mu      sync.Mutex
 	left    []func(host string, gone bool)
 	needs   []driver.Need
@@ -38,9 +40,10 @@ const (
 	askAfter  = "AFTER COMMIT"
 )
 
-func (r *router) Use(_ func(context.Context, string) (driver.Engine, error), left func(string, bool)) func() error {
+func (r *router) Use(open func(context.Context, string) (driver.Engine, error), left func(string, bool)) func() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.open = open
 	r.left = append(r.left, left)
 	return func() error {
 		r.mu.Lock()
@@ -174,7 +177,7 @@ func TestAHostThatCannotBeReachedIsToldAndAnotherOneAsked(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			r, f, db := newRouted(t)
 			r.route = func(need driver.Need) (driver.Route, error) {
-				return driver.Route{Host: fmt.Sprint("host ", need.Failures)}, nil
+				return driver.Route{Host: fmt.Sprint("host-", need.Failures)}, nil
 			}
 			tries := 1
 			if step == "begin" { // a connection may be dead, and all that were idle
@@ -185,7 +188,7 @@ func TestAHostThatCannotBeReachedIsToldAndAnotherOneAsked(t *testing.T) {
 			}
 			ok(t, execOnce(t.Context(), db, "row"))
 			needs(t, r, driver.Need{}, driver.Need{Failures: 1}, driver.Need{Failures: 2})
-			equal(t, "told of", r.told(), "host 0: true", "host 1: true")
+			equal(t, "told of", r.told(), "host-0: true", "host-1: true")
 			equal(t, "stored", f.Rows(), "row")
 			ok(t, db.Close())
 		})

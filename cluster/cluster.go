@@ -70,7 +70,9 @@ type Option func(*Cluster)
 // New makes a cluster of the hosts that find returns, as they stand for {host}
 // in the connection string: with their ports where these differ. find is called
 // with the first session, and then every ten seconds, every second while there
-// is no primary; its error leaves the last list in use. New opens nothing.
+// is no primary; its error leaves the last list in use. What is no host (see
+// [dbscope.DB.SwitchHost]) is left out, and the errors of sessions for which there is
+// no host tell of it. New opens nothing.
 func New(find func(ctx context.Context) ([]string, error), opts ...Option) *Cluster {
 	c := &Cluster{
 		find: find, dialect: postgres{}, interval: 500 * time.Millisecond, wait: 5 * time.Second, maxLag: 10 * time.Second,
@@ -119,9 +121,17 @@ func LeastLag() Option { return func(c *Cluster) { c.leastLag = true } }
 func ReplicasOnly() Option { return func(c *Cluster) { c.noPrim = true } }
 
 // SignedBy sets the keys of tokens, see [dbscope.WritesToken]: the first signs,
-// the others are still believed, so that keys can be changed without losing a
-// request. Each has 32 random bytes, the same in every process of the service.
-// Without keys reads see the writes of their own process only.
+// all are believed. Each has 32 random bytes, the same in every process of the
+// service. Without keys reads see the writes of their own process only.
+//
+// A key is changed in three deployments, each finished before the next begins:
+// SignedBy(old, new), SignedBy(new, old), and, once tokens of the old key are
+// older than 30 seconds, SignedBy(new). Were the new key to sign at once, the
+// processes that do not have it yet would ignore its tokens, and clients would read
+// old data.
+//
+// A token is signed, not encrypted: who has it can read how far the database's log
+// had come, on which timeline, and when.
 func SignedBy(keys ...[]byte) Option {
 	return func(c *Cluster) {
 		c.keys = nil

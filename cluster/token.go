@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/fnv"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ const (
 	partLength   = 37
 	signedLength = partLength - 16
 	tokenVersion = 1
-	maxParts     = 8
+	maxParts     = 8  // longer ones are nobody's, and not looked at
 	tokenLife    = 30 // seconds
 )
 
@@ -34,14 +35,14 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 	}
 	mine := c.view.Load().id
 	now := time.Now().Unix()
-	var parts [][]byte
-	for part := range slices.Chunk(token, partLength) {
+	var kept [][]byte
+	for part := range parts(token) {
 		switch old, cluster, ok := c.verify(part, now); {
 		case !inTime(part, now):
 		case !ok || cluster != mine: // another cluster's, perhaps
-			parts = append(parts, part)
+			kept = append(kept, part)
 		case old == driver.Newest && p != old: // stands until its time is over, and is not made to last
-			parts = append(parts, part)
+			kept = append(kept, part)
 		case p.Before(old):
 			p = old
 		}
@@ -52,20 +53,28 @@ func (c *Cluster) Sign(p driver.Position, token []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.Number)
 	b = binary.BigEndian.AppendUint32(b, uint32(now)) //nolint:gosec // until 2106
 	s := c.keys[0].sign(b)
-	parts = append(parts, append(b, s[:]...))
-	return bytes.Join(parts[max(0, len(parts)-maxParts):], nil)
+	kept = append(kept, append(b, s[:]...))
+	return bytes.Join(kept[max(0, len(kept)-maxParts):], nil)
 }
 
 // read returns the position that a token has for the cluster; the zero one
 // where it has none that can be believed.
 func (c *Cluster) read(token []byte, mine uint32) (after driver.Position) {
 	now := time.Now().Unix()
-	for part := range slices.Chunk(token, partLength) {
+	for part := range parts(token) {
 		if p, of, ok := c.verify(part, now); ok && of == mine && after.Before(p) {
 			after = p
 		}
 	}
 	return after
+}
+
+// parts are those of a token; there are none in one that is too long.
+func parts(token []byte) iter.Seq[[]byte] {
+	if len(token) > maxParts*partLength {
+		token = nil
+	}
+	return slices.Chunk(token, partLength)
 }
 
 // verify reads one part.

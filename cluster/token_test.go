@@ -196,27 +196,3 @@ func TestATokenThatWasChangedAnywhereIsNotBelieved(t *testing.T) {
 		}
 	})
 }
-
-// Whatever a client sends, a session gets a host, and the token of its write
-// stays one.
-func FuzzToken(f *testing.F) {
-	c := signing(f, 77, cluster.SignedBy(key))
-	valid := c.Sign(at(50), nil)
-	f.Add(valid)
-	f.Add(valid[:20])
-	f.Add(append(bytes.Clone(valid), valid...))
-	f.Add(bytes.Repeat([]byte{1}, 10*part))
-	f.Fuzz(func(t *testing.T, token []byte) {
-		signed := c.Sign(at(7), token)
-		if len(signed)%part != 0 || len(signed) == 0 || len(signed) > 8*part {
-			t.Errorf("a token of %d bytes became one of %d", len(token), len(signed))
-		}
-		p, now := needed(t, c, token), needed(t, c, signed)
-		if p != (driver.Position{}) && p != at(50) && p != at(7) {
-			t.Errorf("%x was believed: %+v", token, p)
-		}
-		if now.Before(at(7)) || now.Before(p) {
-			t.Errorf("%x was signed again as %x, which has %+v", token, signed, now)
-		}
-	})
-}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/dsn"
+	"github.com/dbscope/dbscope/internal/hostname"
 )
 
 const (
@@ -133,9 +135,15 @@ func (c *Cluster) start() error {
 func (c *Cluster) discover(ctx context.Context) {
 	for ctx.Err() == nil {
 		finding, cancel := context.WithTimeout(ctx, findTimeout)
-		hosts, err := c.find(finding)
+		found, err := c.find(finding)
 		cancel()
-		if err == nil && len(hosts) == 0 {
+		hosts, none := sift(found)
+		switch {
+		case err != nil:
+			hosts, err = nil, new(dsn.Source).Mask(err) // one of a URL that could not be read shows its password
+		case none != nil:
+			err = none
+		case len(hosts) == 0:
 			err = errors.New("there are none")
 		}
 		c.setMembers(ctx, hosts, err)
@@ -148,6 +156,21 @@ func (c *Cluster) discover(ctx context.Context) {
 	}
 }
 
+// sift leaves out what is no host, and tells of it without repeating it: who may
+// write into the list is perhaps not who may say where the program connects to
+// and as whom.
+func sift(found []string) (hosts []string, none error) {
+	for i, host := range found {
+		if err := hostname.Check(host); err != nil {
+			none = fmt.Errorf("host %d of the list is none, and left out: %w", i+1, err)
+			continue
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, none
+}
+
+// setMembers makes these hosts the members. Without any, those that there are stay.
 func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +178,7 @@ func (c *Cluster) setMembers(ctx context.Context, hosts []string, err error) {
 		return
 	}
 	c.missing = err
-	if err != nil {
+	if len(hosts) == 0 {
 		c.rebuild()
 		return
 	}

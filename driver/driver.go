@@ -18,8 +18,10 @@ import (
 // native handle of a transaction, such as *sql.Tx. It must be safe for
 // concurrent use.
 type Adapter[H any] interface {
-	// Open returns the connection pool for a host. The core calls it on first
-	// use, once for each host, and again after an error. It may block.
+	// Open returns the connection pool for a host, which the core has made sure is
+	// one, or empty. The core calls it on first use, once for each host, and again
+	// after an error. It may block. Its errors, and those of the engine, go to logs
+	// and perhaps to clients: no part of a password may be in them.
 	Open(ctx context.Context, host string) (Engine, error)
 	// Handle makes the native handle of a session, without I/O and without
 	// calling the session. Every

@@ -29,7 +29,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +38,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/dsn"
 	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
@@ -54,7 +54,9 @@ type DB struct {
 // Open makes a DB of a connection string, as [pgxpool.ParseConfig] reads it:
 // with pool_max_conns, default_query_exec_mode and the like. In it {host}
 // stands for the value of [dbscope.Host]. Nothing is opened, so that errors in
-// the string come with the first use.
+// the string come with the first use. They are pgx's own, as are those of
+// connections, unless a part of a password may be in them: then they tell less, and
+// wrap only what is safe to print.
 func Open(connString string, opts ...dbscope.DBOption) *DB {
 	open := func(ctx context.Context, host string) (*pgxpool.Pool, error) {
 		connString, err := driver.WithHost("connection string", connString, host)
@@ -63,13 +65,16 @@ func Open(connString string, opts ...dbscope.DBOption) *DB {
 		}
 		config, err := pgxpool.ParseConfig(connString)
 		if err != nil {
-			return nil, err
+			return nil, dsn.Read(library, connString).Mask(err)
 		}
 		Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}
-	return New(open, append([]dbscope.DBOption{dbscope.Name(name(connString))}, opts...)...)
+	return New(open, append([]dbscope.DBOption{dbscope.Name(dsn.Read(library, connString).Name())}, opts...)...)
 }
+
+// library is what the driver of database/sql is called that reads the same strings.
+const library = "pgx"
 
 // New makes a DB of pools that open makes, one for each host, on first use;
 // with [dbscope.Hosts] one more, for the router. The host is that of
@@ -83,15 +88,6 @@ func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opt
 func wrap(core *dbscope.DB[pgx.Tx], siblings *sync.Map) *DB {
 	gate := dbscope.Gate(core)
 	return &DB{DB: core, gate: gate, siblings: siblings, ambient: sqlscope.NewAmbient(gate)}
-}
-
-// name finds the database's name in a connection string.
-func name(connString string) string {
-	config, err := pgconn.ParseConfig(strings.ReplaceAll(connString, "{host}", "host"))
-	if err != nil || config.Database == "" {
-		return "postgres"
-	}
-	return config.Database
 }
 
 // Exec runs a statement in the session of ctx's scope; see [pgx.Conn.Exec].
@@ -204,7 +200,7 @@ func (a *adapter) Configure(option any) bool {
 func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 	pool, err := a.open(ctx, host)
 	if err != nil {
-		return nil, err
+		return nil, (&dsn.Source{}).Mask(err) // one of pgx's has the string that it is about
 	}
 	if pool == nil {
 		return nil, fmt.Errorf("the function given to New returned no *pgxpool.Pool and no error")

@@ -3,12 +3,15 @@ package pgxscope
 import (
 	"context"
 	sqldriver "database/sql/driver"
+	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/dsn"
 )
 
 // engine implements [driver.Engine] over the user's pool. Connections are
@@ -17,10 +20,26 @@ type engine struct {
 	pool      *pgxpool.Pool
 	connector sqldriver.Connector
 	separate  bool // see [SeparateBegin]
+	source    *dsn.Source
+	password  string
 }
 
 func newEngine(pool *pgxpool.Pool, separate bool) *engine {
-	return &engine{pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate}
+	config := pool.Config().ConnConfig
+	source := dsn.Read(library, config.ConnString()).With(config.Password)
+	return &engine{
+		pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate, source: source, password: config.Password,
+	}
+}
+
+// mask takes passwords out of the error of a connection that could not be made.
+// Each connection may have one of its own, from the pool's BeforeConnect.
+func (e *engine) mask(err error) error {
+	failed := (*pgconn.ConnectError)(nil)
+	if errors.As(err, &failed) && failed.Config != nil && failed.Config.Password != e.password {
+		return e.source.With(failed.Config.Password).Mask(err)
+	}
+	return e.source.Mask(err)
 }
 
 // Acquire replaces connections that the server has ended while they were idle,
@@ -46,7 +65,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 func (e *engine) take(ctx context.Context) (*conn, error) {
 	raw, err := e.connector.Connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, e.mask(err)
 	}
 	c := raw.(*stdlib.Conn)
 	w, _ := c.Conn().PgConn().CustomData()[wireKey].(*wire)
@@ -61,7 +80,7 @@ func (e *engine) take(ctx context.Context) (*conn, error) {
 func (e *engine) MaxConns() int { return int(e.pool.Stat().MaxConns()) }
 
 // Ping is for [sqlscope.Ambient].
-func (e *engine) Ping(ctx context.Context) error { return e.pool.Ping(ctx) }
+func (e *engine) Ping(ctx context.Context) error { return e.mask(e.pool.Ping(ctx)) }
 
 func (e *engine) Close() error {
 	e.pool.Close()

@@ -41,16 +41,16 @@
 package sqlscope
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"sync"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/dsn"
 )
 
 // DB is a database behind database/sql. It is safe for concurrent use. Its
@@ -67,23 +67,34 @@ type DB struct {
 // name {host} stands for the value of [dbscope.Host]. Nothing is opened, so
 // that errors in the arguments come with the first use. Limits are set on the
 // pool that [DB.Engine] returns.
+//
+// Errors of opening the pool and of its connections are the driver's own, unless
+// a part of a password may be in them: then they tell less, and wrap only what is
+// safe to print.
 func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	open := func(_ context.Context, host string) (*sql.DB, error) {
-		dsn, err := driver.WithHost("data source name", dataSourceName, host)
+		name, err := driver.WithHost("data source name", dataSourceName, host)
 		if err != nil {
 			return nil, err
 		}
-		return sql.Open(driverName, dsn)
+		return sql.Open(driverName, name)
 	}
-	return New(open, append([]dbscope.DBOption{dbscope.Name(name(driverName, dataSourceName))}, opts...)...)
+	source := dsn.Read(driverName, dataSourceName)
+	name := dbscope.Name(cmp.Or(source.Name(), driverName))
+	return newDB(&adapter{open: open, source: source}, append([]dbscope.DBOption{name}, opts...))
 }
 
 // New makes a DB of pools that open makes, one for each host, on first use;
 // with [dbscope.Hosts] one more, for the router. The host is that of
-// [dbscope.Host]. Closing the DB closes the pools.
+// [dbscope.Host]. Closing the DB closes the pools. The data source names that open
+// uses are not known here: a driver that shows parts of a malformed one is not
+// kept from that as it is with [Open].
 func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...dbscope.DBOption) *DB {
-	a := &adapter{open: open}
-	db := wrap(dbscope.New(a, append([]dbscope.DBOption{dbscope.Name("sql")}, opts...)...), &sync.Map{})
+	return newDB(&adapter{open: open, source: &dsn.Source{}}, append([]dbscope.DBOption{dbscope.Name("sql")}, opts...))
+}
+
+func newDB(a *adapter, opts []dbscope.DBOption) *DB {
+	db := wrap(dbscope.New(a, opts...), &sync.Map{})
 	a.inner = db.inner
 	return db
 }
@@ -94,20 +105,6 @@ func wrap(core *dbscope.DB[*sql.Tx], siblings *sync.Map) *DB {
 		DB: core, gate: gate, siblings: siblings,
 		inner: newShells(gate, false), ambient: NewAmbient(gate),
 	}
-}
-
-// name finds the database's name in a data source name.
-func name(driverName, dsn string) string {
-	if _, rest, ok := strings.Cut(" "+dsn, " dbname="); ok {
-		rest, _, _ = strings.Cut(rest, " ")
-		return strings.Trim(rest, "'")
-	}
-	dsn, _, _ = strings.Cut(dsn, "?")
-	dsn = strings.TrimPrefix(dsn[strings.LastIndexAny(dsn, `/\`)+1:], "file:")
-	if n, err := url.PathUnescape(dsn); err == nil && n != "" && !strings.ContainsAny(n, " =@{") {
-		return n
-	}
-	return driverName
 }
 
 // ExecContext runs a statement in the session of ctx's scope. It blocks; what
@@ -232,19 +229,20 @@ func (db *DB) closeShells() error {
 
 // adapter implements [driver.Adapter].
 type adapter struct {
-	open  func(ctx context.Context, host string) (*sql.DB, error)
-	inner *shells
+	open   func(ctx context.Context, host string) (*sql.DB, error)
+	source *dsn.Source // of what open opens
+	inner  *shells
 }
 
 func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 	db, err := a.open(ctx, host)
 	if err != nil {
-		return nil, err
+		return nil, a.source.Mask(err)
 	}
 	if db == nil {
 		return nil, errors.New("the function given to New returned no *sql.DB and no error")
 	}
-	return &engine{db: db}, nil
+	return &engine{db: db, source: a.source}, nil
 }
 
 // Handle makes a *sql.Tx over a shell connection that is bound to the session.

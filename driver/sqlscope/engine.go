@@ -9,23 +9,25 @@ import (
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/dsn"
 	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // engine implements [driver.Engine] over the user's pool.
 type engine struct {
 	db       *sql.DB
+	source   *dsn.Source
 	dialect  atomic.Int32 // a dialect, once known
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 }
 
-func (e *engine) Close() error { return e.db.Close() }
+func (e *engine) Close() error { return e.source.Mask(e.db.Close()) }
 
 // MaxConns implements [driver.Limited].
 func (e *engine) MaxConns() int { return e.db.Stats().MaxOpenConnections }
 
 // Ping is for [Ambient].
-func (e *engine) Ping(ctx context.Context) error { return e.db.PingContext(ctx) }
+func (e *engine) Ping(ctx context.Context) error { return e.source.Mask(e.db.PingContext(ctx)) }
 
 // Acquire checks a connection out, for the session's life. One that the pool
 // has kept may be dead, which is found out when it is used.
@@ -33,7 +35,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	for {
 		pooled, err := e.db.Conn(ctx)
 		if err != nil {
-			return nil, hide(err)
+			return nil, hide(e.source.Mask(err))
 		}
 		suspected := e.suspects.Load() > 0 && e.suspects.Add(-1) >= 0
 		if suspected {
@@ -48,7 +50,7 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 		}
 		err = errs.Joined(err, ignoreClosed(pooled.Close()))
 		if ctx.Err() != nil || !dead(err) || !suspected && !e.distrust() {
-			return nil, hide(err)
+			return nil, hide(e.source.Mask(err))
 		}
 	}
 }

@@ -105,6 +105,9 @@ func (p *Pools) useRouted(ctx context.Context, name string, since uint64) (*Host
 	if now := p.known(name); now != nil {
 		return now, nil
 	}
+	if err := checkHost(name); err != nil {
+		return nil, err
+	}
 	if err := p.take(ctx); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/hostname"
 )
 
 // drainTimeout is how long [Pools.Close] waits for connections that are in use.
@@ -48,9 +49,32 @@ func New(name, host string, router driver.Router, open Open) *Pools {
 	p := &Pools{name: name, open: open, router: router, turn: make(chan struct{}, 1)}
 	p.host.Store(newHost(host, nil))
 	if router != nil {
-		p.stop = router.Use(open, p.left)
+		p.stop = router.Use(checked(open), p.left)
 	}
 	return p
+}
+
+// checked is open for hosts that are some.
+func checked(open Open) Open {
+	return func(ctx context.Context, host string) (driver.Engine, error) {
+		if err := checkHost(host); err != nil {
+			return nil, err
+		}
+		return open(ctx, host)
+	}
+}
+
+// checkHost refuses what is no host, wherever it came from, before it is pasted
+// into a connection string, which it would change. It may be a whole connection
+// string by mistake, with a password, and so the error does not repeat it.
+func checkHost(name string) error {
+	if name == "" {
+		return nil // the connection string has the host
+	}
+	if err := hostname.Check(name); err != nil {
+		return fmt.Errorf("what was given as the host is none, but a name or an address, perhaps with a port, is needed: %w", err)
+	}
+	return nil
 }
 
 // Name returns the database's name, for errors.
@@ -110,6 +134,9 @@ func (p *Pools) openHost(ctx context.Context, name string) (driver.Engine, error
 	if p.isClosed() {
 		return nil, errors.New("the DB is closed")
 	}
+	if err := checkHost(name); err != nil {
+		return nil, err
+	}
 	e, err := p.open(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the pool%s: %w", at(name), err)
@@ -163,7 +190,7 @@ func (p *Pools) SwitchTo(ctx context.Context, name string) error {
 		p.mu.Lock()
 		p.drain(newHost(name, e))
 		p.mu.Unlock()
-		return fmt.Errorf("host %s does not answer, so that %q stays: %w", name, old.name, err)
+		return fmt.Errorf("host %s does not answer, so that all stays as it was: %w", name, err)
 	}
 	conn.Release(true)
 	p.replace(newHost(name, e))

@@ -53,9 +53,9 @@ func depotSite(mux http.Handler) http.Handler {
 	)(mux)
 }
 
-// newKey and oldKey have 32 random bytes each, the same in all processes.
-func newNodes(newKey, oldKey []byte) *cluster.Cluster {
-	return cluster.New(cluster.List("10.0.0.1:5432", "10.0.0.2:5432"), cluster.SignedBy(newKey, oldKey))
+// newNodes gets keys of 32 random bytes, the same in all processes.
+func newNodes(keys ...[]byte) *cluster.Cluster {
+	return cluster.New(cluster.List("10.0.0.1:5432", "10.0.0.2:5432"), cluster.SignedBy(keys...))
 }
 
 // Packing is a job, and goes through a queue.

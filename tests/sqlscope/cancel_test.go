@@ -198,28 +198,29 @@ func TestOpenExplainsWhatIsMissing(t *testing.T) {
 	}
 }
 
-// Only sqlscope: pgxscope has pgx read the name.
 func TestADatabaseIsNamedAfterItsDataSource(t *testing.T) {
-	for dsn, name := range map[string]string{
-		"postgres://app:secret@db:5432/shop?sslmode=disable": "shop",
-		"host=db dbname=shop user=app":                       "shop",
-		"app:secret@tcp(db:3306)/shop?parseTime=true":        "shop",
-		"file:orders.db?mode=rwc":                            "orders.db",
-		"/var/lib/orders.db":                                 "orders.db",
-		":memory:":                                           ":memory:",
-		"{host}/orders.db":                                   "orders.db",
-		"file:{host}?mode=rwc":                               "nosuch",
-		"app:secret@db":                                      "nosuch",
-		"":                                                   "nosuch",
+	for _, c := range []struct{ driver, dsn, name string }{
+		{"pgx", "postgres://app:secret@db:5432/shop?sslmode=disable", "shop"},
+		{"pgx", "host=db dbname=shop user=app", "shop"},
+		{"pgx", "host={host} dbname='shop' user=app", "shop"},
+		{"mysql", "app:secret@tcp(db:3306)/shop?parseTime=true", "shop"},
+		{"sqlite", "file:orders.db?mode=rwc", "orders.db"},
+		{"sqlite", "/var/lib/orders.db", "orders.db"},
+		{"sqlite", ":memory:", ":memory:"},
+		{"sqlite", "{host}/orders.db", "orders.db"},
+		{"sqlite", "file:{host}?mode=rwc", "sqlite"},
+		{"nosuch", "/var/lib/orders.db", "nosuch"}, // of a driver that may mean something else by it
+		{"nosuch", "app:secret@db", "nosuch"},
+		{"nosuch", "", "nosuch"},
 	} {
 		var opts []dbscope.DBOption
-		if strings.Contains(dsn, "{host}") {
+		if strings.Contains(c.dsn, "{host}") {
 			opts = append(opts, dbscope.Host("here"))
 		}
-		db := sqlscope.Open("nosuch", dsn, opts...)
-		_, err := db.Engine(t.Context())
-		if err == nil || !strings.HasPrefix(err.Error(), "dbscope: "+name+": ") {
-			t.Errorf("%q: %v", dsn, err)
+		db := sqlscope.Open(c.driver, c.dsn, opts...)
+		_, err := db.ExecContext(t.Context(), "outside of a scope")
+		if err == nil || !strings.HasPrefix(err.Error(), "dbscope: "+c.name+": ") {
+			t.Errorf("%q: %v", c.dsn, err)
 		}
 		ok(t, db.Close())
 	}
