@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -21,6 +22,7 @@ type DB[H any] struct {
 type database struct {
 	name          string
 	allowUnscoped bool
+	resets        bool // see ResetConnections
 	hosts         *hosts
 	classify      classifier
 	settler       settler // or nil
@@ -48,7 +50,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	}
 	return &DB[H]{
 		core: &database{
-			name: o.name, allowUnscoped: o.allowUnscoped,
+			name: o.name, allowUnscoped: o.allowUnscoped, resets: o.resets,
 			hosts: newHosts(o.name, &o, open), classify: adapter, settler: o.settler,
 		},
 		adapter: adapter, siblings: &sync.Map{},
@@ -64,6 +66,20 @@ func configure(adapter any, options []any) error {
 		}
 	}
 	return nil
+}
+
+// resetTimeout bounds the reset of a connection. One that takes longer is closed.
+const resetTimeout = time.Second
+
+// giveBack releases a connection that has left its unit.
+func (d *database) giveBack(conn driver.Conn, reuse bool) {
+	if reuse && d.resets {
+		ctx := endContext(context.Background(), resetTimeout)
+		defer ctx.cancel()
+		r, can := conn.(driver.Resetter)
+		reuse = can && r.Reset(ctx) == nil
+	}
+	conn.Release(reuse)
 }
 
 // Database is any DB, whatever its handle.

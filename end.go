@@ -316,7 +316,7 @@ func (s *session) release(conn driver.Conn, reuse bool) {
 		s.slot.release(conn, reuse)
 		return
 	}
-	conn.Release(reuse)
+	s.db.giveBack(conn, reuse)
 }
 
 // giveBack releases the connection of a session that has not begun, which is

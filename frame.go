@@ -280,6 +280,10 @@ func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
 	return f.Conn.Row(ctx, statement)
 }
 
+// Reset implements [driver.Resetter]: the test's transaction goes on, and what its
+// units leave on the connection goes with that.
+func (f *frame) Reset(context.Context) error { return nil }
+
 // Release implements [driver.Conn]. The connection stays the sandbox's.
 func (f *frame) Release(bool) {
 	f.drop() // which its end has done, or the beginning failed

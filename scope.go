@@ -392,11 +392,13 @@ func (s *Scope) together() bool {
 }
 
 // keep stores the connection of a session that is over for the slot's next
-// transaction. It reports false where there will be none.
+// transaction. It reports false where there will be none. Where giving it back
+// takes time, that can wait for the commits of the scope's other databases: who
+// ends the scope drops what is kept after them.
 func (sl *slot) keep(ss *session, conn driver.Conn) bool {
 	sl.scope.mu.Lock()
 	defer sl.scope.mu.Unlock()
-	if sl.scope.ended.Load() || sl.scope.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
+	if sl.scope.ended.Load() && !sl.db.resets || sl.scope.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
 	sl.spare, sl.engine = conn, ss.engine
@@ -421,5 +423,5 @@ func (sl *slot) dropSpare() {
 // release counts first: who gets the connection next holds it then.
 func (sl *slot) release(conn driver.Conn, reuse bool) {
 	sl.holding.Add(-1)
-	conn.Release(reuse)
+	sl.db.giveBack(conn, reuse)
 }

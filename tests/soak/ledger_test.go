@@ -119,11 +119,15 @@ func (u *unit) resolve(answer int) error {
 	return nil
 }
 
-// entry is a group in the ledger of its database.
+// entry is a group in the ledger of its database, with what shows why its fate is
+// what it is.
 type entry struct {
-	unit         int64
-	number, rows uint8
-	fate         fate
+	unit           int64
+	kind           string
+	number, rows   uint8
+	fate           fate
+	status, answer int16 // that the handler decided on, and the client got
+	told           bool
 }
 
 // ledger says what must be in a database.
@@ -134,10 +138,12 @@ type ledger struct {
 	checksum int64
 }
 
-func (l *ledger) add(id int64, g *group) {
+func (l *ledger) add(u *unit, answer int, g *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries = append(l.entries, entry{id, uint8(g.number), uint8(g.rows), g.fate}) //nolint:gosec // small numbers
+	l.entries = append(l.entries, entry{
+		u.id, u.kind, uint8(g.number), uint8(g.rows), g.fate, int16(u.status), int16(answer), len(u.told) > 0, //nolint:gosec // small numbers
+	})
 }
 
 type place struct {
@@ -153,7 +159,8 @@ func (l *ledger) audit(db string, found map[place]uint64, twice map[place]uint64
 	var errs []error
 	say := func(e entry, what string) {
 		if len(errs) < 20 {
-			errs = append(errs, fmt.Errorf("%s: unit %d group %d: %s: %d rows, found %b", db, e.unit, e.number, what, e.rows, found[place{e.unit, e.number}]))
+			errs = append(errs, fmt.Errorf("%s: unit %d (%s) group %d: %s: %d rows, found %b; its handler said %d, its client got %d, was anything told: %v",
+				db, e.unit, e.kind, e.number, what, e.rows, found[place{e.unit, e.number}], e.status, e.answer, e.told))
 		}
 	}
 	for _, e := range l.entries {

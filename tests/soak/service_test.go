@@ -189,7 +189,7 @@ func (s *service) note(u *unit, status int) {
 		s.unanswered.Add(1)
 	}
 	for _, g := range u.groups {
-		g.db.ledger.add(u.id, g)
+		g.db.ledger.add(u, status, g)
 		switch g.fate {
 		case stored:
 			s.yes.Add(1)
