@@ -3,6 +3,7 @@ package sqlscope_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -117,4 +118,147 @@ func TestAUnitLeavesWhatItHasSetOnItsConnectionWithoutTheOption(t *testing.T) {
 			})
 		}
 	}
+}
+
+var errReset = errors.New("this unit fails")
+
+// A lock, a variable and a PRAGMA survive the rollback of the transaction that
+// made them.
+func TestNothingOfAUnitStaysOnItsConnectionHoweverItEnds(t *testing.T) {
+	fails := func(ctx context.Context, d *opened, unit func(context.Context) error) error {
+		err := dbscope.Run(ctx, func(ctx context.Context) error { return errors.Join(unit(ctx), errReset) })
+		if errors.Is(err, errReset) {
+			return nil
+		}
+		return fmt.Errorf("the unit was to fail: %w", err)
+	}
+	ends := map[string]func(ctx context.Context, d *opened, s state) error{
+		"an error": func(ctx context.Context, d *opened, s state) error {
+			return fails(ctx, d, func(ctx context.Context) error { return s.on(ctx, d) })
+		},
+		"a statement that fails": func(ctx context.Context, d *opened, s state) error {
+			return fails(ctx, d, func(ctx context.Context) error {
+				err := s.on(ctx, d)
+				_, _ = d.ExecContext(ctx, "INSERT INTO nowhere (id) VALUES (1)")
+				return err
+			})
+		},
+		"a panic": func(ctx context.Context, d *opened, s state) (err error) {
+			defer func() { _ = recover() }()
+			return dbscope.Run(ctx, func(ctx context.Context) error { err = s.on(ctx, d); panic("stop") })
+		},
+		"early commit and release": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				if err := errors.Join(s.on(ctx, d), d.Commit(ctx), d.Release(ctx)); err != nil {
+					return err
+				}
+				// On the unit's next connection, which is the same one or takes its place.
+				var now sql.NullString
+				err := d.QueryRowContext(ctx, s.look).Scan(&now)
+				if now.String == "1" || now.String == "77" {
+					err = errors.Join(err, errors.New("the unit meets its own state again"))
+				}
+				return err
+			})
+		},
+		"a function of a Group": func(ctx context.Context, d *opened, s state) error {
+			g := dbscope.NewGroup(ctx)
+			g.Go(func(ctx context.Context) error { return s.on(ctx, d) })
+			return g.Wait()
+		},
+		"an Atomic block": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				return d.Atomic(ctx, func(ctx context.Context) error { return s.on(ctx, d) })
+			})
+		},
+		"the handle": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				h, err := d.handle(ctx)
+				if err != nil {
+					return err
+				}
+				return s.on(ctx, h)
+			})
+		},
+		"SQL": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error { return s.on(ctx, d.SQL()) })
+		},
+		"rows left open": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				if err := s.on(ctx, d); err != nil {
+					return err
+				}
+				rows, err := d.QueryContext(ctx, "SELECT 1 UNION SELECT 2") //nolint:rowserrcheck,sqlclosecheck // the unit's end does
+				if err == nil {
+					rows.Next()
+				}
+				return err
+			})
+		},
+		"a hook after the commit": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error {
+				_, err := d.ExecContext(ctx, "SELECT 1")
+				return errors.Join(err, d.AfterCommit(ctx, func(ctx context.Context) error { return s.on(ctx, d) }))
+			})
+		},
+		"no scope": func(ctx context.Context, d *opened, s state) error { return s.on(ctx, d) },
+		"a unit that only reads": func(ctx context.Context, d *opened, s state) error {
+			return dbscope.Run(ctx, func(ctx context.Context) error { return s.on(ctx, d) }, dbscope.ReadOnly())
+		},
+	}
+	onEach(t, func(t *testing.T, d *opened) {
+		d.leaveOne(t)
+		s := d.durable()
+		before := d.seen(t, s)
+		for name, end := range ends {
+			t.Run(name, func(t *testing.T) {
+				ok(t, end(t.Context(), d, s))
+				if after := d.seen(t, s); after != before {
+					t.Errorf("the next unit sees %s, a new connection shows %s", after, before)
+				}
+				if n := d.inUse(t); n != 0 && !d.native {
+					t.Errorf("%d connections are in use", n)
+				}
+			})
+		}
+	}, dbscope.ResetConnections(), dbscope.AllowUnscoped())
+}
+
+func TestTheTransactionsOfAUnitShareWhatItHasSet(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		s := d.durable()
+		before := d.seen(t, s)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+			ok(t, s.on(ctx, d))
+			ok(t, d.Commit(ctx))
+			var value string
+			ok(t, d.QueryRowContext(ctx, s.look).Scan(&value))
+			if fmt.Sprintf("%q", value) == before {
+				t.Errorf("after an early commit the unit sees %s, as a new connection shows", value)
+			}
+			return nil
+		}))
+	}, dbscope.ResetConnections())
+}
+
+// On PostgreSQL a reset is a statement; others make a new connection for each unit.
+func TestOnlyDatabasesWithoutAStatementForItMakeNewConnections(t *testing.T) {
+	onEach(t, func(t *testing.T, d *opened) {
+		d.leaveOne(t)
+		const units = 5
+		before := d.dialed.Load()
+		for range units {
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				rows, err := d.QueryContext(ctx, "SELECT 1")
+				if err != nil {
+					return err
+				}
+				return errors.Join(rows.Err(), rows.Close())
+			}))
+		}
+		switch made := d.dialed.Load() - before; {
+		case d.postgres && made > 1, !d.postgres && made != units:
+			t.Errorf("%d connections were made for %d units", made, units)
+		}
+	}, dbscope.ResetConnections())
 }
