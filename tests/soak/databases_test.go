@@ -47,11 +47,20 @@ type database struct {
 	pgx      *pgxscope.DB                                                      // or nil
 	sqlite   bool
 	postgres bool
+	resets   bool                // its connections
 	slow     string              // a statement of some milliseconds
 	admin    *sql.DB             // past the proxies and dbscope
 	idle     func() (drop error) // closes the connections that nobody uses
 	hosts    []string            // to switch between
 	ledger   ledger
+}
+
+// resetting is the option, where the database has it.
+func (db *database) resetting() dbscope.DBOption {
+	if db.resets {
+		return dbscope.ResetConnections()
+	}
+	return dbscope.Name(db.name)
 }
 
 const schema = `CREATE TABLE soak (unit BIGINT NOT NULL, number INT NOT NULL, part INT NOT NULL)`
@@ -176,7 +185,10 @@ func newWorld(t *testing.T) *world {
 	}
 	through := func(name string) string { return "postgres://postgres@{host}/" + name + "?sslmode=disable" }
 
-	native := &database{name: "pgx", postgres: true, hosts: hosts}
+	resets := rand.IntN(2) // one of the two that can, another one in the next run
+	t.Logf("connections of %s are reset", []string{"pgx", "sql"}[resets])
+
+	native := &database{name: "pgx", postgres: true, hosts: hosts, resets: resets == 0}
 	w.add(overPgx(native, pgxscope.New(func(ctx context.Context, host string) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(strings.ReplaceAll(through("pgx"), "{host}", host))
 		if err != nil {
@@ -185,11 +197,12 @@ func newWorld(t *testing.T) *world {
 		config.MaxConns = poolSize
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}, dbscope.Name("pgx"), dbscope.Host(hosts[0]), dbscope.AllowUnscoped(), dbscope.SettleByStatus())),
+	}, dbscope.Name("pgx"), dbscope.Host(hosts[0]), dbscope.AllowUnscoped(), dbscope.SettleByStatus(), native.resetting())),
 		"pgx", w.postgres.DSN("pgx"))
 
-	w.add(overSQL(&database{name: "sql", postgres: true, hosts: hosts}, sqlscope.New(limited("pgx", through("sql")),
-		dbscope.Name("sql"), dbscope.Host(hosts[0]), dbscope.AllowUnscoped())), "pgx", w.postgres.DSN("sql"))
+	plain := &database{name: "sql", postgres: true, hosts: hosts, resets: resets == 1}
+	w.add(overSQL(plain, sqlscope.New(limited("pgx", through("sql")),
+		dbscope.Name("sql"), dbscope.Host(hosts[0]), dbscope.AllowUnscoped(), plain.resetting())), "pgx", w.postgres.DSN("sql"))
 
 	dsn := w.mariadb.CreateDatabase(t)
 	host := fmt.Sprintf("127.0.0.1:%d", w.mariadb.Port())

@@ -51,6 +51,7 @@ var kinds = map[string]func(c *call) error{
 	"stream of writes":       streamOfWrites,
 	"stream of reads":        streamOfReads,
 	"unit in a unit":         unitInUnit,
+	"state is left":          stateIsLeft,
 	"read only":              readOnly,
 	"pgx: copy":              copyRows,
 	"pgx: batch":             batchRows,
@@ -228,13 +229,11 @@ func markedRollback(c *call) error {
 
 func panics(c *call) error {
 	_ = c.store(c.db, 2)
-	c.u.panicked = true
 	panic(http.ErrAbortHandler)
 }
 
 func exits(c *call) error {
 	_ = c.store(c.db, 2)
-	c.u.panicked = true
 	runtime.Goexit()
 	return nil
 }
@@ -413,6 +412,24 @@ func unitInUnit(c *call) error {
 		return err
 	}
 	return c.run(c.ctx, c.db, 2)
+}
+
+// stateIsLeft leaves a lock of its session, and looks for that of others.
+func stateIsLeft(c *call) error {
+	if !c.db.resets {
+		return c.store(c.db, 1)
+	}
+	n, err := c.db.count(c.ctx, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+	if err != nil {
+		return err
+	}
+	if n != 0 {
+		c.s.fail(fmt.Errorf("%s: unit %d has met the lock of another one on its connection", c.db.name, c.u.id))
+	}
+	if err := c.db.exec(c.ctx, "SELECT pg_advisory_lock_shared(1)"); err != nil {
+		return err
+	}
+	return c.store(c.db, 1)
 }
 
 func readOnly(c *call) error {

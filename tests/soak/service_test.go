@@ -86,7 +86,9 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 	u := s.unit(r)
 	u.begins()
 	c := &call{ctx: r.Context(), w: w, r: r, u: u, s: s, db: s.world.databases[first], second: s.world.databases[second]}
+	u.panicked = true // unless it returns: pgx's large objects panic without a connection, too
 	err = kinds[u.kind](c)
+	u.panicked = false
 	switch {
 	case errors.Is(err, errAnswered):
 	case err != nil:

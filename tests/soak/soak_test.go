@@ -124,7 +124,7 @@ func (s *soak) round(p plan, n int) {
 			f, rest = rest[0], rest[1:]
 		}
 		if err := f.happen(s.world); err != nil {
-			s.t.Logf("%s: %v", f.name, err) // another fault is in the way
+			s.t.Logf("%s: %v", f.name, err)
 		}
 		s.counts[f.name]++
 		time.Sleep(p.pause)
