@@ -211,3 +211,17 @@ func TestASessionThatOutlivesItsScopeResetsItsConnectionToo(t *testing.T) {
 		}
 	}
 }
+
+// The units of a test share its connection and its transaction.
+func TestTheConnectionOfATestIsNotReset(t *testing.T) {
+	f, db := newFake(t, dbscope.ResetConnections())
+	box := dbscope.NewSandbox(db)
+	for range 2 {
+		ok(t, dbscope.Run(box.Context(t.Context()), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }))
+	}
+	ok(t, box.End(t.Context()))
+	log := f.Log()
+	if slices.Contains(log, "reset") || slices.Contains(log, "discard") {
+		t.Errorf("the log: %v", log)
+	}
+}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/tests/wire"
 )
@@ -74,16 +76,25 @@ func TestAStatementThatTheHandleHasPreparedGoesWithItsUnit(t *testing.T) {
 	}
 }
 
-func TestAStatementThatWasPreparedOnTheConnectionItselfStays(t *testing.T) {
+func TestWhatAConnectionWasMadeWithStays(t *testing.T) {
 	dsn := createDatabase(t)
-	d := openPool(t, dsn, dsn, func(config *pgxpool.Config) {
+	var dialed atomic.Int64
+	d := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		config, err := pgxpool.ParseConfig(dsn)
+		if err != nil {
+			return nil, err
+		}
 		config.MaxConns = 1
 		config.ConnConfig.RuntimeParams["work_mem"] = "77MB"
-		config.PrepareConn = func(ctx context.Context, c *pgx.Conn) (bool, error) {
+		config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+			dialed.Add(1)
 			_, err := c.Prepare(ctx, "everybody's", "SELECT 42")
-			return err == nil, err
+			return err
 		}
+		pgxscope.Configure(config)
+		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	}, dbscope.ResetConnections())
+	t.Cleanup(func() { ok(t, d.Close()) })
 	for range 3 {
 		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 			var got int
@@ -94,6 +105,9 @@ func TestAStatementThatWasPreparedOnTheConnectionItselfStays(t *testing.T) {
 			}
 			return err
 		}))
+	}
+	if n := dialed.Load(); n != 1 {
+		t.Errorf("%d connections were made", n)
 	}
 }
 
