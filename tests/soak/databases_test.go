@@ -235,9 +235,11 @@ func (w *world) add(db *database, driver, dsn string) {
 	w.t.Cleanup(func() { ok(w.t, errors.Join(db.Close(), admin.Close())) })
 	admin.SetMaxIdleConns(-1) // a session of its own would be among those that are counted
 	db.admin = admin
-	statements := []string{schema, "CREATE INDEX soak_unit ON soak (unit)",
+	statements := []string{
+		schema, "CREATE INDEX soak_unit ON soak (unit)",
 		"CREATE TABLE counter (id INT PRIMARY KEY, n BIGINT NOT NULL)",
-		"INSERT INTO counter (id, n) VALUES (0, 0), (1, 0)", "CREATE TABLE filler (text VARCHAR(200))"}
+		"INSERT INTO counter (id, n) VALUES (0, 0), (1, 0)", "CREATE TABLE filler (text VARCHAR(200))",
+	}
 	filler := "('" + strings.Repeat("x", 150) + "')"
 	statements = append(statements, "INSERT INTO filler (text) VALUES "+filler+strings.Repeat(", "+filler, 199))
 	switch {

@@ -29,7 +29,10 @@ var faults = []fault{
 			at := pick([]wire.CutAt{
 				{Message: "Query", Containing: "commit"},
 				{Message: "CommandComplete", Containing: "COMMIT"},
-				{Message: "Parse"}, {Message: "Execute"}, {Message: "ReadyForQuery"}, {Message: "DataRow"},
+				{Message: "Parse"},
+				{Message: "Execute"},
+				{Message: "ReadyForQuery"},
+				{Message: "DataRow"},
 			})
 			at.When = pick([]wire.When{wire.Before, wire.During, wire.After})
 			pick(w.proxies).Cut(at)

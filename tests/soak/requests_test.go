@@ -61,6 +61,9 @@ var kinds = map[string]func(c *call) error{
 	"a client that gives up": slowStatement,
 }
 
+// fails has the kinds that are never done, or hardly ever.
+var fails = map[string]bool{"rolled back by status": true, "panic": true, "goexit": true, "a client that gives up": true}
+
 // store inserts a group of rows, which the request's end decides.
 func (c *call) store(db *database, rows int) error {
 	return c.fill(c.ctx, c.u.group(db, rows))
