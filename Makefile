@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check setup test test-cluster test-long bench cluster cluster-kill clean
+.PHONY: check setup test test-cluster test-long soak bench cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -35,6 +35,14 @@ test-cluster: setup
 
 test-long: setup
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
+
+# A mixed load while all databases fail, SOAK=1h of it. The series goes to
+# .soak/soak.csv, with PLOT=docs/img/soak.svg also into a picture.
+SOAK ?= 5m
+soak: setup
+	@mkdir -p .soak
+	SOAK=$(SOAK) SOAK_CSV=$(CURDIR)/.soak/soak.csv SOAK_PLOT=$(if $(PLOT),$(abspath $(PLOT))) \
+		go test -count=1 -timeout=0 -v ./tests/soak
 
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .

@@ -332,7 +332,7 @@ func (s *session) giveBack() {
 	s.mu.Unlock()
 	if conn != nil {
 		s.Source.Gave()
-		conn.Release(true)
+		s.DB.GiveBack(conn, true)
 	}
 }
 

@@ -95,6 +95,7 @@ type dbOptions struct {
 	host          string
 	allowUnscoped bool
 	settler       settle.Settler
+	resets        bool
 	beforeSession func(context.Context) error
 	router        driver.Router
 	adapter       []any // see AdapterOption
@@ -140,6 +141,21 @@ func Name(name string) DBOption {
 // needing a scope.
 func AllowUnscoped() DBOption {
 	return func(o *dbOptions) { o.allowUnscoped = true }
+}
+
+// ResetConnections brings a connection back to the state of a new one as it goes
+// back to the pool, so that no unit meets what another has left on it: settings,
+// roles, temporary tables, listeners, advisory locks. The default is to leave it as
+// it is, as database/sql and pgx do. docs/connections.md lists what goes and what
+// stays.
+//
+// On PostgreSQL it costs a round trip for each unit, and for each statement without
+// a scope, after COMMIT and before the unit's end returns. Other databases have no
+// statement for it, so that the connection is closed and the next unit makes a new
+// one; so is one that cannot be reset within a second. Neither changes what became
+// of the unit. The transactions of one unit share the connection as it is.
+func ResetConnections() DBOption {
+	return func(o *dbOptions) { o.resets = true }
 }
 
 // AdapterOption is an option of the adapter's own: the value goes to its method

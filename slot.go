@@ -92,12 +92,14 @@ func (sl *slot) ended(ss *session) {
 	sl.current.CompareAndSwap(ss, nil)
 }
 
-// keep implements [place]. There is no next transaction where the scope is over.
+// keep implements [place]. There is no next transaction where the scope is over; but
+// where giving the connection back takes time, that can wait for the commits of the
+// scope's other databases: who ends the scope drops what is kept after them.
 func (sl *slot) keep(ss *session) bool {
 	s := sl.scope
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended.Load() || s.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
+	if s.ended.Load() && !sl.db.Resets || s.streams.Load() || sl.spare != nil || sl.current.Load() != ss {
 		return false
 	}
 	sl.spare, sl.engine = ss.Conn, ss.Engine
@@ -113,7 +115,7 @@ func (sl *slot) dropSpare() {
 	sl.scope.mu.Unlock()
 	if conn != nil {
 		sl.Gave()
-		conn.Release(true)
+		sl.db.GiveBack(conn, true)
 	}
 	if next := sl.current.Load(); next != nil {
 		next.giveBack()

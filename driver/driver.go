@@ -121,6 +121,15 @@ type Looker interface {
 	Look() error
 }
 
+// Resetter is a [Conn] that can bring its connection back to the state of a new
+// one. Connections of others are closed where dbscope.ResetConnections asks for
+// that.
+type Resetter interface {
+	// Reset is called before Release(true), with no transaction and no rows open.
+	// After an error the connection is closed. It may block until ctx is done.
+	Reset(ctx context.Context) error
+}
+
 // TxOptions are those of a scope's transactions. What the database does not
 // have, Begin refuses.
 type TxOptions struct {

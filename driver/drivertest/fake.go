@@ -86,7 +86,7 @@ func (f *Fake) Rows() []string {
 
 // Log returns the calls so far: "open HOST", "acquire", "begin", "exec ROW",
 // "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
-// NAME", "commit", "rollback", "release", "discard", "close".
+// NAME", "commit", "rollback", "reset", "release", "discard", "close".
 func (f *Fake) Log() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -328,6 +328,15 @@ func (c *conn) Check(_ context.Context, err error) driver.Fate {
 		c.over()
 	}
 	return fate
+}
+
+// Reset implements [driver.Resetter].
+func (c *conn) Reset(ctx context.Context) error {
+	if c.begun {
+		panic("drivertest: a connection was reset with its transaction open")
+	}
+	_, err := c.f.step(ctx, "reset", "", nil)
+	return err
 }
 
 func (c *conn) Release(reuse bool) {

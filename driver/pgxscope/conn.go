@@ -24,9 +24,10 @@ type conn struct {
 	raw      *stdlib.Conn
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
-	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
-	fresh    bool   // it was looked at when it was taken, and not used since
-	begin    string // the transaction's first statement, empty without one
+	separate bool     // BEGIN and SAVEPOINT take a round trip of their own
+	fresh    bool     // it was looked at when it was taken, and not used since
+	begin    string   // the transaction's first statement, empty without one
+	prepared []string // names that the handle has given to statements
 }
 
 // Begin implements [driver.Conn]: nothing is sent yet. A connection that was lost

@@ -145,7 +145,9 @@ func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 // Prepare prepares a statement on the session's connection.
 func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
 	err = t.run(ctx, func(c *conn) error {
-		sd, err = c.Prepare(ctx, name, sql)
+		if sd, err = c.Prepare(ctx, name, sql); err == nil && name != "" {
+			c.prepared = append(c.prepared, name)
+		}
 		return err
 	}, sql)
 	return sd, err

@@ -22,21 +22,24 @@ const (
 	mariadb
 )
 
-func detect(ctx context.Context, c *sql.Conn) dialect {
+// detect returns the error of the first question, too, which other databases
+// answer with one.
+func detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 	var version string
-	if c.QueryRowContext(ctx, "SELECT version()").Scan(&version) == nil {
+	err := c.QueryRowContext(ctx, "SELECT version()").Scan(&version)
+	if err == nil {
 		if strings.HasPrefix(version, "PostgreSQL ") || strings.HasPrefix(version, "CockroachDB ") {
-			return postgres
+			return postgres, nil
 		}
 		if strings.Contains(version, "MariaDB") {
-			return mariadb
+			return mariadb, nil
 		}
-		return unknown
+		return unknown, nil
 	}
 	if c.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) == nil {
-		return sqlite
+		return sqlite, nil
 	}
-	return unknown
+	return unknown, err
 }
 
 // reads returns how the database reads SQL.

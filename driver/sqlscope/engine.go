@@ -18,6 +18,7 @@ type engine struct {
 	db       *sql.DB
 	source   *dsn.Source
 	dialect  atomic.Int32 // a dialect, once known
+	manual   atomic.Bool  // MariaDB's autocommit is off on new connections
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 }
 
@@ -103,10 +104,11 @@ func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 	if d := dialect(e.dialect.Load()); d != undetected {
 		return d, nil
 	}
-	d := detect(ctx, c)
+	d, why := detect(ctx, c)
 	if err := c.PingContext(ctx); err != nil {
-		return d, err // no answer is not an answer
+		return d, errs.Joined(why, err) // no answer is not an answer
 	}
+	e.manual.Store(d == mariadb && !autocommits(ctx, c))
 	e.dialect.Store(int32(d))
 	return d, nil
 }

@@ -2,6 +2,8 @@ package sqlscope
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 
 	"github.com/dbscope/dbscope/driver"
 )
@@ -14,6 +16,16 @@ func (c *conn) inTransaction(ctx context.Context) (bool, error) {
 	row, err := c.row(ctx, "SELECT @@in_transaction")
 	return err == nil && len(row) == 1 && row[0] == "1", err
 }
+
+// autocommits reports whether MariaDB commits statements outside of transactions.
+func autocommits(ctx context.Context, c *sql.Conn) bool {
+	var on bool
+	return c.QueryRowContext(ctx, "SELECT @@autocommit").Scan(&on) != nil || on
+}
+
+// errManual refuses a statement without a scope where that would not be committed.
+var errManual = fmt.Errorf("sqlscope: autocommit is off, so that a statement without a scope would not be committed: "+
+	"leave autocommit=0 out of the data source name and of the server's init_connect: %w", driver.ErrNotSent)
 
 // mariaDBFate tells what a failed statement did. Those that could have ended the
 // transaction have been looked at already.

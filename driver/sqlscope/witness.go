@@ -64,6 +64,9 @@ const lookTimeout = 5 * time.Second
 // end the transaction.
 func (c *conn) before(ctx context.Context, query string) error {
 	if c.tx == nil {
+		if c.engine.manual.Load() {
+			return errManual
+		}
 		return nil
 	}
 	suspect, is := sqltext.Suspicious(query)

@@ -3,7 +3,10 @@ package link
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/settle"
 )
@@ -16,6 +19,7 @@ type Database struct {
 	BeforeSession func(context.Context) error // or nil
 	Classify      Classifier
 	Settler       settle.Settler // or nil
+	Resets        bool           // connections that go back, see dbscope.ResetConnections
 }
 
 // Classifier is an adapter's knowledge of errors.
@@ -45,4 +49,18 @@ func (d *Database) beforeOpening(ctx context.Context) error {
 		return fmt.Errorf("before the session: %w", err)
 	}
 	return nil
+}
+
+// resetTimeout bounds the reset of a connection. One that takes longer is closed.
+const resetTimeout = time.Second
+
+// GiveBack releases a connection that has left its unit.
+func (d *Database) GiveBack(conn driver.Conn, reuse bool) {
+	if reuse && d.Resets {
+		bounded := ending.New(context.Background(), resetTimeout)
+		defer bounded.Cancel()
+		r, can := conn.(driver.Resetter)
+		reuse = can && r.Reset(bounded) == nil
+	}
+	conn.Release(reuse)
 }

@@ -201,16 +201,16 @@ func (l *Link) acquireShared(ctx context.Context, at pools.Place, box unit.Sandb
 
 // Release gives the connection back, if there is one.
 func (l *Link) Release(reuse bool) {
-	conn := l.Conn
-	l.Conn = nil
+	conn, shared := l.Conn, l.Shared
+	l.Conn, l.Shared = nil, nil
 	switch {
 	case conn == nil:
-		return
-	case l.Shared == nil:
+	case shared != nil:
+		shared.Release(reuse)
+	default:
 		l.Source.Gave()
+		l.DB.GiveBack(conn, reuse)
 	}
-	l.Shared = nil
-	conn.Release(reuse)
 }
 
 // LeaveHost tells that the session needs its host no more.

@@ -122,6 +122,15 @@ func (s *Server) Stop() {
 	}
 }
 
+// StopAtOnce shuts the server down without order, as "pg_ctl stop -m immediate"
+// does: each session ends with the server's word that it does, and
+// [Server.Restart] goes through crash recovery. Otherwise it is as [Server.Stop].
+func (s *Server) StopAtOnce() {
+	if err := s.end(syscall.SIGQUIT); err != nil {
+		panic(err)
+	}
+}
+
 // Kill ends the server as kill -9 does, and blocks until the main process is
 // reaped and its children are gone. Clients see their connections break.
 // [Server.Restart] then goes through crash recovery. On a server that is down

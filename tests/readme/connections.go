@@ -2,9 +2,33 @@ package readme
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver/pgxscope"
 )
+
+// No unit meets what another one has left on its connection.
+var tidy = pgxscope.Open("postgres://app@127.0.0.1/shop", dbscope.ResetConnections())
+
+// A statement whose context ends is cancelled, and its connection is used again.
+func openCancelling(connString string) *pgxscope.DB {
+	return pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		config, err := pgxpool.ParseConfig(connString)
+		if err != nil {
+			return nil, err
+		}
+		config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 5 * time.Second}
+		}
+		pgxscope.Configure(config)
+		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	})
+}
 
 // Statements of the unit that take longer than five seconds are cancelled.
 func impatient(ctx context.Context) error {
@@ -36,4 +60,4 @@ func listen(ctx context.Context, each func(*pgconn.Notification)) error {
 	}
 }
 
-var _, _ = impatient, listen
+var _, _, _, _ = impatient, listen, tidy, openCancelling

@@ -5,11 +5,15 @@ import (
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/wire"
 )
 
 // A server that hangs on the first question, which a real one does not do on
@@ -60,4 +64,19 @@ func (h hanging) QueryContext(ctx context.Context, _ string, _ []sqldriver.Named
 	}
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+func TestAConnectionThatIsLostOnTheFirstQuestionSaysWhy(t *testing.T) {
+	dsn := pgtest.Shared(t).CreateDatabase(t)
+	u, err := url.Parse(dsn)
+	ok(t, err)
+	proxy := wire.Start(t, u.Host)
+	db := sqlscope.Open("pgx", proxy.DSN(dsn))
+	t.Cleanup(func() { ok(t, db.Close()) })
+	proxy.Cut(wire.CutAt{Message: "Query", Containing: "version"})
+	proxy.Cut(wire.CutAt{Message: "Parse", Containing: "version"})
+	err = dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, db, 1) })
+	if err == nil || strings.HasSuffix(err.Error(), "taking a connection: "+sql.ErrConnDone.Error()) {
+		t.Errorf("the error is %v", err)
+	}
 }
