@@ -45,6 +45,18 @@ func fiberApp() *fiber.App {
 	return app
 }
 
+// Refused is an error whose text is written for clients.
+type Refused struct{ Why string }
+
+func (r *Refused) Error() string { return r.Why }
+
+func frankly() fiber.Handler {
+	return fiberscope.Middleware(fiberscope.ShowErrors(func(err error) bool {
+		var refused *Refused
+		return errors.As(err, &refused)
+	}))
+}
+
 func readYourWrites(mux http.Handler) http.Handler {
 	return httpscope.Middleware(
 		httpscope.ReadOnlySafeMethods(), // GET may read from a replica
