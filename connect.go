@@ -148,6 +148,7 @@ func (s *session) acquire(ctx context.Context, engine driver.Engine, since uint6
 		if s.slot != nil {
 			s.slot.pool.Store(s.host)
 			s.slot.holding.Add(1)
+			s.slot.scope.took(1)
 		}
 		return conn, nil
 	case err == nil:

@@ -121,12 +121,18 @@ func (db *DB[H]) end(ctx context.Context, commit, keep bool) error {
 }
 
 // endOpen ends what is open in the scope's session; with nothing open it does
-// nothing, also where somebody else has just ended that.
+// nothing, also where somebody else has just ended that, unless the whole scope is over.
 func (d *database) endOpen(ctx context.Context, commit bool) error {
 	for {
 		ss, err := d.find(ctx)
-		if err != nil || !ss.isOpen() {
+		if err != nil {
 			return err
+		}
+		if !ss.isOpen() { // asked first: a scope is over before its sessions are
+			if ss.slot.scope.ended.Load() {
+				return fmt.Errorf("dbscope: %s: %w", d.name, ss.slot.scope.endedError())
+			}
+			return nil
 		}
 		err = ss.endEarly(ctx, commit, nil)
 		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook

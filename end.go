@@ -147,6 +147,8 @@ func (s *session) endSeized(ctx context.Context, wanted, commit bool, own *block
 // commit, or another goroutine, has ended the transaction.
 func (s *session) endedByAnother(committing bool) error {
 	switch o := s.ended(); {
+	case committing && s.slot != nil && s.slot.scope.why.Load() != nil && o == driver.RolledBack:
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, s.slot.scope.endedError())
 	case !committing || o == driver.Committed:
 		return nil
 	case o == driver.Unknown:

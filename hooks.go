@@ -124,7 +124,7 @@ func (s *Scope) addHook(h hook) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() || s.sealed && h.when == beforeCommit {
-		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+		return fmt.Errorf("dbscope: %w", s.endedError())
 	}
 	s.hooks = append(s.hooks, h)
 	s.hooked.Store(true)

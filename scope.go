@@ -1,6 +1,7 @@
 package dbscope
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -23,17 +24,21 @@ type Scope struct {
 	held         atomic.Bool     // only waits to be committed with them
 	opts         scopeOptions
 	rollbackOnly atomic.Bool
-	first        atomic.Pointer[slot] // in order of first use; appended under mu
-	ended        atomic.Bool          // set under mu
-	mu           sync.Mutex           // guards the list, each slot's spare, and hooks
-	hooks        []hook               // in order of registration
-	hooked       atomic.Bool          // there has been one; set under mu
-	sealed       bool                 // none of BeforeCommit may come any more; under mu
-	outcome      driver.Outcome       // of its last end; under mu
-	committed    atomic.Bool          // something of it is
-	transient    atomic.Bool          // what undid it may not happen again
-	met          atomic.Bool          // a statement failed so that it may succeed another time
-	streams      atomic.Bool          // its answer has begun to leave: it keeps no connection without a transaction
+	first        atomic.Pointer[slot]  // in order of first use; appended under mu
+	ended        atomic.Bool           // set under mu
+	mu           sync.Mutex            // guards the list, each slot's spare, and hooks
+	hooks        []hook                // in order of registration
+	hooked       atomic.Bool           // there has been one; set under mu
+	sealed       bool                  // none of BeforeCommit may come any more; under mu
+	outcome      driver.Outcome        // of its last end; under mu
+	committed    atomic.Bool           // something of it is
+	transient    atomic.Bool           // what undid it may not happen again
+	met          atomic.Bool           // a statement failed so that it may succeed another time
+	streams      atomic.Bool           // its answer has begun to leave: it keeps no connection without a transaction
+	nested       []*Scope              // begun inside it, and not over; under mu
+	connections  atomic.Int32          // taken by it, and by those inside it
+	watcher      Watcher               // of that, or nil
+	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 }
 
 // slot is the place of one DB in one scope.
@@ -80,10 +85,7 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
-	s.parent = scopeOf(ctx)
-	for s.parent != nil && s.parent.ended.Load() {
-		s.parent = s.parent.parent
-	}
+	s.joinParent(scopeOf(ctx))
 	s.sandbox = sandboxOf(ctx)
 	return c, s
 }
@@ -135,7 +137,7 @@ func MarkRollback(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
-		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+		return fmt.Errorf("dbscope: %w", s.endedError())
 	}
 	s.rollbackOnly.Store(true)
 	return nil
@@ -200,29 +202,39 @@ func finish(ctx context.Context, commit, last bool, scopes ...*Scope) error {
 		}
 	}
 	marked := false
+	var aborted error
 	live := scopes[:0]
 	for _, s := range scopes {
 		if over := s.close(last); !over {
 			live = append(live, s)
 		}
 		marked = marked || commit && s.rollbackOnly.Load() // where last is set, by nobody from now on
+		aborted = cmp.Or(aborted, s.aborted())
 	}
-	if len(live) == 0 && !last {
+	if len(live) == 0 && !last && aborted == nil {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
-	commit = commit && !marked && prevented == nil
+	wanted := commit
+	commit = commit && !marked && prevented == nil && aborted == nil
 	errs := settleAll(ctx, live, commit)
-	for _, s := range live {
-		s.dropSpares()
-	}
-	runAllAfter(ctx, live)
+	giveUp(ctx, live)
 	switch {
+	case wanted && aborted != nil:
+		return joined(aborted, errs)
 	case prevented != nil:
 		return joined(prevented, errs)
 	case marked:
 		return joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), errs)
 	}
 	return errs
+}
+
+// giveUp is for scopes whose sessions were settled.
+func giveUp(ctx context.Context, scopes []*Scope) {
+	for _, s := range scopes {
+		s.dropSpares()
+	}
+	runAllAfter(ctx, scopes)
 }
 
 // settleAll commits the scopes' sessions, or undoes them, one after the other.
@@ -241,6 +253,13 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 			ok = ok && ss.obstacle() == nil
 		}
 	}
+	// Abort marks a scope before it takes its sessions, so that none is missing
+	// here where it has not.
+	var aborted error
+	for _, s := range scopes {
+		aborted = cmp.Or(aborted, s.aborted())
+	}
+	ok = ok && aborted == nil
 	for _, ss := range taken { // before the first COMMIT is sent
 		ok = ok && ss.cleared(ctx)
 	}
@@ -267,7 +286,10 @@ func settleAll(ctx context.Context, scopes []*Scope, commit bool) error {
 		s.outcome = outcome
 		s.mu.Unlock()
 	}
-	if commit && !all {
+	switch {
+	case commit && aborted != nil:
+		return joined(aborted, errs)
+	case commit && !all:
 		return &CommitError{Outcomes: outcomes}
 	}
 	return errs
@@ -318,9 +340,12 @@ func committed(sessions []*session) []Outcome {
 // close reports whether the scope was over, and ends it where last is set.
 func (s *Scope) close(last bool) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	was := s.ended.Load()
 	s.ended.Store(was || last)
+	s.mu.Unlock()
+	if last && !was {
+		s.leaveParent()
+	}
 	return was
 }
 
@@ -339,7 +364,7 @@ func (s *Scope) session(db *database) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
-		return nil, fmt.Errorf("dbscope: %s: %w", db.name, ErrScopeEnded)
+		return nil, fmt.Errorf("dbscope: %s: %w", db.name, s.endedError())
 	}
 	last = &s.first
 	for sl := last.Load(); ; sl = last.Load() {
@@ -420,6 +445,9 @@ func (sl *slot) dropSpare() {
 
 // release counts first: who gets the connection next holds it then.
 func (sl *slot) release(conn driver.Conn, reuse bool) {
-	sl.holding.Add(-1)
+	if sl.scope.sandbox == nil {
+		sl.holding.Add(-1)
+		sl.scope.took(-1)
+	}
 	conn.Release(reuse)
 }

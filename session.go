@@ -167,7 +167,7 @@ func (s *session) admit(ctx context.Context) error {
 func (s *session) overError() error {
 	switch {
 	case s.slot != nil && s.slot.scope.ended.Load():
-		return fmt.Errorf("dbscope: %s: %w", s.db.name, ErrScopeEnded)
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, s.slot.scope.endedError())
 	case s.abandoned:
 		return s.abandonedError()
 	case s.phase == over:
@@ -189,6 +189,9 @@ func (e *overError) Error() string {
 func (*overError) Unwrap() error { return sql.ErrTxDone }
 
 func (s *session) abandonedError() error {
+	if s.slot != nil && s.slot.scope.why.Load() != nil {
+		return fmt.Errorf("dbscope: %s: %w", s.db.name, s.slot.scope.endedError())
+	}
 	return fmt.Errorf("dbscope: %s: %w since its scope was ended meanwhile: %w", s.db.name, ErrRolledBack, ErrSessionBusy)
 }
 
