@@ -52,6 +52,7 @@ func (s *session) runs() bool {
 // writers of middlewares, safe for concurrent use, and blocks as [Scope.Release]
 // does. A scope that is over stays as it is.
 func (s *Scope) Abort(ctx context.Context, why error) error {
+	ctx = s.inside(ctx)
 	live := s.abort(why, nil)
 	errs := settleAll(ctx, live, false)
 	giveUp(ctx, live)

@@ -6,6 +6,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/dbscope/dbscope"
 )
@@ -37,6 +38,9 @@ type Policy[R any] struct {
 	// is that tokens are neither taken nor given, see [Policy.NewToken].
 	Token    func(r R) string
 	putToken func(r R, token string) // see TokenInTrailer; nil is nowhere
+	// ClientTimeout is how long the connections of a unit may wait for its client,
+	// see [ClientWait]. The default is 30 seconds; less than 0 is no bound.
+	ClientTimeout time.Duration
 	// Options are those of every scope.
 	Options []dbscope.Option
 }
