@@ -32,7 +32,9 @@ func (s *Scope) Transient(err error) bool {
 
 // repeatable reports whether the unit left nothing that a repetition would
 // double, and was not undone by choice.
-func (s *Scope) repeatable() bool { return !s.committed.Load() && !s.rollbackOnly.Load() }
+func (s *Scope) repeatable() bool {
+	return !s.committed.Load() && !s.rollbackOnly.Load() && s.why.Load() == nil
+}
 
 // knows reports whether one of the scope's databases calls the error transient.
 func (s *Scope) knows(err error) bool {

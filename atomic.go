@@ -164,7 +164,7 @@ func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*sessio
 // replaced reports whether somebody has ended the session, so that the scope
 // has, or will have, another one.
 func (s *session) replaced() bool {
-	if !s.isOver() || s.place.unitEnded() {
+	if !s.isOver() || s.place.unitEnded() != nil {
 		return false
 	}
 	slotOf(s).current.CompareAndSwap(s, nil)

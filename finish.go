@@ -1,6 +1,7 @@
 package dbscope
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -51,33 +52,43 @@ func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
 		}
 	}
 	marked := false
+	var aborted error
 	live := scopes[:0]
 	for _, s := range scopes {
 		if over := s.close(f == isOver); !over {
 			live = append(live, s)
 		}
 		marked = marked || w == commit && s.rollbackOnly.Load() // by nobody from now on, where the scope is over
+		aborted = cmp.Or(aborted, s.aborted())
 	}
-	if len(live) == 0 && f == goesOn {
+	if len(live) == 0 && f == goesOn && aborted == nil {
 		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
 	}
-	if marked || prevented != nil {
+	wanted := w
+	if marked || prevented != nil || aborted != nil {
 		w = rollBack
 	}
 	err := settleAll(ctx, live, w)
-	for _, s := range live {
-		for sl := range s.slots() {
-			sl.dropSpare()
-		}
-	}
-	runAllAfter(ctx, live)
+	giveUp(ctx, live)
 	switch {
+	case wanted == commit && aborted != nil:
+		return errs.Joined(aborted, err)
 	case prevented != nil:
 		return errs.Joined(prevented, err)
 	case marked:
 		return errs.Joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), err)
 	}
 	return err
+}
+
+// giveUp is for scopes whose sessions were settled.
+func giveUp(ctx context.Context, scopes []*Scope) {
+	for _, s := range scopes {
+		for sl := range s.slots() {
+			sl.dropSpare()
+		}
+	}
+	runAllAfter(ctx, scopes)
 }
 
 // settleAll commits the scopes' sessions, or undoes them, one after the other.
@@ -88,6 +99,13 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 	for _, ss := range taken {
 		all = all && ss.obstacle() == nil
 	}
+	// Abort marks a scope before it takes its sessions, so that none is missing
+	// here where it has not.
+	var aborted error
+	for _, s := range scopes {
+		aborted = cmp.Or(aborted, s.aborted())
+	}
+	all = all && aborted == nil
 	for _, ss := range taken { // before the first COMMIT is sent
 		all = all && ss.cleared(ctx)
 	}
@@ -114,6 +132,8 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 	}
 	noteOutcomes(scopes, taken, all)
 	switch {
+	case w == commit && aborted != nil:
+		return errs.Joined(aborted, failures)
 	case failed != nil:
 		return failed
 	case w == commit && !all: // nothing was open in what stands in the way

@@ -50,12 +50,19 @@ func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
 }
 
 // endOpen ends what is open in the scope's session; with nothing open it does
-// nothing, also where somebody else has just ended that.
+// nothing, also where somebody else has just ended that, unless the whole scope is
+// over.
 func (d *database) endOpen(ctx context.Context, w wish) error {
 	for {
 		ss, err := d.find(ctx)
-		if err != nil || !ss.isOpen() {
+		if err != nil {
 			return err
+		}
+		if !ss.isOpen() { // asked first: a scope is over before its sessions are
+			if ended := ss.place.unitEnded(); ended != nil {
+				return d.Errorf("%w", ended)
+			}
+			return nil
 		}
 		err = slotOf(ss).endEarly(ctx, ss, w == commit, nil)
 		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
@@ -84,7 +91,7 @@ func (nowhere) Sandbox(ctx context.Context) unit.Sandbox               { return 
 func (nowhere) Seen() *unit.Unit                                       { return nil }
 func (nowhere) Took(*pools.Host)                                       {}
 func (nowhere) Gave()                                                  {}
-func (nowhere) unitEnded() bool                                        { return false }
+func (nowhere) unitEnded() error                                       { return nil }
 func (nowhere) admitted()                                              {}
 func (nowhere) hasBlocks() bool                                        { return false }
 func (nowhere) owns(context.Context) bool                              { return false }

@@ -21,7 +21,7 @@ func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() || s.sealed && when == hooks.BeforeCommit {
-		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+		return fmt.Errorf("dbscope: %w", s.endedError())
 	}
 	s.turns++
 	list().Add(&hooks.Hook{When: when, Fn: fn, Turn: s.turns})

@@ -18,7 +18,7 @@ func (s *session) idleWithTransaction() bool {
 func (s *session) nothingOpen() bool {
 	transaction := s.begun || s.condition.Why != nil
 	nested := len(s.blocks) > 0 && s.blocks[0] != s.expired()
-	return transaction && s.holder == state.Nobody && !nested && !s.place.unitEnded()
+	return transaction && s.holder == state.Nobody && !nested && s.place.unitEnded() == nil
 }
 
 // settleIdle ends the transaction where nothing is open in it. Else it changes

@@ -28,11 +28,14 @@ type Scope struct {
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
 	ended        atomic.Bool          // set under mu
 	rollbackOnly atomic.Bool
-	streams      atomic.Bool // its answer has begun to leave: it keeps no connection without a transaction
-	hooked       atomic.Bool // there has been a hook; set under mu
-	committed    atomic.Bool // something of it is, or may be
-	transient    atomic.Bool // a session of it was undone by an error that Retry acts on
-	met          atomic.Bool // a statement failed with such an error
+	streams      atomic.Bool           // its answer has begun to leave: it keeps no connection without a transaction
+	hooked       atomic.Bool           // there has been a hook; set under mu
+	committed    atomic.Bool           // something of it is, or may be
+	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
+	met          atomic.Bool           // a statement failed with such an error
+	watcher      Watcher               // of the connections, or nil
+	connections  atomic.Int32          // taken by it, and by those inside it
+	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 
 	mu         sync.Mutex    // guards the list of slots, each slot's spare and hooks, and the rest
 	hooks      hooks.Waiting // of the scope itself
@@ -40,6 +43,17 @@ type Scope struct {
 	turns      uint64         // hooks registered so far
 	sealed     bool           // none of BeforeCommit may come any more
 	outcome    driver.Outcome // of its last end
+	nested     *Scope         // one of those begun inside it that are not over; its mu guards the next two of each
+	previous   *Scope         // another one inside the same parent
+	next       *Scope
+}
+
+// Watcher is told by [Scope.Watch].
+type Watcher interface {
+	// HoldingChanged says that [Scope.Holding] may answer otherwise now. It is
+	// called with nothing locked, by whatever goroutine takes or gives back a
+	// connection, perhaps by several at once, and must not block.
+	HoldingChanged()
 }
 
 // slot is the place of one DB in one scope. Its methods are in slot.go.
@@ -90,15 +104,65 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
-	s.parent = scopeOf(ctx)
-	for s.parent != nil && s.parent.ended.Load() {
-		s.parent = s.parent.parent
-	}
-	if s.parent != nil {
-		s.unit.Parent = &s.parent.unit
-	}
+	s.joinParent(scopeOf(ctx))
 	s.box = unit.SandboxOf(ctx)
 	return c, s
+}
+
+// joinParent makes the scope one of those inside the innermost scope around it
+// that is not over.
+func (s *Scope) joinParent(around *Scope) {
+	for p := around; p != nil; p = p.parent {
+		if p.takeIn(s) {
+			s.parent, s.unit.Parent = p, &p.unit
+			return
+		}
+	}
+}
+
+func (s *Scope) takeIn(inner *Scope) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended.Load() {
+		return false
+	}
+	if inner.next = s.nested; inner.next != nil {
+		inner.next.previous = inner
+	}
+	s.nested = inner
+	return true
+}
+
+// leaveParent is for the scope's end.
+func (s *Scope) leaveParent() {
+	p := s.parent
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case s.previous != nil:
+		s.previous.next = s.next
+	case p.nested == s:
+		p.nested = s.next
+	default:
+		return // it has left before
+	}
+	if s.next != nil {
+		s.next.previous = s.previous
+	}
+	s.previous, s.next = nil, nil
+}
+
+// begunInside returns the scopes inside it that are not over.
+func (s *Scope) begunInside() (all []*Scope) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for inner := s.nested; inner != nil; inner = inner.next {
+		all = append(all, inner)
+	}
+	return all
 }
 
 // FromContext returns the context's scope, unless there is none or it has
@@ -133,7 +197,7 @@ func MarkRollback(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
-		return fmt.Errorf("dbscope: %w", ErrScopeEnded)
+		return fmt.Errorf("dbscope: %w", s.endedError())
 	}
 	s.rollbackOnly.Store(true)
 	return nil
@@ -186,8 +250,27 @@ func (s *Scope) slots() iter.Seq[*slot] {
 // close ends the scope where last is set, and reports whether it was over.
 func (s *Scope) close(last bool) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	was := s.ended.Load()
 	s.ended.Store(was || last)
+	s.mu.Unlock()
+	if last && !was {
+		s.leaveParent()
+	}
 	return was
+}
+
+// endedError is the answer to any use of the scope after its end.
+func (s *Scope) endedError() error {
+	if why := s.why.Load(); why != nil {
+		return fmt.Errorf("%w: %w", ErrRolledBack, *why)
+	}
+	return ErrScopeEnded
+}
+
+// aborted returns what a commit of the scope answers after Abort, or nil.
+func (s *Scope) aborted() error {
+	if s.why.Load() == nil {
+		return nil
+	}
+	return fmt.Errorf("dbscope: %w", s.endedError())
 }

@@ -21,8 +21,9 @@ import (
 // say otherwise.
 type place interface {
 	link.Source
-	// unitEnded reports whether the unit is over. It is called under the session's mu.
-	unitEnded() bool
+	// unitEnded is the answer to any use of the unit once it is over, else nil. It is
+	// called under the session's mu.
+	unitEnded() error
 	// admitted counts a statement. It is called under the session's mu.
 	admitted()
 	// hasBlocks reports whether an Atomic block was begun here, and owns whether a
@@ -174,9 +175,10 @@ func (s *session) admit(ctx context.Context) error {
 
 // overError is the answer to any use after the end. The caller holds mu.
 func (s *session) overError() error {
+	ended := s.place.unitEnded()
 	switch {
-	case s.place.unitEnded():
-		return s.DB.Errorf("%w", ErrScopeEnded)
+	case ended != nil:
+		return s.DB.Errorf("%w", ended)
 	case s.holder == state.Deserter:
 		return s.abandonedError()
 	case s.holder == state.Over:
@@ -186,6 +188,9 @@ func (s *session) overError() error {
 }
 
 func (s *session) abandonedError() error {
+	if ended := s.place.unitEnded(); errors.Is(ended, ErrRolledBack) {
+		return s.DB.Errorf("%w", ended) // it says why
+	}
 	return s.DB.Errorf("%w since its scope was ended meanwhile: %w", ErrRolledBack, ErrSessionBusy)
 }
 

@@ -26,7 +26,7 @@ func (s *Scope) session(db *link.Database) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
-		return nil, db.Errorf("%w", ErrScopeEnded)
+		return nil, db.Errorf("%w", s.endedError())
 	}
 	sl := s.slot(db)
 	ss := sl.current.Load()
@@ -59,8 +59,6 @@ func (sl *slot) Context() context.Context             { return sl.scope.ctx }
 func (sl *slot) Sandbox(context.Context) unit.Sandbox { return sl.scope.box }
 func (sl *slot) Seen() *unit.Unit                     { return &sl.scope.unit }
 func (sl *slot) Waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
-func (sl *slot) Gave()                                { sl.holding.Add(-1) }
-func (sl *slot) unitEnded() bool                      { return sl.scope.ended.Load() }
 func (sl *slot) admitted()                            { sl.uses.Add(1) }
 func (sl *slot) hasBlocks() bool                      { return sl.blocks.Load() }
 func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
@@ -68,6 +66,29 @@ func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == s
 func (sl *slot) Took(from *pools.Host) {
 	sl.pool.Store(from)
 	sl.holding.Add(1)
+	sl.scope.took(1)
+}
+
+func (sl *slot) Gave() {
+	sl.holding.Add(-1)
+	sl.scope.took(-1)
+}
+
+func (sl *slot) unitEnded() error {
+	if !sl.scope.ended.Load() {
+		return nil
+	}
+	return sl.scope.endedError()
+}
+
+// took counts a connection that was taken, or with -1 given back, for the scope
+// and those around it.
+func (s *Scope) took(n int32) {
+	for ; s != nil; s = s.parent {
+		if now := s.connections.Add(n); s.watcher != nil && (now == 0 || now == n) {
+			s.watcher.HoldingChanged()
+		}
+	}
 }
 
 func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
@@ -201,6 +222,8 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, wanted bool, w wish,
 // commit, or another goroutine, has ended the transaction.
 func (sl *slot) endedByAnother(ss *session, committing bool) error {
 	switch o := ss.ended().outcome; {
+	case committing && o == driver.RolledBack && sl.scope.aborted() != nil:
+		return sl.scope.aborted()
 	case !committing || o == driver.Committed:
 		return nil
 	case o == driver.Unknown:

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -9,18 +10,24 @@ import (
 
 // The codes of gRPC that this package decides.
 const (
-	ok       = 0
-	aborted  = 10
-	internal = 13
+	ok               = 0
+	canceled         = 1
+	deadlineExceeded = 4
+	aborted          = 10
+	internal         = 13
 )
 
-// Failure is what the client gets in place of an answer. Its text is for the
-// client's eyes; what it wraps is what went wrong, and is not.
+// Failure is what the client gets in place of an answer, or of an error that
+// tells of the inside of the service. Its text is for the client's eyes; what it
+// wraps is what went wrong, and is not.
 type Failure struct {
-	Code  int // Aborted, where nothing is stored and the same call may succeed; else Internal
+	Code  int // the framework's word for it: of gRPC, or a status of HTTP
 	text  string
 	cause error
 }
+
+// Masked makes the failure that the client gets in place of an error.
+func Masked(err error, code int, text string) *Failure { return &Failure{code, text, err} }
 
 // Error tells nothing of the cause.
 func (f *Failure) Error() string { return f.text }
@@ -34,6 +41,35 @@ var (
 	errOpenRows  = fmt.Errorf("dbscope: the first message was sent while rows are open, or a statement runs, in a scope that "+
 		"may write, and the commit would close them: close the rows first, or use a read-only scope: %w", dbscope.ErrSessionBusy)
 )
+
+// mask is what the client gets in place of a handler's error, with its code, and
+// whether that is another one. An error that says itself what the client is to
+// know stays as it is, and so does one that the policy shows.
+func (p *RPC[R]) mask(err error) (answer error, code int, masked bool) {
+	if err == nil {
+		return nil, ok, false
+	}
+	code, own := p.codeOf(err)
+	if own || code != ok && p.policy.Shows(err) {
+		return err, code, false
+	}
+	f := Masked(err, internal, "internal error")
+	switch code {
+	case canceled:
+		f.Code, f.text = code, context.Canceled.Error()
+	case deadlineExceeded:
+		f.Code, f.text = code, context.DeadlineExceeded.Error()
+	}
+	return p.fail(f), f.Code, true
+}
+
+// reportMasked passes on what the client is not told. Of a call that was given
+// up nobody misses it.
+func (p *RPC[R]) reportMasked(ctx context.Context, r R, err error) {
+	if ctx.Err() == nil {
+		p.policy.Report(r, err)
+	}
+}
 
 // failed makes the framework's error of what kept the unit from being stored.
 func (u *Unit[R]) failed(err error) error {

@@ -6,6 +6,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/dbscope/dbscope"
 )
@@ -27,11 +28,19 @@ type Policy[R any] struct {
 	// OnError is told of every error that the handler does not get. The default
 	// is the middleware's: a line in the log.
 	OnError func(r R, err error)
+	// ShowErrors: errors of handlers it answers true for are for the client's
+	// eyes, text and all. The default is none: an error that does not say itself
+	// what the client is to know is masked, and goes to OnError. It counts where
+	// the framework would send the text of such an error.
+	ShowErrors func(err error) bool
 	// Token returns the token that a request has brought for
 	// [dbscope.ReadYourWrites], or "" for none; it may be any text. The default
 	// is that tokens are neither taken nor given, see [Policy.NewToken].
 	Token    func(r R) string
 	putToken func(r R, token string) // see TokenInTrailer; nil is nowhere
+	// ClientTimeout is how long the connections of a unit may wait for its client,
+	// see [ClientWait]. The default is 30 seconds; less than 0 is no bound.
+	ClientTimeout time.Duration
 	// Options are those of every scope.
 	Options []dbscope.Option
 }
@@ -80,3 +89,6 @@ func (p *Policy[R]) Report(r R, err error) {
 		p.OnError(r, err)
 	}
 }
+
+// Shows reports whether an error is for the client's eyes, as ShowErrors says.
+func (p *Policy[R]) Shows(err error) bool { return p.ShowErrors != nil && p.ShowErrors(err) }

@@ -11,14 +11,17 @@ import (
 // R is a call as the framework knows it. It is safe for concurrent use.
 type RPC[R any] struct {
 	policy Policy[R]
+	codeOf func(error) (code int, own bool)
 	fail   func(*Failure) error
 }
 
 // NewRPC applies the options to the defaults: code OK commits, and errors go
-// to the log. fail makes the framework's error of a failure; its text and code
-// are what the client gets, and [errors.Is] must find what the failure wraps.
-func NewRPC[R any, O ~func(*Policy[R])](log func(R, error), fail func(*Failure) error, opts []O) *RPC[R] {
-	p := &RPC[R]{Policy[R]{Commit: func(_ R, code int) bool { return code == ok }, OnError: log}, fail}
+// to the log. codeOf tells the code that the framework sends for a handler's
+// error, and whether that is the error's own, which then says itself what the
+// client is to know. fail makes the framework's error of a failure; its text and
+// code are what the client gets, and [errors.Is] must find what the failure wraps.
+func NewRPC[R any, O ~func(*Policy[R])](log func(R, error), codeOf func(error) (code int, own bool), fail func(*Failure) error, opts []O) *RPC[R] {
+	p := &RPC[R]{Policy[R]{Commit: func(_ R, code int) bool { return code == ok }, OnError: log}, codeOf, fail}
 	for _, set := range opts {
 		set(&p.policy)
 	}
@@ -41,9 +44,19 @@ func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], started bool) {
 		if !changed {
 			return nil, false
 		}
-		return &Unit[R]{Context: ctx, phase: sending, done: true}, true
+		return &Unit[R]{Context: ctx, rpc: p, request: r, phase: sending, done: true}, true
 	}
 	u = &Unit[R]{rpc: p, request: r}
 	u.Context, u.scope = p.policy.Begin(context.WithValue(ctx, unitKey[R]{}, u), r)
 	return u, true
+}
+
+// Answer returns what the client of a call without a unit gets for the error of
+// its handler, nil where that is none: as Finish does for a unit.
+func (p *RPC[R]) Answer(ctx context.Context, r R, err error) error {
+	answer, _, masked := p.mask(err)
+	if masked {
+		p.reportMasked(ctx, r, err)
+	}
+	return answer
 }

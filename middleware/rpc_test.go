@@ -16,13 +16,17 @@ import (
 )
 
 const (
-	ok       = 0
 	notFound = 5
 	aborted  = 10
 	internal = 13
 )
 
-var errInjected = errors.New("driver: secret detail")
+var (
+	errInjected = errors.New("driver: secret detail")
+	errNotFound = errors.New("not found")
+)
+
+func codeOf(err error) (code int, own bool) { return notFound, errors.Is(err, errNotFound) }
 
 // call is a unit of the call "place" over a fake database.
 type call struct {
@@ -43,7 +47,7 @@ func start(t *testing.T, options ...func(*middleware.Policy[string])) *call {
 			}
 			c.errs = append(c.errs, err)
 		},
-		func(f *middleware.Failure) error { return f }, options)
+		codeOf, func(f *middleware.Failure) error { return f }, options)
 	var scoped bool
 	if c.Unit, scoped = rpc.Start(t.Context(), "place"); !scoped {
 		t.Fatal("the call has no unit")
@@ -99,7 +103,7 @@ func TestAHookOfTheCommitCannotSendTheFirstMessage(t *testing.T) {
 		if sent == nil {
 			t.Errorf("%s the commit a hook could send a message", name)
 		}
-		if err := c.Finish(ok); err != nil {
+		if err := c.Finish(nil); err != nil {
 			t.Error(err)
 		}
 		c.want([]string{"row"})
@@ -120,7 +124,7 @@ func TestAHookThatPanicsAtTheFirstMessageFailsTheCallOfAHandlerThatRecovers(t *t
 	if err := c.Sending(); err == nil {
 		t.Error("a message could be sent")
 	}
-	c.fails(c.Finish(ok), internal)
+	c.fails(c.Finish(nil), internal)
 	c.want(nil)
 }
 
@@ -133,7 +137,7 @@ func TestAHookThatPanicsAtTheEndIsAbandoned(t *testing.T) {
 	func() {
 		defer func() { _ = recover() }()
 		defer c.Abandon()
-		_ = c.Finish(ok)
+		_ = c.Finish(nil)
 	}()
 	c.want(nil)
 }
@@ -144,13 +148,13 @@ func TestAnErrorOfABeforeHookIsNotForTheClient(t *testing.T) {
 	if err := dbscope.BeforeCommit(c.Context, func(context.Context) error { return errInjected }); err != nil {
 		t.Fatal(err)
 	}
-	c.fails(c.Finish(ok), internal)
+	c.fails(c.Finish(nil), internal)
 	c.want(nil, errInjected)
 }
 
 func TestNothingIsSentAfterTheEnd(t *testing.T) {
 	for _, end := range []func(*call){
-		func(c *call) { _ = c.Finish(ok) },
+		func(c *call) { _ = c.Finish(nil) },
 		func(c *call) { c.Abandon() },
 	} {
 		c := start(t)
@@ -180,7 +184,7 @@ func TestTheFirstMessageIsRefusedWhileAStatementRuns(t *testing.T) {
 	}
 	close(release)
 	<-done
-	c.fails(c.Finish(ok), internal)
+	c.fails(c.Finish(nil), internal)
 	c.want(nil, dbscope.ErrSessionBusy)
 }
 
@@ -188,7 +192,7 @@ func TestRollbacksThatFailAreReported(t *testing.T) {
 	c := start(t)
 	c.store("row")
 	c.fake.Inject("rollback", drivertest.Fault{Err: errInjected})
-	if err := c.Finish(notFound); err != nil {
+	if err := c.Finish(errNotFound); !errors.Is(err, errNotFound) {
 		t.Error(err)
 	}
 	c.want(nil, errInjected)
@@ -210,7 +214,7 @@ func TestTheTextOfAFailureTellsWhatBecameOfTheWork(t *testing.T) {
 		c := start(t)
 		c.store("row")
 		c.fake.Inject("commit", fault)
-		err := c.Finish(ok)
+		err := c.Finish(nil)
 		code := internal
 		if strings.HasSuffix(text, "try again") {
 			code = aborted
@@ -232,7 +236,7 @@ func TestOneOfSeveralDatabasesWithAnUnknownOutcomeMakesTheCallUnknown(t *testing
 		t.Fatal(err)
 	}
 	other.Inject("commit", drivertest.Fault{Err: errInjected, Outcome: driver.Unknown})
-	err := c.Finish(ok)
+	err := c.Finish(nil)
 	c.fails(err, internal)
 	if !strings.Contains(err.Error(), "not known") {
 		t.Errorf("the client is told %q", err)
@@ -249,7 +253,7 @@ func TestAConflictInOneOfSeveralDatabasesIsNotWorthAnotherCallWhenAnotherIsCommi
 		t.Fatal(err)
 	}
 	other.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
-	c.fails(c.Finish(ok), internal)
+	c.fails(c.Finish(nil), internal)
 	c.want([]string{"row"}, drivertest.ErrTransient)
 }
 
@@ -263,7 +267,7 @@ func TestErrorsOfAfterHooksOfAnEarlyCommitAreReported(t *testing.T) {
 	if err := c.db.Commit(c.Context); err != nil {
 		t.Error(err)
 	}
-	if err := c.Finish(notFound); err != nil {
+	if err := c.Finish(errNotFound); !errors.Is(err, errNotFound) {
 		t.Error(err)
 	}
 	c.want([]string{"row"}, errInjected)
@@ -280,7 +284,7 @@ func TestErrorsOfAfterHooksAreReportedAlsoWhereTheHandlerEndsTheScopeWithAForeig
 	if err := scope.Commit(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := c.Finish(ok); err != nil {
+	if err := c.Finish(nil); err != nil {
 		t.Error(err)
 	}
 	c.want([]string{"row"}, errInjected)
@@ -295,7 +299,7 @@ func TestAUsersOwnHookReportIsKept(t *testing.T) {
 	if err := dbscope.AfterCommit(c.Context, func(context.Context) error { return errInjected }); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Finish(ok); err != nil {
+	if err := c.Finish(nil); err != nil {
 		t.Error(err)
 	}
 	if !errors.Is(reported, errInjected) {
@@ -313,7 +317,7 @@ func TestAGoroutineThatTheHandlerLeftBehindDoesNotOpenTheCallAgain(t *testing.T)
 	var both sync.WaitGroup
 	both.Go(func() { _ = c.Sending() })
 	<-entered
-	both.Go(func() { c.fails(c.Finish(ok), internal) })
+	both.Go(func() { c.fails(c.Finish(nil), internal) })
 	for err := c.Sending(); !strings.Contains(err.Error(), "the handler had returned"); err = c.Sending() {
 		runtime.Gosched()
 	}
@@ -366,7 +370,7 @@ func TestAReadOnlyCallKeepsAConnectionFromMessageToMessageOnlyWhileRowsAreOpen(t
 		c.send()
 		c.wantOpen(0)
 	}
-	if err := c.Finish(ok); err != nil {
+	if err := c.Finish(nil); err != nil {
 		t.Error(err)
 	}
 	c.want(nil)
@@ -384,7 +388,7 @@ func TestACallThatCommitsAfterItsFirstMessageKeepsNoConnection(t *testing.T) {
 	c.store("third")
 	c.send()
 	c.wantOpen(1) // it is one transaction until the handler returns
-	if err := c.Finish(ok); err != nil {
+	if err := c.Finish(nil); err != nil {
 		t.Error(err)
 	}
 	c.want([]string{"first", "second", "third"})
@@ -403,7 +407,7 @@ func TestAReadOnlyCallWhoseTransactionFailedSendsNoFurtherMessage(t *testing.T) 
 			for range 2 {
 				c.fails(c.Sending(), internal)
 			}
-			c.fails(c.Finish(ok), internal)
+			c.fails(c.Finish(nil), internal)
 			c.want(nil, errInjected)
 		})
 	}

@@ -14,14 +14,15 @@ import (
 //
 //	unit, started := rpc.Start(ctx, call)
 //	if !started {
-//		return handler(ctx, request)
+//		response, err := handler(ctx, request)
+//		return response, rpc.Answer(ctx, call, err)
 //	}
 //	defer unit.Abandon()
 //	response, err := handler(unit.Context, request)
-//	if failure := unit.Finish(codeOf(err)); failure != nil {
-//		return nil, failure
+//	if err := unit.Finish(err); err != nil {
+//		return nil, err
 //	}
-//	return response, err
+//	return response, nil
 //
 // Sending is safe for concurrent use; the rest is for the goroutine that calls
 // the handler.
@@ -102,14 +103,25 @@ func (u *Unit[R]) refused(err error) error {
 	return failure
 }
 
-// Finish is the end of a handler that returned; code is how it went. It
-// commits or undoes what is open, as the policy says, and gives the connections
-// back. Where it returns an error, the client must get that and nothing else.
-// It blocks for the end.
-func (u *Unit[R]) Finish(code int) error {
-	if u.scope == nil {
-		return nil
+// Finish is the end of a handler that returned, with an error or nil. It commits
+// or undoes what is open, as the policy says, and gives the connections back.
+// Where it returns an error, the client must get that and nothing else: the
+// failure of the commit, or what the client may know of the handler's error, see
+// [Policy.ShowErrors]. It blocks for the end.
+func (u *Unit[R]) Finish(err error) error {
+	answer, code, masked := u.rpc.mask(err)
+	if u.scope != nil {
+		if failure := u.end(code); failure != nil {
+			return failure
+		}
 	}
+	if masked {
+		u.rpc.reportMasked(u.Context, u.request, err)
+	}
+	return answer
+}
+
+func (u *Unit[R]) end(code int) error {
 	was := u.enter(over, nil)
 	failure := u.failure // which nothing changes any more
 	var err error

@@ -28,7 +28,8 @@ scope
 hookrun
 deadlock
 slot
-finish stream
+finish
+holding stream
 again
 run
 group

@@ -9,10 +9,10 @@
 // A handler that returns no error is committed, one that returns an error is
 // rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
 // well, and the panic goes on to the interceptors outside with its stack whole.
-// The handler's error goes on as it is: where it is no [connect.Error], Connect
-// sends its text to the client, as it does without this package. The headers and
-// trailers of an answer stay as the handler set them; those of a unary response
-// that is not sent go with it.
+// A [connect.Error] goes on to the client as it is. Of any other error the client
+// is told no more than CodeInternal, "internal error", and [OnError] the rest; see
+// [ShowErrors]. The headers and trailers of an answer stay as the handler set
+// them; those of a unary response that is not sent go with it.
 //
 // When the commit fails, the client gets one of these, without a word of what
 // the database said, and [OnError] gets all of it:
@@ -46,6 +46,7 @@ package connectscope
 import (
 	"context"
 	"errors"
+	"os"
 
 	"connectrpc.com/connect"
 
@@ -72,15 +73,15 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		call := Call{ctx, req.Spec(), req.Peer(), req.Header(), nil}
 		unit, started := i.rpc.Start(ctx, call)
 		if !started {
-			return next(ctx, req)
+			resp, err := next(ctx, req)
+			return resp, i.rpc.Answer(ctx, call, err)
 		}
 		defer unit.Abandon()
 		resp, err := next(unit.Context, req)
-		err = coded(err)
-		if failure := unit.Finish(codeOf(err)); failure != nil {
-			return nil, failure
+		if err := unit.Finish(err); err != nil {
+			return nil, err
 		}
-		return resp, err
+		return resp, nil
 	}
 }
 
@@ -93,14 +94,10 @@ func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) con
 		call := Call{ctx, conn.Spec(), conn.Peer(), conn.RequestHeader(), conn}
 		unit, started := i.rpc.Start(ctx, call)
 		if !started {
-			return next(ctx, conn)
+			return i.rpc.Answer(ctx, call, next(ctx, conn))
 		}
 		defer unit.Abandon()
-		err := coded(next(unit.Context, &stream{conn, unit}))
-		if failure := unit.Finish(codeOf(err)); failure != nil {
-			return failure
-		}
-		return err
+		return unit.Finish(next(unit.Context, &stream{conn, unit}))
 	}
 }
 
@@ -119,30 +116,21 @@ func (s *stream) Send(m any) error {
 	return s.StreamingHandlerConn.Send(m)
 }
 
-// failure makes Connect's error of a failed commit.
+// failure makes Connect's error of one.
 func failure(f *middleware.Failure) error { return connect.NewError(connect.Code(f.Code), f) }
 
-// coded gives an error that has the code 0 another: over gRPC's protocols that
+// codeOf is the code that the server sends for a handler's error, and whether it
+// is that of a [connect.Error]. The code 0 is nobody's: over gRPC's protocols it
 // would tell the client of a success.
-func coded(err error) error {
-	if e := new(connect.Error); errors.As(err, &e) && e.Code() == 0 {
-		return connect.NewError(connect.CodeUnknown, err)
-	}
-	return err
-}
-
-// codeOf is the code that the server sends for a handler's error; 0 is success.
-func codeOf(err error) int {
+func codeOf(err error) (code int, own bool) {
 	var e *connect.Error
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &e):
-		return int(e.Code())
+		return int(e.Code()), e.Code() != 0
 	case errors.Is(err, context.Canceled):
-		return int(connect.CodeCanceled)
-	case errors.Is(err, context.DeadlineExceeded):
-		return int(connect.CodeDeadlineExceeded)
+		return int(connect.CodeCanceled), false
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return int(connect.CodeDeadlineExceeded), false
 	}
-	return int(connect.CodeUnknown)
+	return int(connect.CodeUnknown), false
 }

@@ -36,10 +36,12 @@ func (c Call) trailer() http.Header {
 // concurrent use.
 type Option func(*middleware.Policy[Call])
 
-func newRPC(opts []Option) *middleware.RPC[Call] { return middleware.NewRPC(logError, failure, opts) }
+func newRPC(opts []Option) *middleware.RPC[Call] {
+	return middleware.NewRPC(logError, codeOf, failure, opts)
+}
 
 // CommitWhen decides whether the scope is committed, by the [connect.Code] that
-// the handler's error stands for, 0 where it returned none. At the first message
+// the client gets for the handler's error, 0 where it returned none. At the first message
 // of a stream it is asked with 0, and at the end once more. The default is 0
 // alone.
 func CommitWhen(commit func(c Call, code connect.Code) bool) Option {
@@ -61,10 +63,23 @@ func Unscoped(unscoped func(c Call) bool) Option {
 	return func(p *middleware.Policy[Call]) { p.Unscoped = unscoped }
 }
 
-// OnError is told of every error that the handler does not get: a failed
-// commit, for which the client gets an error that tells less; a failed
-// rollback; rows that were open at the first message; and the errors of
-// after-hooks. The scope is over or about to be, so use [dbscope.Run] for
+// ShowErrors sends the errors of handlers that it answers true for to the client
+// as Connect does without this package: with their text and
+// [connect.CodeUnknown]. The default is none: an error that is no [connect.Error]
+// may tell of hosts, roles, and what is stored. So the client gets
+// [connect.CodeInternal], "internal error", or the code of a context's error with
+// that one's text; [OnError] gets the error, unless the call was given up; and
+// interceptors outside find it with [errors.Is] and [errors.As]. A [connect.Error]
+// is the handler's own word to the client, and stays as it is, also where another
+// error wraps it.
+func ShowErrors(show func(err error) bool) Option {
+	return func(p *middleware.Policy[Call]) { p.ShowErrors = show }
+}
+
+// OnError is told of every error that the client is to see less of, or nothing:
+// one that the handler returned and that is no [connect.Error], see [ShowErrors];
+// a failed commit; a failed rollback; rows that were open at the first message;
+// and the errors of after-hooks. The scope is over or about to be, so use [dbscope.Run] for
 // database work. The default is [slog.ErrorContext].
 func OnError(report func(c Call, err error)) Option {
 	return func(p *middleware.Policy[Call]) { p.OnError = report }

@@ -111,10 +111,10 @@ func TestThePolicyIsAskedWithTheCodeThatTheServerSends(t *testing.T) {
 		{nil, 0},
 		{refuse(connect.CodeNotFound, "no"), connect.CodeNotFound},
 		{fmt.Errorf("wrapped: %w", refuse(connect.CodeNotFound, "no")), connect.CodeNotFound},
-		{errors.New("no"), connect.CodeUnknown},
+		{errors.New("no"), connect.CodeInternal},
 		{context.Canceled, connect.CodeCanceled},
 		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), connect.CodeDeadlineExceeded},
-		{refuse(0, "not an error"), connect.CodeUnknown},
+		{refuse(0, "not an error"), connect.CodeInternal},
 	} {
 		for _, commit := range []bool{true, false} {
 			var asked []connect.Code

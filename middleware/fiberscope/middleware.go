@@ -8,7 +8,7 @@
 //
 // fiber sends a response when the handlers have returned, so there is nothing
 // to hold back. An error that they return rolls the scope back and goes on to
-// fiber's ErrorHandler. Without one the status decides: under 400 the scope is
+// fiber's ErrorHandler; see [ShowErrors] for what its client is told. Without one the status decides: under 400 the scope is
 // committed, else rolled back; see [CommitWhen]. When the commit fails, the
 // response is taken back and the client gets a 500; see [FailurePage]. A panic,
 // or [runtime.Goexit], undoes the work; fiber's recover middleware outside sees
@@ -44,11 +44,13 @@ package fiberscope
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/valyala/fasthttp"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // Middleware returns a middleware that runs each request in a scope of its own.
@@ -70,7 +72,7 @@ func Middleware(opts ...Option) fiber.Handler {
 			defer restore(c, outer, ctx)
 			c.SetContext(ctx)
 		}
-		return c.Next()
+		return o.mask(c, c.Next())
 	}
 }
 
@@ -106,7 +108,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 		restore(c, outer, ctx)
 	}()
 	if err := c.Next(); err != nil {
-		return err
+		return o.mask(c, err)
 	}
 	if c.IsAbandoned() { // what still runs has not succeeded
 		return nil
@@ -121,6 +123,20 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	before.Header.CopyTo(&c.Response().Header)
 	return o.failure(c, err)
 }
+
+// mask is what goes on of a handler's error. fiber's own ErrorHandler sends the
+// text of any error to the client; one of the application's decides for itself.
+func (o *options) mask(c fiber.Ctx, err error) error {
+	var own *fiber.Error
+	if err == nil || errors.As(err, &own) || o.policy.Shows(err) || c.IsAbandoned() ||
+		reflect.ValueOf(c.App().Config().ErrorHandler).Pointer() != defaultHandler {
+		return err
+	}
+	o.policy.Report(c, err)
+	return middleware.Masked(err, fiber.StatusInternalServerError, fiber.ErrInternalServerError.Message)
+}
+
+var defaultHandler = reflect.ValueOf(fiber.DefaultErrorHandler).Pointer()
 
 var errStream = errors.New("fiberscope: the response is a stream, and rows are open in the request's scope, " +
 	"which ends before it is sent: close the rows first, or use dbscope.Run in the stream")

@@ -60,9 +60,30 @@ func Unscoped(unscoped func(c fiber.Ctx) bool) Option {
 	return func(o *options) { o.policy.Unscoped = unscoped }
 }
 
-// OnError is told of every error that neither the handler nor fiber gets: a
-// failed commit, which the client sees as the failure page; a failed rollback;
-// and the errors of after-hooks. The scope is over or about to be, so use
+// ShowErrors passes the errors of handlers that it answers true for on to fiber's
+// default ErrorHandler as they are, which sends their text to the client. The
+// default is none: an error that neither is nor wraps a [fiber.Error] may tell of
+// hosts, roles, and what is stored. So the client gets a plain 500 "Internal
+// Server Error", [OnError] the error, and middlewares outside find it with
+// [errors.Is] and [errors.As].
+//
+// It does not count where the application has an ErrorHandler of its own: that
+// gets all errors as they are, and decides what it tells. One that only a
+// mounted application has gets what is described above, for fiber does not say
+// which of them will be called.
+//
+// What fiber's recover middleware makes of a panic goes on to the ErrorHandler
+// behind the back of a middleware that stands inside; fiber's default one then
+// sends the panic's text. Give the application an ErrorHandler, or place recover
+// inside as well.
+func ShowErrors(show func(err error) bool) Option {
+	return func(o *options) { o.policy.ShowErrors = show }
+}
+
+// OnError is told of every error that neither the handler nor fiber gets: one
+// that the handler returned and that is masked, see [ShowErrors]; a failed
+// commit, which the client sees as the failure page; a failed rollback; and the
+// errors of after-hooks. The scope is over or about to be, so use
 // [dbscope.Run] for database work, and do not keep c. The default is
 // [slog.ErrorContext].
 func OnError(report func(c fiber.Ctx, err error)) Option {

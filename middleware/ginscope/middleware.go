@@ -53,7 +53,7 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 		if adapter.Retries() {
 			restore = snapshot(c)
 		}
-		status := http.StatusOK
+		status, served := http.StatusOK, false
 		var left *http.Request // that the chain has put in place of the one it got
 		defer func() {
 			if left != nil {
@@ -61,6 +61,7 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 			}
 		}()
 		err := adapter.Serve(out, c.Request, func(w http.ResponseWriter, r *http.Request) error {
+			served = true
 			if w == http.ResponseWriter(out) { // it has no scope of this middleware
 				if r != c.Request {
 					defer swap(c, c.Writer, r, &left)()
@@ -80,6 +81,9 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 			w.WriteHeader(status)
 			return nil
 		})
+		if !served { // its body could not be read
+			c.Abort()
+		}
 		if out.due {
 			out.WriteHeaderNow()
 		}

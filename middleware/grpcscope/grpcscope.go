@@ -11,9 +11,10 @@
 // A handler that returns no error is committed, one that returns an error is
 // rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
 // well, and the panic goes on to the interceptors outside with its stack whole.
-// The handler's error goes on as it is: where it is no status, gRPC sends its
-// text to the client, as it does without this package. Headers and trailers
-// stay as the handler set them; they tell no success.
+// An error with a status goes on to the client as it is. Of any other the client
+// is told no more than Internal, "internal error", and [OnError] the rest; see
+// [ShowErrors]. Headers and trailers stay as the handler set them; they tell no
+// success.
 //
 // When the commit fails, the client gets one of these, without a word of what
 // the database said, and [OnError] gets all of it:
@@ -66,14 +67,15 @@ func UnaryServerInterceptor(opts ...Option) grpc.UnaryServerInterceptor {
 		call := Call{Context: ctx, FullMethod: info.FullMethod}
 		unit, started := rpc.Start(ctx, call)
 		if !started {
-			return handler(ctx, req)
+			resp, err := handler(ctx, req)
+			return resp, rpc.Answer(ctx, call, err)
 		}
 		defer unit.Abandon()
 		resp, err := handler(unit.Context, req)
-		if failure := unit.Finish(codeOf(err)); failure != nil {
-			return nil, failure
+		if err := unit.Finish(err); err != nil {
+			return nil, err
 		}
-		return resp, err
+		return resp, nil
 	}
 }
 
@@ -84,14 +86,10 @@ func StreamServerInterceptor(opts ...Option) grpc.StreamServerInterceptor {
 		call := Call{ss.Context(), info.FullMethod, info.IsClientStream, info.IsServerStream}
 		unit, started := rpc.Start(call.Context, call)
 		if !started {
-			return handler(srv, ss)
+			return rpc.Answer(call.Context, call, handler(srv, ss))
 		}
 		defer unit.Abandon()
-		err := handler(srv, &stream{ss, unit})
-		if failure := unit.Finish(codeOf(err)); failure != nil {
-			return failure
-		}
-		return err
+		return unit.Finish(handler(srv, &stream{ss, unit}))
 	}
 }
 
@@ -110,21 +108,20 @@ func (s *stream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// failure is a failed commit as gRPC sends it.
+// failure is one as gRPC sends it.
 type failure struct{ *middleware.Failure }
 
 func (f failure) GRPCStatus() *status.Status {
 	return status.New(codes.Code(f.Code), f.Error())
 }
 
-// codeOf is the code that the server sends for a handler's error.
-func codeOf(err error) int {
-	s, isStatus := status.FromError(err)
-	if !isStatus {
+// codeOf is the code that the server sends for a handler's error, and whether it
+// is that of a status. One that says OK is nobody's: the server would tell the
+// client of a success.
+func codeOf(err error) (code int, own bool) {
+	s, own := status.FromError(err)
+	if !own {
 		s = status.FromContextError(err)
 	}
-	if err != nil && s.Code() == codes.OK { // nobody's success
-		return int(codes.Unknown)
-	}
-	return int(s.Code())
+	return int(s.Code()), own && s.Code() != codes.OK
 }

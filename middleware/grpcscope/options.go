@@ -26,11 +26,11 @@ type Call struct {
 type Option func(*middleware.Policy[Call])
 
 func newRPC(opts []Option) *middleware.RPC[Call] {
-	return middleware.NewRPC(logError, func(f *middleware.Failure) error { return failure{f} }, opts)
+	return middleware.NewRPC(logError, codeOf, func(f *middleware.Failure) error { return failure{f} }, opts)
 }
 
 // CommitWhen decides whether the scope is committed, by the [codes.Code] that
-// the handler's error stands for. At the first message of a stream it is asked
+// the client gets for the handler's error. At the first message of a stream it is asked
 // with codes.OK, and at the end once more. The default is codes.OK alone.
 func CommitWhen(commit func(c Call, code codes.Code) bool) Option {
 	return func(p *middleware.Policy[Call]) {
@@ -51,10 +51,22 @@ func Unscoped(unscoped func(c Call) bool) Option {
 	return func(p *middleware.Policy[Call]) { p.Unscoped = unscoped }
 }
 
-// OnError is told of every error that the handler does not get: a failed
-// commit, for which the client gets a status that tells less; a failed
-// rollback; rows that were open at the first message; and the errors of
-// after-hooks. The scope is over or about to be, so use [dbscope.Run] for
+// ShowErrors sends the errors of handlers that it answers true for to the client
+// as gRPC does without this package: with their text and [codes.Unknown]. The
+// default is none: an error without a status may tell of hosts, roles, and what
+// is stored. So the client gets [codes.Internal], "internal error", or the code of
+// a context's error with that one's text; [OnError] gets the error, unless the
+// call was given up; and interceptors outside find it with [errors.Is] and
+// [errors.As]. An error that is, or wraps, one with a status is the handler's own
+// word to the client, and stays as it is.
+func ShowErrors(show func(err error) bool) Option {
+	return func(p *middleware.Policy[Call]) { p.ShowErrors = show }
+}
+
+// OnError is told of every error that the client is to see less of, or nothing:
+// one that the handler returned without a status, see [ShowErrors]; a failed
+// commit; a failed rollback; rows that were open at the first message; and the
+// errors of after-hooks. The scope is over or about to be, so use [dbscope.Run] for
 // database work. The default is [slog.ErrorContext].
 func OnError(report func(c Call, err error)) Option {
 	return func(p *middleware.Policy[Call]) { p.OnError = report }

@@ -386,7 +386,7 @@ func TestAnErrorWhoseStatusIsOKIsNoSuccessToTheClient(t *testing.T) {
 		s.store(stream.Context(), "row")
 		return notAnError{errors.New("half done")}
 	}
-	s.finish(s.open(watchMethod), codes.Unknown)
+	s.finish(s.open(watchMethod), codes.Internal)
 	s.wantRows()
 	s.place = s.stores(notAnError{errors.New("half done")})
 	if _, err := s.send(); err == nil {

@@ -110,10 +110,10 @@ func TestThePolicyIsAskedWithTheCodeThatTheServerSends(t *testing.T) {
 		{nil, codes.OK},
 		{status.Error(codes.NotFound, "no"), codes.NotFound},
 		{fmt.Errorf("wrapped: %w", status.Error(codes.NotFound, "no")), codes.NotFound},
-		{errors.New("no"), codes.Unknown},
+		{errors.New("no"), codes.Internal},
 		{context.Canceled, codes.Canceled},
 		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
-		{notAnError{errors.New("no")}, codes.Unknown},
+		{notAnError{errors.New("no")}, codes.Internal},
 	} {
 		for _, commit := range []bool{true, false} {
 			var asked []codes.Code

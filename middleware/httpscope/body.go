@@ -10,7 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// body is that of a request that may be served again. It keeps what the handler
+// body is that of a request that may be served again, or was read already, as
+// with [BufferBody]. It keeps what the handler
 // reads, and reads nothing by itself: a client may wait for an answer to the
 // first part, or for a 100 Continue, before it sends the rest.
 type body struct {
@@ -33,9 +34,12 @@ type reading struct {
 }
 
 // keepBody reports whether the request may be served again, as far as can be
-// known now; the body is nil where there is nothing to keep.
-func (a *Adapter) keepBody(r *http.Request) (b *body, repeatable bool) {
+// known now; the body is nil where there is nothing to keep. One that was read
+// already is kept anyway.
+func (a *Adapter) keepBody(r *http.Request, read *body) (b *body, repeatable bool) {
 	switch {
+	case read != nil:
+		return read, a.opts.retry != nil && len(read.kept) <= a.opts.bodyLimit
 	case a.opts.retry == nil:
 		return nil, false
 	case r.Body == nil || r.Body == http.NoBody:
@@ -52,11 +56,17 @@ func (b *body) open(r *http.Request) *reading {
 		return nil
 	}
 	rd := &reading{body: b}
-	r.Body = rd
-	if reflect.TypeOf(b.src) == limited { // for ParseForm, which looks for it
-		r.Body = http.MaxBytesReader(nil, rd, math.MaxInt64)
-	}
+	r.Body = likeBefore(r.Body, rd)
 	return rd
+}
+
+// likeBefore returns the body that takes the place of another one, in the type
+// that ParseForm looks for where that had it.
+func likeBefore(before, body io.ReadCloser) io.ReadCloser {
+	if reflect.TypeOf(before) == limited {
+		return http.MaxBytesReader(nil, body, math.MaxInt64)
+	}
+	return body
 }
 
 var limited = reflect.TypeOf(http.MaxBytesReader(nil, http.NoBody, 0))
@@ -103,6 +113,9 @@ func (r *reading) Close() error {
 	r.closed.Store(true)
 	return nil
 }
+
+// inMemory reports whether nothing is left to be read from the client.
+func (r *reading) inMemory() bool { return r != nil && r.src == http.NoBody }
 
 // again ends the attempt, and reports whether another one could read the body.
 // One that a goroutine still reads it could not.

@@ -31,15 +31,15 @@ func (w *writer) begin(why string) error {
 	if err := w.closed(); err != nil { // a hook of the commit has begun the response, and failed
 		return err
 	}
-	h := w.take(passing)
-	if h == nil { // or not failed
-		return nil
+	h := w.pass()
+	if h == nil { // or not failed, or the client was too slow meanwhile
+		return w.closed()
 	}
 	defer h.put()
 	if w.status == 0 { // hijacked before any of it
 		return nil
 	}
-	return h.send(w)
+	return w.send(func() error { return h.send(w) })
 }
 
 // decideEarly decides a scope that may write. A read-only one has nothing to

@@ -14,6 +14,7 @@ type conversation struct {
 	handle func(k *talk, w http.ResponseWriter, r *http.Request)
 	say    func(k *talk)
 	only   int  // the protocol's major version, where it is not for both
+	unread bool // it is about when the body is read, or by whom
 	once   bool // there is no second attempt: the response begins while the handler runs, or the body breaks off
 }
 
@@ -67,6 +68,7 @@ var bodies = map[string]conversation{
 		},
 	},
 	"a connection after a body that is not read": {
+		unread: true,
 		only:   1,
 		handle: func(*talk, http.ResponseWriter, *http.Request) {},
 		say: func(k *talk) {
@@ -89,6 +91,7 @@ var bodies = map[string]conversation{
 		},
 	},
 	"a body that breaks off": {
+		unread: true,
 		only:   1,
 		once:   true,
 		handle: func(k *talk, _ http.ResponseWriter, r *http.Request) { k.read(r.Body) },
@@ -106,8 +109,9 @@ var bodies = map[string]conversation{
 		},
 	},
 	"100 Continue when the body is read": {
-		only: 1,
-		once: true, // a second attempt says 102 once more
+		unread: true,
+		only:   1,
+		once:   true, // a second attempt says 102 once more
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusProcessing) // comes first, since nothing reads the body before the handler
 			k.read(r.Body)
@@ -123,7 +127,8 @@ var bodies = map[string]conversation{
 		},
 	},
 	"no 100 Continue when it is not": {
-		only: 1,
+		unread: true,
+		only:   1,
 		handle: func(_ *talk, w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "no", http.StatusUnauthorized)
 		},
@@ -134,6 +139,7 @@ var bodies = map[string]conversation{
 		},
 	},
 	"100 Continue from a client of both protocols": {
+		unread: true,
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/read" {
 				k.read(r.Body)
@@ -151,7 +157,8 @@ var bodies = map[string]conversation{
 		},
 	},
 	"full duplex": {
-		once: true,
+		unread: true,
+		once:   true,
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			echoes(w, r)
 			k.read(r.Body)
@@ -183,7 +190,8 @@ var bodies = map[string]conversation{
 		},
 	},
 	"a flush before the body is read": {
-		once: true,
+		unread: true,
+		once:   true,
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "wait")
 			w.(http.Flusher).Flush()

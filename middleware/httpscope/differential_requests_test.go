@@ -113,7 +113,8 @@ var requests = map[string]conversation{
 		},
 	},
 	"a limit of the body's size from outside": {
-		once: true,
+		unread: true,
+		once:   true,
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			k.Handle("%v %v", r.ParseForm(), r.PostForm)
 			k.read(r.Body)
@@ -150,6 +151,7 @@ var requests = map[string]conversation{
 		},
 	},
 	"deadlines": {
+		unread: true,
 		handle: func(k *talk, w http.ResponseWriter, r *http.Request) {
 			control := http.NewResponseController(w)
 			k.Handle("%v", control.SetReadDeadline(time.Now().Add(time.Minute)))

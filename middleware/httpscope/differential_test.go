@@ -38,6 +38,12 @@ var variants = map[string]func(http.Handler) http.Handler{
 	},
 }
 
+// ahead are variants that read the body before the handler does.
+var ahead = map[string]func(http.Handler) http.Handler{
+	"buffered":            httpscope.Middleware(httpscope.BufferBody(1 << 20)),
+	"buffered, and retry": httpscope.Middleware(httpscope.BufferBody(1<<20), httpscope.Retry(quickly, 7)),
+}
+
 // talk is what a client says to a server, and what is seen of it by the client,
 // by the handler, and outside the middleware.
 type talk struct {
@@ -221,6 +227,11 @@ func TestNobodyNoticesTheMiddleware(t *testing.T) {
 				}
 				for variant, wrap := range variants {
 					compare(t, variant, converse(t, c, major == 2, func(_ *talk, h http.Handler) http.Handler { return wrap(h) }), want)
+				}
+				for variant, wrap := range ahead {
+					if !c.unread {
+						compare(t, variant, converse(t, c, major == 2, func(_ *talk, h http.Handler) http.Handler { return wrap(h) }), want)
+					}
 				}
 				if !c.once {
 					compare(t, "a second attempt", converse(t, c, major == 2, secondAttempt), want)

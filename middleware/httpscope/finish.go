@@ -2,6 +2,7 @@ package httpscope
 
 import (
 	"maps"
+	"net/http"
 	"time"
 )
 
@@ -9,14 +10,17 @@ import (
 // not. It reports whether the handler is to be called again, as again says,
 // with another writer.
 func (w *writer) finish(erred bool, again func(error) bool) bool {
+	late := w.wait.End()
 	p := w.now()
-	var err error
+	err := late
 	if p == failed {
 		err = w.closed()
 	}
-	if p == failed || erred {
+	switch {
+	case late != nil: // all is rolled back
+	case p == failed || erred:
 		w.report(w.scope.Rollback(ending{w}))
-	} else {
+	default:
 		err = w.decide()
 	}
 	// The client may be slow: give the connections back before it reads.
@@ -32,7 +36,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		}
 		return false
 	}
-	if p != failed {
+	if p != failed && late == nil {
 		w.report(err)
 	}
 	if p == passing && err != nil { // a trailer may tell of a success
@@ -49,6 +53,9 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		}
 	}
 	w.enter(ended)
+	if late != nil && p == passing && !w.cut {
+		panic(http.ErrAbortHandler) // for the server to cut it off
+	}
 	return false
 }
 
@@ -58,6 +65,7 @@ func (w *writer) abandon() {
 	if w.now() == ended {
 		return
 	}
+	_ = w.wait.End()
 	dropped := w.drop()
 	w.report(w.scope.Release(ending{w}))
 	w.last()

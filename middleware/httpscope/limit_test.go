@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -293,22 +295,44 @@ func TestACopyWithinTheLimitDoesNotReachTheOuterWriter(t *testing.T) {
 	}
 }
 
-func TestACopyPastTheLimitIsLeftToTheOuterWriter(t *testing.T) {
-	s := prepare(t)
-	outer := &readerFrom{header: http.Header{}}
-	src := &io.LimitedReader{R: strings.NewReader(strings.Repeat("x", 1000)), N: 500}
-	h := s.wrap(func(w http.ResponseWriter, _ *http.Request) {
-		n, err := w.(io.ReaderFrom).ReadFrom(src)
-		if n != 500 || err != nil {
-			t.Errorf("ReadFrom returned %d, %v", n, err)
-		}
-	}, httpscope.HoldLimit(100))
-	h.ServeHTTP(outer, newRequest(t, http.MethodGet))
-	if outer.from != io.Reader(src) {
-		t.Errorf("the outer writer was to read from %T, not from the source itself", outer.from)
+func TestACopyOfAFilePastTheLimitIsLeftToTheOuterWriter(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if outer.written != 101 || outer.read != 399 {
-		t.Errorf("%d bytes were written and %d copied, want 101 and 399", outer.written, outer.read)
+	defer func() { _ = file.Close() }()
+	if _, err := file.WriteString(strings.Repeat("x", 1000)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		src      io.Reader
+		left     bool
+		read, to int64
+	}{
+		"a file":         {file, true, 899, 101},
+		"a part of one":  {&io.LimitedReader{R: file, N: 500}, true, 399, 101},
+		"something else": {&io.LimitedReader{R: strings.NewReader(strings.Repeat("x", 1000)), N: 500}, false, 0, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			s := prepare(t)
+			outer := &readerFrom{header: http.Header{}}
+			h := s.wrap(func(w http.ResponseWriter, _ *http.Request) {
+				n, err := w.(io.ReaderFrom).ReadFrom(c.src)
+				if n != c.read+c.to || err != nil {
+					t.Errorf("ReadFrom returned %d, %v", n, err)
+				}
+			}, httpscope.HoldLimit(100))
+			h.ServeHTTP(outer, newRequest(t, http.MethodGet))
+			if left := outer.from != nil; left != c.left {
+				t.Errorf("the outer writer was to read from %T", outer.from)
+			}
+			if outer.written != c.to || outer.read != c.read {
+				t.Errorf("%d bytes were written and %d copied, want %d and %d", outer.written, outer.read, c.to, c.read)
+			}
+		})
 	}
 }
 

@@ -85,6 +85,9 @@ func (a *Adapter) Retries() bool { return a.opts.retry != nil }
 // gets outer and r themselves; with [TokenCookie] or [TokenHeader] it is then r
 // with another context, unless that has a scope already.
 //
+// With [BufferBody] next is not called where the body could not be read; Serve has
+// then answered, and returns nil.
+//
 // An error of next rolls the scope back, whatever [CommitWhen] says, and Serve
 // returns it for the framework to answer: a held response that would have been
 // committed is dropped with its headers. One that tells of the failure itself
@@ -99,7 +102,11 @@ func (a *Adapter) Serve(outer http.ResponseWriter, r *http.Request, next func(ht
 		defer in.giveBack()
 		return next(outer, in.Request)
 	}
-	body, repeatable := a.keepBody(r)
+	read, ok := a.bufferBody(outer, r)
+	if !ok {
+		return nil
+	}
+	body, repeatable := a.keepBody(r, read)
 	for number := 1; ; number++ {
 		err, again := a.attempt(ctx, outer, r, next, body, repeatable, number)
 		if !again {

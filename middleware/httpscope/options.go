@@ -1,9 +1,12 @@
 package httpscope
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware"
@@ -18,6 +21,7 @@ type options struct {
 	failure   func(http.ResponseWriter, *http.Request, error)
 	limit     int
 	bodyLimit int // of a request that may be run again; -1 where none may
+	buffer    int // bytes of a body that is read before the unit; -1 where none is
 	retry     dbscope.Option
 }
 
@@ -33,6 +37,7 @@ func newOptions(opts []Option) *options {
 		failure:   plainFailure,
 		limit:     defaultHoldLimit,
 		bodyLimit: -1,
+		buffer:    -1,
 	}
 	for _, set := range opts {
 		set(o)
@@ -109,6 +114,47 @@ func HoldLimit(bytes int) Option {
 	return func(o *options) { o.limit = max(bytes, 0) }
 }
 
+// BufferBody reads the body of each request whole, into memory, before the unit
+// begins and the handler is called: however slowly a client sends, no connection
+// is held meanwhile. [http.Server.ReadTimeout] bounds how long that takes. The
+// handler finds the body as it would without the option, and its trailers too.
+//
+// A body of more than limit bytes is answered with status 413, and the handler is
+// not called; nor is it where the body could not be read, which is answered with
+// status 400, or 408 where a timeout of the server was passed. Neither has a unit,
+// and [OnError] is told of neither. [Retry] keeps no second copy; there is another
+// attempt only for bodies within its own limit.
+//
+// Requests without a unit are not read. Routes for large uploads, and those that
+// answer while they read, need a middleware of their own without this option. The
+// default is to leave the body to the handler; see [ClientTimeout].
+func BufferBody(limit int) Option {
+	return func(o *options) { o.buffer = max(limit, 0) }
+}
+
+// ClientTimeout bounds how long a request's connections wait for its client. The
+// time runs while the handler reads the body, or writes a response that has begun,
+// and the unit, or one begun inside it, holds a connection on which no statement
+// runs; from when the first connection was taken until all have gone back. When it
+// is over the unit is rolled back and its connections go back to their pools, even
+// though the handler is still blocked. That read or write and all later ones
+// return an error that wraps [os.ErrDeadlineExceeded] and says what to do, and the
+// connection's deadlines are set so that it returns soon. Statements of the unit
+// answer [dbscope.ErrRolledBack]. [OnError] is told, once, by another goroutine
+// while the handler waits.
+//
+// The client gets the failure page, see [FailurePage], by default with status 408
+// where it was too slow to send its body; a response that has begun is cut off.
+// The default, which 0 and less do not mean, is 30 seconds; they are no bound.
+//
+// A goroutine that reads ahead while the handler works with something else than
+// the database counts as well. Not counted are waits without a connection, for
+// which [http.Server] has ReadTimeout and WriteTimeout, and those of a connection
+// that was hijacked.
+func ClientTimeout(d time.Duration) Option {
+	return func(o *options) { o.policy.ClientTimeout = cmp.Or(d, -1) }
+}
+
 // ScopeOptions are those of every request's scope; for [dbscope.Retry], which
 // has no effect here, see [Retry]. The default is none. With
 // several of these options, all count.
@@ -177,6 +223,11 @@ func logError(r *http.Request, err error) {
 		"error", err, "method", r.Method, "path", r.URL.Path)
 }
 
-func plainFailure(w http.ResponseWriter, _ *http.Request, _ error) {
+func plainFailure(w http.ResponseWriter, _ *http.Request, err error) {
+	var slow *middleware.SlowClientError
+	if errors.As(err, &slow) && !slow.Sending {
+		refuse(w, http.StatusRequestTimeout)
+		return
+	}
 	http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 }

@@ -38,6 +38,18 @@ func (w *writer) take(p phase) *held {
 	return h
 }
 
+// pass gets what is held, for the response to begin, unless that is not to be.
+func (w *writer) pass() *held {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.phase != holding {
+		return nil
+	}
+	h := w.held
+	w.phase, w.held = passing, nil
+	return h
+}
+
 func (w *writer) closed() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

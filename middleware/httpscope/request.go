@@ -23,10 +23,10 @@ func newInner(ctx context.Context, outer *http.Request, repeatable bool, b *body
 	if repeatable {
 		in.Request = outer.Clone(ctx)
 		in.Trailer = outer.Trailer // which the body fills in
-		in.reading = b.open(in.Request)
 	} else {
 		in.Request = outer.WithContext(ctx)
 	}
+	in.reading = b.open(in.Request)
 	in.body = in.Body
 	return in
 }

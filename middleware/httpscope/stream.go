@@ -27,8 +27,15 @@ func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if err != nil {
 		return n, err
 	}
+	if !isFile(src) { // then what src takes is not the client's time
+		buf := copyBuffers.Get().(*[copySize]byte)
+		defer copyBuffers.Put(buf)
+		rest, err := io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
+		return n + rest, err
+	}
 	w.proceed()
-	rest, err := io.Copy(w.outer, src)
+	var rest int64
+	err = w.send(func() (err error) { rest, err = io.Copy(w.outer, src); return err })
 	return n + rest, err
 }
 
@@ -67,7 +74,7 @@ func (w *writer) FlushError() error {
 		return err
 	}
 	w.proceed()
-	return http.NewResponseController(w.outer).Flush()
+	return w.send(http.NewResponseController(w.outer).Flush)
 }
 
 // Hijack begins the response, sends what there is of it, and lets the handler

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // writer holds the response until the scope is decided. Like every
@@ -33,12 +34,18 @@ type writer struct {
 	held  *held // nil once sent or dropped
 	err   error // why the phase is failed
 
+	wait middleware.ClientWait
+	body clientBody // of the request
+	cut  bool       // the response was cut off, since the client was too slow
+
 	failurePage http.Header // the outer headers after it, where it was sent before the handler returned
 }
 
 func newWriter(outer http.ResponseWriter, in inner, s *dbscope.Scope, o *options) *writer {
 	w := &writer{outer: outer, inner: in, request: in.Request, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
 	w.held.before.take(outer.Header())
+	o.policy.WaitForClient(&w.wait, s, clientSide{w})
+	w.watchBody()
 	return w
 }
 
@@ -78,7 +85,7 @@ func (w *writer) WriteHeader(status int) {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http does
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		w.outer.WriteHeader(status)
+		_ = w.send(func() error { w.outer.WriteHeader(status); return nil })
 		return
 	}
 	w.status = status
@@ -94,23 +101,25 @@ func (w *writer) WriteHeader(status int) {
 }
 
 // Write holds the bytes, or passes them on once the response has begun.
-func (w *writer) Write(p []byte) (int, error) {
+func (w *writer) Write(p []byte) (n int, err error) {
 	if held, err := holdBack(w, p); err != nil {
 		return 0, err
 	} else if held {
 		return len(p), nil
 	}
 	w.proceed()
-	return w.outer.Write(p)
+	err = w.send(func() (err error) { n, err = w.outer.Write(p); return err })
+	return n, err
 }
 
 // WriteString is Write for strings.
-func (w *writer) WriteString(s string) (int, error) {
+func (w *writer) WriteString(s string) (n int, err error) {
 	if held, err := holdBack(w, s); err != nil {
 		return 0, err
 	} else if held {
 		return len(s), nil
 	}
 	w.proceed()
-	return io.WriteString(w.outer, s)
+	err = w.send(func() (err error) { n, err = io.WriteString(w.outer, s); return err })
+	return n, err
 }

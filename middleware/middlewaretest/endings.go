@@ -96,6 +96,15 @@ var endings = []Scenario{
 		s.wantRows()
 		s.wantLog("acquire", "begin", "exec", "rollback", "release")
 	}},
+	{Name: "the client is not told what a returned error says", run: func(s *stage) {
+		answer, body := s.call(s.serve(func(x Exchange) error {
+			return errors.Join(s.store(x.Context(), "row"), errSecret)
+		}))
+		s.wantStatus(answer, 500)
+		if strings.Contains(body, "secret") {
+			s.Errorf("the client was told %q", body)
+		}
+	}},
 	{Name: "a failed rollback is reported", run: func(s *stage) {
 		s.fake.Inject("rollback", drivertest.Fault{Err: errSecret})
 		answer, body := s.call(s.serve(func(x Exchange) error {

@@ -45,6 +45,18 @@ func fiberApp() *fiber.App {
 	return app
 }
 
+// Refused is an error whose text is written for clients.
+type Refused struct{ Why string }
+
+func (r *Refused) Error() string { return r.Why }
+
+func frankly() fiber.Handler {
+	return fiberscope.Middleware(fiberscope.ShowErrors(func(err error) bool {
+		var refused *Refused
+		return errors.As(err, &refused)
+	}))
+}
+
 func readYourWrites(mux http.Handler) http.Handler {
 	return httpscope.Middleware(
 		httpscope.ReadOnlySafeMethods(), // GET may read from a replica
@@ -78,12 +90,12 @@ func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
 		// Undoes what is not committed, also when next panics. No recover: the stack stays whole.
 		defer func() { policy.Report(r, scope.Release(ctx)) }()
 		answer, err := next(r)
-		if err != nil {
-			return Answer{}, err
+		if err == nil {
+			err = policy.Decide(ctx, scope, r, answer.Status)
 		}
-		if err := policy.Decide(ctx, scope, r, answer.Status); err != nil {
+		if err != nil { // the client gets nothing of the answer, nor of the driver's words
 			policy.Report(r, err)
-			return Answer{}, errors.New("internal server error") // nothing of the answer, nor of the driver's words
+			return Answer{}, middleware.Masked(err, http.StatusInternalServerError, "internal server error")
 		}
 		return answer, nil // sent after the commit
 	}
