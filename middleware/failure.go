@@ -77,6 +77,8 @@ func (u *Unit[R]) failed(err error) error {
 	switch {
 	case errors.Is(err, dbscope.ErrCommitUnknown):
 		f.text = "it is not known whether the work was done"
+	case errors.As(err, new(*SlowClientError)):
+		f.Code, f.text = deadlineExceeded, "the client was too slow: the work was undone"
 	case u.scope.Transient(err):
 		f.Code, f.text = aborted, "the work was in conflict with other work and was undone: try again"
 	}

@@ -12,6 +12,16 @@ const (
 	over
 )
 
+// begin lets messages through, unless the client was too slow meanwhile.
+func (u *Unit[R]) begin() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.phase == deciding {
+		u.phase = sending
+	}
+	return u.failure
+}
+
 // enter returns the phase before.
 func (u *Unit[R]) enter(p phase, failure error) phase {
 	u.mu.Lock()

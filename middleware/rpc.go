@@ -48,6 +48,7 @@ func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], started bool) {
 	}
 	u = &Unit[R]{rpc: p, request: r}
 	u.Context, u.scope = p.policy.Begin(context.WithValue(ctx, unitKey[R]{}, u), r)
+	p.policy.WaitForClient(&u.wait, u.scope, unitSide[R]{u})
 	return u, true
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Unit is the scope of one call. Its Context is the handler's. Start begins it;
-// Sending and Finish decide; Abandon must be deferred:
+// Send and Finish decide; Abandon must be deferred:
 //
 //	unit, started := rpc.Start(ctx, call)
 //	if !started {
@@ -24,14 +24,15 @@ import (
 //	}
 //	return response, nil
 //
-// Sending is safe for concurrent use; the rest is for the goroutine that calls
-// the handler.
+// Send, Sending and Receive are safe for concurrent use; the rest is for the
+// goroutine that calls the handler.
 type Unit[R any] struct {
 	Context context.Context
 
 	rpc     *RPC[R]
 	request R
 	scope   *dbscope.Scope
+	wait    ClientWait
 	done    bool // Finish was reached and did not panic, or there is no scope
 
 	mu      sync.Mutex // guards the rest; nothing foreign is called under it
@@ -57,7 +58,7 @@ func (u *Unit[R]) Sending() error {
 	case was == undecided:
 		err := u.decide()
 		if err == nil {
-			u.enter(sending, nil)
+			return u.begin()
 		}
 		return u.refused(err)
 	case was == deciding:
@@ -68,6 +69,31 @@ func (u *Unit[R]) Sending() error {
 		return u.refused(u.proceed())
 	}
 	return failure
+}
+
+// Send calls send, which sends a message, as Sending allows. How long its client
+// may keep the unit's connections waiting is bounded, see [ClientWait]; then the
+// unit is rolled back, and Send returns the failure once send has returned.
+func (u *Unit[R]) Send(send func() error) error {
+	if err := u.Sending(); err != nil {
+		return err
+	}
+	return u.waitIn(true, send)
+}
+
+// Receive calls receive, which waits for a message of the client, as Send does.
+func (u *Unit[R]) Receive(receive func() error) error { return u.waitIn(false, receive) }
+
+func (u *Unit[R]) waitIn(sending bool, call func() error) (err error) {
+	if err := u.wait.Enter(sending); err != nil {
+		return err
+	}
+	defer func() {
+		if late := u.wait.Leave(sending); late != nil {
+			err = late
+		}
+	}()
+	return call()
 }
 
 // decide decides a scope that may write. A read-only one has nothing to decide.
@@ -122,6 +148,7 @@ func (u *Unit[R]) Finish(err error) error {
 }
 
 func (u *Unit[R]) end(code int) error {
+	_ = u.wait.End() // the phase is failed then
 	was := u.enter(over, nil)
 	failure := u.failure // which nothing changes any more
 	var err error
@@ -151,6 +178,7 @@ func (u *Unit[R]) end(code int) error {
 // after Finish. It blocks for the rollback.
 func (u *Unit[R]) Abandon() {
 	if !u.done {
+		_ = u.wait.End()
 		u.enter(over, nil)
 		u.report(u.scope.Release(u.Context))
 		u.putToken() // a recovery outside answers
@@ -158,3 +186,11 @@ func (u *Unit[R]) Abandon() {
 }
 
 func (u *Unit[R]) report(err error) { u.rpc.policy.Report(u.request, err) }
+
+// unitSide implements [ClientSide]. The frameworks offer nothing that ends a call
+// which is blocked: it returns when the client goes on, or away.
+type unitSide[R any] struct{ u *Unit[R] }
+
+func (s unitSide[R]) Fail(err error)   { s.u.enter(failed, s.u.failed(err)) }
+func (s unitSide[R]) Wake(bool, bool)  {}
+func (s unitSide[R]) Report(err error) { s.u.report(err) }

@@ -101,19 +101,22 @@ func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) con
 	}
 }
 
-// stream has the unit decided before a message goes out.
+// stream has the unit decided before a message goes out, and bounds how long its
+// connections wait for messages.
 type stream struct {
 	connect.StreamingHandlerConn
 	unit *middleware.Unit[Call]
 }
 
 func (s *stream) Send(m any) error {
-	if m != nil { // else it is the headers
-		if err := s.unit.Sending(); err != nil {
-			return err
-		}
+	if m == nil { // it is the headers
+		return s.StreamingHandlerConn.Send(m)
 	}
-	return s.StreamingHandlerConn.Send(m)
+	return s.unit.Send(func() error { return s.StreamingHandlerConn.Send(m) })
+}
+
+func (s *stream) Receive(m any) error {
+	return s.unit.Receive(func() error { return s.StreamingHandlerConn.Receive(m) })
 }
 
 // failure makes Connect's error of one.

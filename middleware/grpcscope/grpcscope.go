@@ -93,7 +93,8 @@ func StreamServerInterceptor(opts ...Option) grpc.StreamServerInterceptor {
 	}
 }
 
-// stream has the unit decided before a message goes out.
+// stream has the unit decided before a message goes out, and bounds how long its
+// connections wait for messages.
 type stream struct {
 	grpc.ServerStream
 	unit *middleware.Unit[Call]
@@ -102,10 +103,11 @@ type stream struct {
 func (s *stream) Context() context.Context { return s.unit.Context }
 
 func (s *stream) SendMsg(m any) error {
-	if err := s.unit.Sending(); err != nil {
-		return err
-	}
-	return s.ServerStream.SendMsg(m)
+	return s.unit.Send(func() error { return s.ServerStream.SendMsg(m) })
+}
+
+func (s *stream) RecvMsg(m any) error {
+	return s.unit.Receive(func() error { return s.ServerStream.RecvMsg(m) })
 }
 
 // failure is one as gRPC sends it.

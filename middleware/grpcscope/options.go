@@ -1,9 +1,11 @@
 package grpcscope
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -70,6 +72,23 @@ func ShowErrors(show func(err error) bool) Option {
 // database work. The default is [slog.ErrorContext].
 func OnError(report func(c Call, err error)) Option {
 	return func(p *middleware.Policy[Call]) { p.OnError = report }
+}
+
+// ClientTimeout bounds how long a call's connections wait for its client. The time
+// runs while the handler of a stream receives or sends, and the unit, or one begun
+// inside it, holds a connection on which no statement runs; from when the first
+// connection was taken until all have gone back. When it is over the unit is
+// rolled back and its connections go back to their pools, even though the handler
+// is still blocked: nothing ends that before the client goes on or away. Then and
+// later RecvMsg and SendMsg return an error that wraps
+// [os.ErrDeadlineExceeded]; the client gets [codes.DeadlineExceeded]. [OnError] is told, once, by
+// another goroutine while the handler waits. The default, which 0 and less do not
+// mean, is 30 seconds; they are no bound.
+//
+// A goroutine that receives ahead while the handler works with something else than
+// the database counts as well.
+func ClientTimeout(d time.Duration) Option {
+	return func(p *middleware.Policy[Call]) { p.ClientTimeout = cmp.Or(d, -1) }
 }
 
 // ScopeOptions are those of every call's scope; [dbscope.Retry] has no effect

@@ -133,6 +133,9 @@ func TestAClientThatIsSlowToSendItsBodyLosesItsUnit(t *testing.T) {
 		for _, bytes := range []int{endless, 0} {
 			for _, retry := range []bool{true, false} {
 				var opts []httpscope.Option
+				if name != "read" && (retry || bytes == 0) {
+					continue
+				}
 				if retry {
 					opts = append(opts, httpscope.Retry(quickly, 1<<20))
 				}
@@ -213,7 +216,7 @@ func TestTheFailurePageIsToldThatTheClientWasSlow(t *testing.T) {
 		s.store(r.Context(), "row")
 		_, _ = io.ReadAll(r.Body)
 	}, func(t *testing.T, s *slowSite) {
-		resp, err := s.trickle(endless)
+		resp, err := s.trickle(0)
 		if err != nil {
 			t.Fatal(err)
 		}
