@@ -39,9 +39,10 @@ func TestAStandbyNeverSettlesACommit(t *testing.T) {
 			dsn := primary.DSN("postgres")
 			primary.Query(t, dsn, "DROP TABLE IF EXISTS t; "+schema)
 			proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", primary.Port()))
-			hosts := &moving{fixed: fixed{cluster.New(nil)}, host: proxy.DSN(dsn)}
+			dsns := map[string]string{"primary": proxy.DSN(dsn), "standby": standby.DSN("postgres")}
+			hosts := &moving{fixed: fixed{cluster.New(nil)}, host: "primary"}
 			db := pgxscope.New(func(ctx context.Context, host string) (*pgxpool.Pool, error) {
-				config, err := pgxpool.ParseConfig(host)
+				config, err := pgxpool.ParseConfig(dsns[host])
 				if err != nil {
 					return nil, err
 				}
@@ -58,7 +59,7 @@ func TestAStandbyNeverSettlesACommit(t *testing.T) {
 					return err
 				}
 				proxy.Cut(wire.CutAt{Message: "Query", Containing: "commit", When: when})
-				hosts.host = standby.DSN("postgres")
+				hosts.host = "standby"
 				return nil
 			}, dbscope.CommitTimeout(time.Second))
 			is(t, err, dbscope.ErrCommitUnknown)
