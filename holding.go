@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Watcher is told by [Scope.Watch].
@@ -57,6 +58,18 @@ func (s *Scope) Abort(ctx context.Context, why error) error {
 	errs := settleAll(ctx, live, false)
 	giveUp(ctx, live)
 	return errs
+}
+
+// closingAborted bounds the closing of rows in a scope that is aborted. Others wait
+// for its connection: to read through a large result takes longer than to replace
+// the connection.
+const closingAborted = 100 * time.Millisecond
+
+func (s *session) closingTimeout() time.Duration {
+	if s.slot != nil && s.slot.scope.why.Load() != nil {
+		return min(s.opts.endTimeout, closingAborted)
+	}
+	return s.opts.endTimeout
 }
 
 // abort ends the scope and those inside it, and appends those that were not over.

@@ -341,7 +341,7 @@ func (s *session) Hold(rows driver.Rows) {
 // transaction, however long they are: it takes no longer than an end may. The
 // caller has the session to itself.
 func (s *session) closeHeld(ctx context.Context, rows driver.Rows) {
-	ending := endContext(ctx, s.opts.endTimeout)
+	ending := endContext(ctx, s.closingTimeout())
 	defer ending.cancel()
 	if err := rows.Close(ending); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
