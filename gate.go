@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
@@ -98,6 +99,7 @@ func (nowhere) owns(context.Context) bool                              { return 
 func (nowhere) failed(error)                                           {}
 func (nowhere) blockEnded(*block, bool)                                {}
 func (nowhere) ended(*session)                                         {}
+func (nowhere) closing(most time.Duration) time.Duration               { return most }
 func (nowhere) keep(*session) bool                                     { return false }
 func (nowhere) endEarly(context.Context, *session, bool, *block) error { return nil }
 

@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/dbscope/dbscope/internal/state"
 )
@@ -50,6 +51,19 @@ func (s *Scope) Abort(ctx context.Context, why error) error {
 	err := settleAll(ctx, live, rollBack)
 	giveUp(ctx, live)
 	return err
+}
+
+// closingAborted bounds the closing of rows in a scope that is aborted. Others wait
+// for its connection: to read through a large result takes longer than to replace
+// the connection.
+const closingAborted = 100 * time.Millisecond
+
+// closing implements [place].
+func (sl *slot) closing(most time.Duration) time.Duration {
+	if sl.scope.why.Load() != nil {
+		return min(most, closingAborted)
+	}
+	return most
 }
 
 // abort ends the scope and those inside it, and appends those that were not over.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
@@ -264,4 +265,19 @@ func TestACommitThatMeetsAnAbortTellsTheTruth(t *testing.T) {
 		}
 	}
 	t.Log(outcomes)
+}
+
+// To read through them would take longer than to replace the connection.
+func TestRowsThatTakeLongToCloseDoNotKeepTheConnectionOfAnAbortedScope(t *testing.T) {
+	f, db := newFake(t)
+	ctx, scope, _ := watch(t)
+	query(ctx, t, db)
+	f.Inject("rows close", drivertest.Fault{Until: make(chan struct{})})
+	began := time.Now()
+	ok(t, scope.Abort(ctx, errSlow))
+	if took := time.Since(began); took > 5*time.Second { // CommitTimeout is ten
+		t.Errorf("it took %v", took)
+	}
+	wantOpen(t, f, 0)
+	is(t, scope.Commit(ctx), errSlow)
 }

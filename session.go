@@ -37,6 +37,8 @@ type place interface {
 	// ended is told of the session's end, of which its result tells. A session that
 	// is abandoned is so before its transaction is.
 	ended(s *session)
+	// closing is how long rows left open may take to be closed, of the time for ends.
+	closing(time.Duration) time.Duration
 	// keep takes the connection for the next session, or reports false.
 	keep(s *session) bool
 	// endEarly ends the session's transaction while the unit goes on, and with it
@@ -318,7 +320,7 @@ func (s *session) closeHeld(ctx context.Context) {
 	if s.rows = nil; rows == nil {
 		return
 	}
-	bounded := ending.New(ctx, s.Timeout)
+	bounded := ending.New(ctx, s.place.closing(s.Timeout))
 	defer bounded.Cancel()
 	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
