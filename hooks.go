@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"fmt"
+
 	"github.com/dbscope/dbscope/internal/hooks"
 )
 
