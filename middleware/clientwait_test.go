@@ -280,3 +280,13 @@ func TestWithoutALimitAUnitMayWait(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatACallWaitsForElsewhereIsNotTheClientsTime(t *testing.T) {
+	onSlow(t, func(_ *testing.T, s *slow) {
+		s.store()
+		err := s.Enter(true)
+		s.Pause(true, func() { time.Sleep(time.Hour) })
+		time.Sleep(limit / 2)
+		s.wantOpen(errors.Join(err, s.Leave(true)))
+	})
+}
