@@ -127,6 +127,24 @@ func (w *ClientWait) Leave(sending bool) error {
 	return late
 }
 
+// Pause calls f, whose time is not the client's, between Enter and Leave.
+func (w *ClientWait) Pause(sending bool, f func()) {
+	if w.limit <= 0 {
+		f()
+		return
+	}
+	w.move(sending, -1)
+	defer w.move(sending, 1)
+	f()
+}
+
+func (w *ClientWait) move(sending bool, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inside[index(sending)] += n
+	w.update()
+}
+
 // End ends all counting when the handler has returned, also where a goroutine
 // that it left behind is still inside. It returns the error of a limit that was
 // passed before.

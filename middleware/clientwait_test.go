@@ -267,7 +267,8 @@ func TestWithoutALimitAUnitMayWait(t *testing.T) {
 			s := &slow{t: t, fake: drivertest.NewFake()}
 			s.db = s.fake.DB()
 			policy := middleware.Policy[string]{ClientTimeout: limit}
-			s.ctx, s.scope = policy.Begin(t.Context(), "")
+			ctx, scope := policy.Begin(t.Context(), "")
+			s.ctx, s.scope = ctx, scope //nolint:fatcontext // one for each
 			policy.WaitForClient(&s.ClientWait, s.scope, s)
 			s.store()
 			if err := s.wait(middleware.DefaultClientTimeout - time.Second); err != nil {
@@ -278,5 +279,15 @@ func TestWithoutALimitAUnitMayWait(t *testing.T) {
 			}
 			_ = s.scope.Release(s.ctx)
 		}
+	})
+}
+
+func TestWhatACallWaitsForElsewhereIsNotTheClientsTime(t *testing.T) {
+	onSlow(t, func(_ *testing.T, s *slow) {
+		s.store()
+		err := s.Enter(true)
+		s.Pause(true, func() { time.Sleep(time.Hour) })
+		time.Sleep(limit / 2)
+		s.wantOpen(errors.Join(err, s.Leave(true)))
 	})
 }

@@ -166,6 +166,7 @@ func (l *Link) ready(ctx context.Context, route driver.Route) error {
 	return err
 }
 
+// Acquire takes a connection of the place.
 func (l *Link) Acquire(ctx context.Context, at pools.Place) error {
 	if box := l.Source.Sandbox(ctx); box != nil {
 		return l.acquireShared(ctx, at, box)

@@ -84,6 +84,17 @@ func (c clientSide) Wake(receiving, sending bool) {
 
 func (c clientSide) Report(err error) { c.w.report(err) }
 
+// pausing is the source of a copy to the client.
+type pausing struct {
+	src  io.Reader
+	wait *middleware.ClientWait
+}
+
+func (p pausing) Read(b []byte) (n int, err error) {
+	p.wait.Pause(true, func() { n, err = p.src.Read(b) })
+	return n, err
+}
+
 // isFile reports whether the outer writer may know how to send what is read
 // without copying it.
 func isFile(src io.Reader) bool {

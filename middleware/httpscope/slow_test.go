@@ -237,6 +237,7 @@ func writes(t *testing.T) map[string]func(w http.ResponseWriter) error {
 		t.Fatal(err)
 	}
 	part := make([]byte, 64<<10)
+	text := string(part)
 	return map[string]func(w http.ResponseWriter) error{
 		"Write": func(w http.ResponseWriter) error {
 			for {
@@ -247,7 +248,7 @@ func writes(t *testing.T) map[string]func(w http.ResponseWriter) error {
 		},
 		"WriteString": func(w http.ResponseWriter) error {
 			for {
-				if _, err := io.WriteString(w, string(part)); err != nil {
+				if _, err := io.WriteString(w, text); err != nil {
 					return err
 				}
 			}

@@ -27,11 +27,8 @@ func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if err != nil {
 		return n, err
 	}
-	if !isFile(src) { // then what src takes is not the client's time
-		buf := copyBuffers.Get().(*[copySize]byte)
-		defer copyBuffers.Put(buf)
-		rest, err := io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
-		return n + rest, err
+	if !isFile(src) {
+		src = pausing{src, &w.wait}
 	}
 	w.proceed()
 	var rest int64
