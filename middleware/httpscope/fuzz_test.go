@@ -77,7 +77,7 @@ func (p *program) run(w http.ResponseWriter, r *http.Request) {
 			n, err := w.Write(p.text())
 			p.see("Write %d %v", n, err)
 		case 6:
-			n, err := io.WriteString(w, string(p.text()))
+			n, err := io.WriteString(w, string(p.text())) //nolint:staticcheck // the method is what is tested
 			p.see("WriteString %d %v", n, err)
 		case 7:
 			p.did["copy"] = true
