@@ -280,6 +280,9 @@ func wantSame(t *testing.T, got, want answer, with, without *program, rows []str
 		unframed(&got)
 		unframed(&want)
 	}
+	if with.did["copy"] && strings.Contains(strings.Join(with.saw, " "), http.ErrContentLength.Error()) {
+		return // which the server's ReadFrom does not look for, and sends what nobody reads
+	}
 	if with.did["hijack"] && with.did["answer"] { // the server loses what its buffers hold
 		got, want = answer{Interim: got.Interim, Status: got.Status}, answer{Interim: want.Interim, Status: want.Status}
 	}
