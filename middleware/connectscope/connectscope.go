@@ -34,6 +34,9 @@
 // back, for a stream that goes on for long.
 // Sending nil sends headers, and decides nothing.
 //
+// How long the connections of a stream's unit wait for its client, to send or to
+// receive, is bounded: see [ClientTimeout].
+//
 // The cancellation of the call decides nothing: a handler that returns no error
 // is committed also when the client is gone. After [dbscope.MarkRollback] the
 // scope is rolled back and the answer sent as it is. A call whose context has a

@@ -36,6 +36,17 @@
 // some are open when there is a body stream, the client gets the failure page,
 // and the error hook an error that says what to do.
 //
+// # Slow clients
+//
+// fiber reads a body before the handlers run, and sends the answer after them, so
+// no connection is held while a client takes its time. Bodies over the BodyLimit
+// are read by the handlers where the application has StreamRequestBody: its
+// ReadTimeout bounds for how long, and its WriteTimeout bounds a unit that is
+// begun in a body stream. Without these a slow client keeps a connection for as
+// long as it likes; so read the body before the first statement.
+//
+// # Connections that are taken over
+//
 // What a connection does that RequestCtx().Hijack or a WebSocket took over
 // comes after the commit too, and not where that failed. c.End sends the response at once, whatever
 // becomes of the commit: do not use it in a handler that stores something.

@@ -280,10 +280,11 @@ func wantSame(t *testing.T, got, want answer, with, without *program, rows []str
 		unframed(&got)
 		unframed(&want)
 	}
-	if with.did["hijack"] && with.did["answer"] { // the server has lost what its buffer held
-		got.Body, want.Body, got.Cut, want.Cut = "", "", false, false
-		unframed(&got)
-		unframed(&want)
+	if with.did["copy"] && strings.Contains(strings.Join(with.saw, " "), http.ErrContentLength.Error()) {
+		return // which the server's ReadFrom does not look for, and sends what nobody reads
+	}
+	if with.did["hijack"] && with.did["answer"] { // the server loses what its buffers hold
+		got, want = answer{Interim: got.Interim, Status: got.Status}, answer{Interim: want.Interim, Status: want.Status}
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the client got\n %s\nwithout the middleware\n %s\n%q", describe(got), describe(want), with.saw)

@@ -41,6 +41,10 @@
 // response sent as it is. A request whose context has a scope already is
 // passed on untouched: that scope stays in charge.
 //
+// A client that is slow to send its body, or to read a response that has begun,
+// does not keep a connection for as long as it likes: [ClientTimeout] bounds
+// that, and with [BufferBody] bodies are read before the unit begins.
+//
 // With [TokenCookie] or [TokenHeader] clients read what they have written,
 // where read-only requests are served by replicas.
 package httpscope

@@ -373,22 +373,36 @@ func TestAHandlerThatTouchesNoDatabaseCostsAtMostSixAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates too")
 	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	part := make([]byte, 100)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for { // nothing is held, so nothing waits
+			if _, err := r.Body.Read(part); err != nil {
+				break
+			}
+		}
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "hello")
 	})
-	r := newRequest(t, http.MethodGet)
-	outer := &readerFrom{header: http.Header{}}
-	measure := func(h http.Handler) float64 {
-		return testing.AllocsPerRun(1000, func() {
-			clear(outer.header)
-			h.ServeHTTP(outer, r)
-		})
-	}
-	bare, with := measure(handler), measure(httpscope.Middleware()(handler))
-	t.Logf("%v allocations bare, %v with the middleware", bare, with)
-	if with-bare > 6 {
-		t.Errorf("%v allocations more than the bare handler", with-bare)
+	for name, body := range map[string]*strings.Reader{"no body": nil, "a body": strings.NewReader("body")} {
+		r := newRequest(t, http.MethodGet)
+		outer := &readerFrom{header: http.Header{}}
+		if body != nil {
+			r.Body = io.NopCloser(body)
+		}
+		measure := func(h http.Handler) float64 {
+			return testing.AllocsPerRun(1000, func() {
+				clear(outer.header)
+				if body != nil {
+					body.Reset("body")
+				}
+				h.ServeHTTP(outer, r)
+			})
+		}
+		bare, with := measure(handler), measure(httpscope.Middleware()(handler))
+		t.Logf("%s: %v allocations bare, %v with the middleware", name, bare, with)
+		if with-bare > 6 {
+			t.Errorf("%s: %v allocations more than the bare handler", name, with-bare)
+		}
 	}
 }
 

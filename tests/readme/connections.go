@@ -2,6 +2,7 @@ package readme
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,6 +35,15 @@ func openCancelling(connString string) *pgxscope.DB {
 func impatient(ctx context.Context) error {
 	_, err := orders.Exec(ctx, "SET LOCAL statement_timeout = '5s'")
 	return err
+}
+
+// Nothing that a request does with a database takes longer than d.
+func deadline(d time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), d)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // It returns when ctx is done.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	chimiddleware "github.com/go-chi/chi/v5/middleware"
@@ -43,6 +44,13 @@ func fiberApp() *fiber.App {
 		return c.SendStatus(fiber.StatusCreated) // sent after the commit
 	})
 	return app
+}
+
+func patient(mux http.Handler) http.Handler {
+	return httpscope.Middleware(
+		httpscope.BufferBody(1<<20),             // a body is there, whole, before the unit begins
+		httpscope.ClientTimeout(10*time.Second), // for what is left: long answers, and bodies that are not buffered
+	)(mux)
 }
 
 // Refused is an error whose text is written for clients.
