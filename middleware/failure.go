@@ -45,13 +45,13 @@ var (
 // mask is what the client gets in place of a handler's error, with its code, and
 // whether that is another one. An error that says itself what the client is to
 // know stays as it is, and so does one that the policy shows.
-func (p *RPC[R]) mask(err error) (answer error, code int, masked bool) {
+func (p *RPC[R]) mask(err error) (code int, masked bool, answer error) {
 	if err == nil {
-		return nil, ok, false
+		return ok, false, nil
 	}
 	code, own := p.codeOf(err)
 	if own || code != ok && p.policy.Shows(err) {
-		return err, code, false
+		return code, false, err
 	}
 	f := Masked(err, internal, "internal error")
 	switch code {
@@ -60,7 +60,7 @@ func (p *RPC[R]) mask(err error) (answer error, code int, masked bool) {
 	case deadlineExceeded:
 		f.Code, f.text = code, context.DeadlineExceeded.Error()
 	}
-	return p.fail(f), f.Code, true
+	return f.Code, true, p.fail(f)
 }
 
 // reportMasked passes on what the client is not told. Of a call that was given

@@ -55,7 +55,7 @@ func (p *RPC[R]) Start(ctx context.Context, r R) (u *Unit[R], started bool) {
 // Answer returns what the client of a call without a unit gets for the error of
 // its handler, nil where that is none: as Finish does for a unit.
 func (p *RPC[R]) Answer(ctx context.Context, r R, err error) error {
-	answer, _, masked := p.mask(err)
+	_, masked, answer := p.mask(err)
 	if masked {
 		p.reportMasked(ctx, r, err)
 	}

@@ -135,7 +135,7 @@ func (u *Unit[R]) refused(err error) error {
 // failure of the commit, or what the client may know of the handler's error, see
 // [Policy.ShowErrors]. It blocks for the end.
 func (u *Unit[R]) Finish(err error) error {
-	answer, code, masked := u.rpc.mask(err)
+	code, masked, answer := u.rpc.mask(err)
 	if u.scope != nil {
 		if failure := u.end(code); failure != nil {
 			return failure

@@ -236,7 +236,7 @@ func writes(t *testing.T) map[string]func(w http.ResponseWriter) error {
 	if err := os.WriteFile(file, make([]byte, 64<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	part := make([]byte, 64<<10)
+	part, text := make([]byte, 64<<10), strings.Repeat("x", 64<<10)
 	return map[string]func(w http.ResponseWriter) error{
 		"Write": func(w http.ResponseWriter) error {
 			for {
@@ -247,7 +247,7 @@ func writes(t *testing.T) map[string]func(w http.ResponseWriter) error {
 		},
 		"WriteString": func(w http.ResponseWriter) error {
 			for {
-				if _, err := io.WriteString(w, string(part)); err != nil {
+				if _, err := io.WriteString(w, text); err != nil {
 					return err
 				}
 			}

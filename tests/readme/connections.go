@@ -47,4 +47,4 @@ func listen(ctx context.Context, each func(*pgconn.Notification)) error {
 	}
 }
 
-var _, _ = impatient, listen
+var _, _, _ = impatient, deadline, listen

@@ -114,4 +114,4 @@ func logFailure(r *http.Request, err error) {
 	slog.ErrorContext(r.Context(), "a unit of work did not end as it should", "error", err)
 }
 
-var _, _, _, _, _ = serveMux, chiRouter, fiberApp, readYourWrites, logFailure
+var _, _, _, _, _, _, _ = serveMux, chiRouter, fiberApp, patient, frankly, readYourWrites, logFailure
