@@ -223,7 +223,9 @@ func FuzzWriter(f *testing.F) {
 			t.Skip()
 		}
 		method := []string{"GET", "POST", "HEAD", "PUT"}[how%4]
-		body := strings.Repeat("b", int(size))
+		// More than the server reads at once would be lost with the answer where nobody
+		// reads it and the connection is closed.
+		body := strings.Repeat("b", int(size)%3000)
 		request := fmt.Sprintf("%s / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", method, len(body), body)
 		if how&4 != 0 {
 			request = fmt.Sprintf("%s / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", method, max(len(body), 1), body+"b"[min(len(body), 1):])
