@@ -261,9 +261,9 @@ func TestAGoroutineThatTheHandlerLeftBehindHarmsNoUnit(t *testing.T) {
 	})
 }
 
-func TestWithoutALimitAUnitMayWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for limit, passes := range map[time.Duration]bool{-1: false, 0: true} {
+func TestTheLimitIsThirtySecondsUnlessThereIsToBeNone(t *testing.T) {
+	for limit, passes := range map[time.Duration]bool{-1: false, 0: true} {
+		synctest.Test(t, func(t *testing.T) {
 			s := &slow{t: t, fake: drivertest.NewFake()}
 			s.db = s.fake.DB()
 			policy := middleware.Policy[string]{ClientTimeout: limit}
@@ -278,8 +278,8 @@ func TestWithoutALimitAUnitMayWait(t *testing.T) {
 				t.Errorf("a limit of %v: %v", limit, err)
 			}
 			_ = s.scope.Release(s.ctx)
-		}
-	})
+		})
+	}
 }
 
 func TestWhatACallWaitsForElsewhereIsNotTheClientsTime(t *testing.T) {

@@ -185,7 +185,13 @@ func (u *Unit[R]) Abandon() {
 	}
 }
 
-func (u *Unit[R]) report(err error) { u.rpc.policy.Report(u.request, err) }
+// report passes an error on. That the client was too slow is told once, by who has
+// noticed it.
+func (u *Unit[R]) report(err error) {
+	if !errors.As(err, new(*SlowClientError)) {
+		u.rpc.policy.Report(u.request, err)
+	}
+}
 
 // unitSide implements [ClientSide]. The frameworks offer nothing that ends a call
 // which is blocked: it returns when the client goes on, or away.
@@ -193,4 +199,4 @@ type unitSide[R any] struct{ u *Unit[R] }
 
 func (s unitSide[R]) Fail(err error)   { s.u.enter(failed, s.u.failed(err)) }
 func (s unitSide[R]) Wake(bool, bool)  {}
-func (s unitSide[R]) Report(err error) { s.u.report(err) }
+func (s unitSide[R]) Report(err error) { s.u.rpc.policy.Report(s.u.request, err) }

@@ -82,7 +82,7 @@ func (c clientSide) Wake(receiving, sending bool) {
 	}
 }
 
-func (c clientSide) Report(err error) { c.w.report(err) }
+func (c clientSide) Report(err error) { c.w.tell(err) }
 
 // pausing is the source of a copy to the client.
 type pausing struct {

@@ -1,10 +1,12 @@
 package httpscope
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // begin decides the scope before the handler is done, and sends what is held.
@@ -106,11 +108,15 @@ func (w *writer) flushFailure(err error) error {
 	return err
 }
 
-// report passes an error on that the handler does not get.
+// report passes an error on that the handler does not get. That the client was
+// too slow is told once, by who has noticed it.
 func (w *writer) report(err error) {
-	if err == nil {
-		return
+	if err != nil && !errors.As(err, new(*middleware.SlowClientError)) {
+		w.tell(err)
 	}
+}
+
+func (w *writer) tell(err error) {
 	if p := w.now(); p == passing || p == hijacked {
 		err = fmt.Errorf("httpscope: after the response had begun: %w", err)
 	}

@@ -77,7 +77,8 @@ func (p *program) run(w http.ResponseWriter, r *http.Request) {
 			n, err := w.Write(p.text())
 			p.see("Write %d %v", n, err)
 		case 6:
-			n, err := io.WriteString(w, string(p.text())) //nolint:staticcheck // the method is what is tested
+			text := string(p.text())
+			n, err := io.WriteString(w, text)
 			p.see("WriteString %d %v", n, err)
 		case 7:
 			p.did["copy"] = true
@@ -222,7 +223,9 @@ func FuzzWriter(f *testing.F) {
 			t.Skip()
 		}
 		method := []string{"GET", "POST", "HEAD", "PUT"}[how%4]
-		body := strings.Repeat("b", int(size))
+		// More than the server reads at once would be lost with the answer where nobody
+		// reads it and the connection is closed.
+		body := strings.Repeat("b", int(size)%3000)
 		request := fmt.Sprintf("%s / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", method, len(body), body)
 		if how&4 != 0 {
 			request = fmt.Sprintf("%s / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", method, max(len(body), 1), body+"b"[min(len(body), 1):])
@@ -311,6 +314,9 @@ func wantNothingOf(t *testing.T, got, want answer, with *program, rows []string)
 	if len(rows) > 0 {
 		t.Errorf("%q is stored", rows)
 	}
+	if want.Status == 0 && !with.did["panic"] && !with.did["hijack"] {
+		return // the handler's headers are such that no client can read the answer
+	}
 	switch {
 	case with.did["hijack"]:
 		if got.Status < 400 { // else it was rolled back, which does not fail
@@ -320,6 +326,7 @@ func wantNothingOf(t *testing.T, got, want answer, with *program, rows []string)
 		if got.Status != 0 && got.Status != 500 && got.Status < 400 {
 			t.Errorf("after a panic the client got %s", describe(got))
 		}
+	case want.Status == 0 && got.Status == 0: // with such headers the server answers nothing that can be read
 	case want.Status >= 400:
 		if got.Status != want.Status && got.Status != 500 {
 			t.Errorf("the client got %s, want status %d", describe(got), want.Status)

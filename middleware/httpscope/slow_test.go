@@ -236,8 +236,7 @@ func writes(t *testing.T) map[string]func(w http.ResponseWriter) error {
 	if err := os.WriteFile(file, make([]byte, 64<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	part := make([]byte, 64<<10)
-	text := string(part)
+	part, text := make([]byte, 64<<10), strings.Repeat("x", 64<<10)
 	return map[string]func(w http.ResponseWriter) error{
 		"Write": func(w http.ResponseWriter) error {
 			for {
@@ -502,4 +501,47 @@ func TestAHijackedConnectionMayWaitForItsClient(t *testing.T) {
 	<-s.ended
 	s.wantRows("row")
 	s.wantErrors()
+}
+
+// The limit is passed in a goroutine while the handler commits and flushes, or just
+// before or after.
+func TestAnAnswerThatIsWholeIsOfWorkThatIsStored(t *testing.T) {
+	whole := 0
+	for n := range 30 {
+		s := &slowSite{site: prepare(t)}
+		scoped := s.wrap(func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			s.store(r.Context(), "row")
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				_, _ = io.ReadAll(r.Body)
+			}()
+			time.Sleep(time.Duration(n%5) * time.Millisecond)
+			_, _ = io.WriteString(w, "done")
+			_ = http.NewResponseController(w).Flush()
+			if n%2 == 0 {
+				<-read
+			}
+		}, httpscope.ClientTimeout(2*time.Millisecond))
+		s.Server = serve(t, scoped, false)
+		resp, err := s.trickle(20)
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		s.Close()
+		if resp.StatusCode == 200 && err == nil {
+			whole++
+			if string(body) != "done" || len(s.fake.Rows()) != 1 {
+				t.Fatalf("the client got %q, and stored is %q", body, s.fake.Rows())
+			}
+		}
+		if s.mu.Lock(); len(s.errs) > 1 || s.fake.Open() > 0 {
+			t.Fatalf("the hook was told %q, and %d connections are not back", s.errs, s.fake.Open())
+		}
+		s.mu.Unlock()
+	}
+	t.Logf("%d answers were whole", whole)
 }

@@ -70,4 +70,4 @@ func listen(ctx context.Context, each func(*pgconn.Notification)) error {
 	}
 }
 
-var _, _, _, _ = impatient, listen, tidy, openCancelling
+var _, _, _ = impatient, deadline, listen
