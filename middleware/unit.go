@@ -188,7 +188,7 @@ func (u *Unit[R]) Abandon() {
 // report passes an error on. That the client was too slow is told once, by who has
 // noticed it.
 func (u *Unit[R]) report(err error) {
-	if !errors.As(err, new(*SlowClientError)) {
+	if err != nil && !errors.As(err, new(*SlowClientError)) {
 		u.rpc.policy.Report(u.request, err)
 	}
 }
