@@ -23,7 +23,7 @@ type ClientWait struct {
 	side  ClientSide
 	limit time.Duration
 
-	mu       sync.Mutex // guards the rest; nothing foreign is called under it
+	mu       sync.Mutex // guards the rest; under it nobody but the scope is asked
 	inside   [2]int     // how many calls receive and send
 	runs     bool       // the time does, since
 	since    time.Time
