@@ -39,7 +39,11 @@ func holdBack[T []byte | string](w *writer, p T) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.phase != holding {
-		return false, w.refusal()
+		err := w.refusal()
+		if err == nil && w.tooLong && len(p) > 0 { // net/http would know
+			err = http.ErrContentLength
+		}
+		return false, err
 	}
 	if len(p) == 0 {
 		return true, nil
@@ -48,7 +52,7 @@ func holdBack[T []byte | string](w *writer, p T) (bool, error) {
 		return false, http.ErrBodyNotAllowed
 	}
 	w.written += int64(len(p)) // also where they are refused, as net/http does
-	if w.declared >= 0 && w.written > w.declared {
+	if w.tooLong = w.declared >= 0 && w.written > w.declared; w.tooLong {
 		return false, http.ErrContentLength
 	}
 	if len(w.held.body)+len(p) <= w.opts.limit {

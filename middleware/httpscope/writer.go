@@ -26,6 +26,7 @@ type writer struct {
 	status    int   // 0 until WriteHeader
 	declared  int64 // the handler's Content-Length, or -1
 	written   int64 // while held
+	tooLong   bool  // more was to be written, while held, than was declared
 	hijacking bool
 	success   bool // of a read-only scope whose response has begun: CommitWhen said so
 
