@@ -225,4 +225,3 @@ func TestTheFailurePageIsToldThatTheClientWasSlow(t *testing.T) {
 		http.Error(w, "slow", http.StatusTeapot)
 	}))
 }
-
