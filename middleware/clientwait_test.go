@@ -268,7 +268,7 @@ func TestTheLimitIsThirtySecondsUnlessThereIsToBeNone(t *testing.T) {
 			s.db = s.fake.DB()
 			policy := middleware.Policy[string]{ClientTimeout: limit}
 			ctx, scope := policy.Begin(t.Context(), "")
-			s.ctx, s.scope = ctx, scope //nolint:fatcontext // one for each
+			s.ctx, s.scope = ctx, scope
 			policy.WaitForClient(&s.ClientWait, s.scope, s)
 			s.store()
 			if err := s.wait(middleware.DefaultClientTimeout - time.Second); err != nil {

@@ -70,4 +70,4 @@ func listen(ctx context.Context, each func(*pgconn.Notification)) error {
 	}
 }
 
-var _, _, _ = impatient, deadline, listen
+var _, _, _, _, _ = tidy, openCancelling, impatient, deadline, listen
