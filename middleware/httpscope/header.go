@@ -52,13 +52,18 @@ func (c *headerCopy) restore(h http.Header) {
 	}
 }
 
-// addTrailers sets what now holds of the trailers: those that the copy
-// declares, and those with [http.TrailerPrefix].
+// addTrailers makes the trailers what they are now: those that the copy declares,
+// and those with [http.TrailerPrefix].
 func (c *headerCopy) addTrailers(h, now http.Header) {
 	var declared []string
 	for k, values := range c.each {
 		if k == "Trailer" {
 			declared = values
+		}
+	}
+	for k := range trailers(h, declared) {
+		if _, still := now[k]; !still {
+			delete(h, k)
 		}
 	}
 	for k := range trailers(now, declared) {
