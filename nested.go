@@ -4,11 +4,22 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 )
+
+var lastID atomic.Uint64
+
+// ID implements [driver.Session].
+func (s *session) ID() uint64 {
+	if s.id.Load() == 0 {
+		s.id.CompareAndSwap(0, lastID.Add(1))
+	}
+	return s.id.Load()
+}
 
 // ID implements [driver.Session].
 func (b *block) ID() uint64 { return b.s.ID() }

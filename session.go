@@ -80,16 +80,6 @@ func newSession(db *link.Database, at place, tx driver.TxOptions, timeout time.D
 	return s
 }
 
-var lastID atomic.Uint64
-
-// ID implements [driver.Session].
-func (s *session) ID() uint64 {
-	if s.id.Load() == 0 {
-		s.id.CompareAndSwap(0, lastID.Add(1))
-	}
-	return s.id.Load()
-}
-
 // Enter implements [driver.Session].
 func (s *session) Enter(ctx context.Context) (driver.Conn, error) { return s.enter(ctx, nil) }
 
