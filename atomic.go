@@ -138,21 +138,14 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 // takeForAtomic takes the session in which the block is to begin, after the open
 // transaction has ended where the mode says so.
 func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*session, error) {
-	ss, err := d.find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !slotOf(ss).scope.together() && (o.mode == CommitOpen || o.mode == RollbackOpen) {
-		w := rollBack
-		if o.mode == CommitOpen {
-			w = commit
-		}
-		if err := d.endOpen(ctx, w); err != nil {
+	if s := scopeOf(ctx); (o.mode == CommitOpen || o.mode == RollbackOpen) && (s == nil || !s.together()) {
+		if err := d.endOpen(ctx, wishTo(o.mode == CommitOpen)); err != nil {
 			return nil, err
 		}
 	}
 	for {
-		if ss, err = d.find(ctx); err != nil {
+		ss, err := d.find(ctx)
+		if err != nil {
 			return nil, err
 		}
 		if err = ss.take(ctx, nil); err == nil || !ss.replaced() {
@@ -203,7 +196,7 @@ func (s *session) adopt(o *atomicOptions) {
 // endAtomic ends the block, and with it the transaction that is its own.
 func (b *block) endAtomic(ctx context.Context, w wish) error {
 	if b.kind == owner {
-		return b.s.place.endEarly(ctx, b.s, w == commit, b)
+		return b.s.place.endEarly(ctx, b.s, w, b)
 	}
-	return b.end(ctx, w == commit)
+	return b.end(ctx, w)
 }

@@ -21,7 +21,7 @@ func (u *waitingUnit) HoldsAny() bool {
 
 // Held implements [pools.Holder].
 func (u *waitingUnit) Held(yield func(place any, host *pools.Host) bool) {
-	for sl := u.first.Load(); sl != nil; sl = sl.next.Load() {
+	for sl := range (*Scope)(u).slots() {
 		if sl.holding.Load() == 1 && !yield(sl, sl.pool.Load()) {
 			return
 		}

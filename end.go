@@ -22,6 +22,13 @@ const (
 	commit
 )
 
+func wishTo(commits bool) wish {
+	if commits {
+		return commit
+	}
+	return rollBack
+}
+
 // seize makes the caller, who holds ending, the session's holder, closes rows left
 // open and undoes blocks that have expired. It reports false, and changes nothing,
 // where a statement is running. Whoever waits for ending waits for others that end
@@ -321,19 +328,15 @@ func (s *session) writingPool(ctx context.Context) (driver.Engine, error) {
 	return s.Engine, nil
 }
 
-// giveBack releases the connection of a session that has not begun, which is
-// that of its predecessor.
-func (s *session) giveBack() {
+// takeUnused takes the connection of a session that has not begun, which is that
+// of its predecessor.
+func (s *session) takeUnused() (conn driver.Conn) {
 	s.mu.Lock()
-	var conn driver.Conn
+	defer s.mu.Unlock()
 	if s.holder == state.Nobody && !s.begun {
 		conn, s.Conn = s.Conn, nil
 	}
-	s.mu.Unlock()
-	if conn != nil {
-		s.Source.Gave()
-		s.DB.GiveBack(conn, true)
-	}
+	return conn
 }
 
 // closeRows closes rows left open, so that statements can run.

@@ -3,7 +3,6 @@ package dbscope
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -24,7 +23,7 @@ func (d *database) AllPools() *pools.Pools { return d.Pools }
 func (d *database) find(ctx context.Context) (*session, error) {
 	s := scopeOf(ctx)
 	if s == nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, ErrNoScope)
+		return nil, d.Errorf("%w", ErrNoScope)
 	}
 	return s.session(&d.Database)
 }
@@ -45,7 +44,7 @@ func (d *database) Session(ctx context.Context) (driver.Session, error) {
 func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
 	e, err := d.Pools.Engine(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("dbscope: %s: %w", d.Name, err)
+		return nil, d.Errorf("%w", err)
 	}
 	return e, nil
 }
@@ -65,7 +64,7 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 			}
 			return nil
 		}
-		err = slotOf(ss).endEarly(ctx, ss, w == commit, nil)
+		err = slotOf(ss).endEarly(ctx, ss, w, nil)
 		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
 			return err
 		}
@@ -101,7 +100,7 @@ func (nowhere) blockEnded(*block, bool)                                {}
 func (nowhere) ended(*session)                                         {}
 func (nowhere) closing(most time.Duration) time.Duration               { return most }
 func (nowhere) keep(*session) bool                                     { return false }
-func (nowhere) endEarly(context.Context, *session, bool, *block) error { return nil }
+func (nowhere) endEarly(context.Context, *session, wish, *block) error { return nil }
 
 func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
 

@@ -138,11 +138,7 @@ func (g *Group) Wait() error {
 		}
 	}()
 	if len(done) > 0 {
-		w := rollBack
-		if g.first == nil {
-			w = commit
-		}
-		all = append(all, finish(g.ctx, w, isOver, done...))
+		all = append(all, finish(g.ctx, wishTo(g.first == nil), isOver, done...))
 	}
 	return errs.Joined(all...)
 }

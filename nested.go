@@ -48,11 +48,11 @@ func (b *block) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, e
 
 // Commit implements [driver.Session]: the block's work now belongs to the
 // transaction around it.
-func (b *block) Commit(ctx context.Context) error { return b.end(ctx, true) }
+func (b *block) Commit(ctx context.Context) error { return b.end(ctx, commit) }
 
 // Rollback implements [driver.Session]: the block's work is undone, that of
 // blocks left open in it too.
-func (b *block) Rollback(ctx context.Context) error { return b.end(ctx, false) }
+func (b *block) Rollback(ctx context.Context) error { return b.end(ctx, rollBack) }
 
 // keep is the end of a block whose work now belongs to the transaction around it.
 func (b *block) keep(ctx context.Context) error {
@@ -70,7 +70,7 @@ func (b *block) keep(ctx context.Context) error {
 }
 
 // end ends the block alone with the session, and takes it off the stack.
-func (b *block) end(ctx context.Context, commit bool) error {
+func (b *block) end(ctx context.Context, w wish) error {
 	s := b.s
 	if err := b.ended(); err != nil {
 		return err
@@ -86,12 +86,12 @@ func (b *block) end(ctx context.Context, commit bool) error {
 	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	var err error
-	if commit {
+	if w == commit {
 		err = b.keep(bounded)
 	} else {
 		err = blockKinds[b.kind].undo(b, bounded)
 	}
-	b.pop(commit && err == nil)
+	b.pop(w == commit && err == nil)
 	return s.leave(err)
 }
 
@@ -133,13 +133,13 @@ func (s *session) Join(ctx context.Context, opts sql.TxOptions) (driver.Session,
 // Commit implements [driver.Session].
 func (s *session) Commit(ctx context.Context) error {
 	s.dropHandle()
-	return s.place.endEarly(ctx, s, true, nil)
+	return s.place.endEarly(ctx, s, commit, nil)
 }
 
 // Rollback implements [driver.Session].
 func (s *session) Rollback(ctx context.Context) error {
 	s.dropHandle()
-	return s.place.endEarly(ctx, s, false, nil)
+	return s.place.endEarly(ctx, s, rollBack, nil)
 }
 
 // dropHandle forgets the handle that ends the transaction, which may take no

@@ -231,7 +231,7 @@ func (s *Scope) mayCommit() error {
 // sessions yields the current session of each DB, in the order of first use.
 func (s *Scope) sessions() iter.Seq[*session] {
 	return func(yield func(*session) bool) {
-		for sl := s.first.Load(); sl != nil; sl = sl.next.Load() {
+		for sl := range s.slots() {
 			if ss := sl.current.Load(); ss != nil && !yield(ss) {
 				return
 			}

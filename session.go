@@ -43,7 +43,7 @@ type place interface {
 	keep(s *session) bool
 	// endEarly ends the session's transaction while the unit goes on, and with it
 	// the block whose transaction it is, or nil. It is for who has not the session.
-	endEarly(ctx context.Context, s *session, commit bool, own *block) error
+	endEarly(ctx context.Context, s *session, w wish, own *block) error
 }
 
 // session is one connection with one transaction, from the first statement to

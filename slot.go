@@ -134,29 +134,31 @@ func (sl *slot) dropSpare() {
 	conn := sl.spare
 	sl.spare = nil
 	sl.scope.mu.Unlock()
+	sl.giveBack(conn)
+	if next := sl.current.Load(); next != nil {
+		sl.giveBack(next.takeUnused())
+	}
+}
+
+func (sl *slot) giveBack(conn driver.Conn) {
 	if conn != nil {
 		sl.Gave()
 		sl.db.GiveBack(conn, true)
 	}
-	if next := sl.current.Load(); next != nil {
-		next.giveBack()
-	}
 }
 
 // endEarly implements [place]. Where the call is refused, all stays as it was.
-func (sl *slot) endEarly(ctx context.Context, ss *session, commits bool, own *block) error {
-	if err := sl.mayEndEarly(ss, commits, own); err != nil {
+func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *block) error {
+	if err := sl.mayEndEarly(ss, asked, own); err != nil {
 		return err
 	}
-	w := rollBack
+	w := asked
 	var prevented error
-	if commits {
+	if asked == commit {
 		prevented = sl.scope.beforeSession(ctx, sl, ss, own)
-		if w = commit; prevented != nil || sl.scope.rollbackOnly.Load() {
-			w = rollBack
-		}
+		w = wishTo(prevented == nil && !sl.scope.rollbackOnly.Load())
 	}
-	r, err := sl.endSeized(ctx, ss, commits, w, own)
+	r, err := sl.endSeized(ctx, ss, asked, w, own)
 	if err != nil {
 		return err
 	}
@@ -165,9 +167,9 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, commits bool, own *bl
 	switch {
 	case prevented != nil:
 		return errs.Joined(prevented, r.err)
-	case commits && w == rollBack:
+	case asked != w:
 		return errs.Joined(sl.db.Errorf("%w", ErrRollbackOnly), r.err)
-	case commits && o.failed():
+	case asked == commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
 	return r.err
@@ -175,7 +177,7 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, commits bool, own *bl
 
 // mayEndEarly refuses an end that must not be, before hooks run. Whether a
 // statement runs is asked again after them.
-func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
+func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := ss.overError(); err != nil {
@@ -184,7 +186,7 @@ func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
 	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
 		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
 	}
-	if commits {
+	if asked == commit {
 		if err := sl.scope.mayCommit(); err != nil {
 			return err
 		}
@@ -196,7 +198,7 @@ func (sl *slot) mayEndEarly(ss *session, commits bool, own *block) error {
 }
 
 // endSeized ends the transaction alone with the session.
-func (sl *slot) endSeized(ctx context.Context, ss *session, wanted bool, w wish, own *block) (r result, err error) {
+func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *block) (r result, err error) {
 	ss.ending.Lock()
 	defer ss.ending.Unlock()
 	if !ss.seize(ctx) {
@@ -207,7 +209,7 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, wanted bool, w wish,
 		return r, sl.db.Errorf("%w", ErrSessionBusy)
 	}
 	if ss.isOver() {
-		return r, sl.endedByAnother(ss, wanted)
+		return r, sl.endedByAnother(ss, asked)
 	}
 	if own != nil {
 		ss.popOwner(own)
@@ -220,11 +222,11 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, wanted bool, w wish,
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the
 // commit, or another goroutine, has ended the transaction.
-func (sl *slot) endedByAnother(ss *session, committing bool) error {
+func (sl *slot) endedByAnother(ss *session, asked wish) error {
 	switch o := ss.ended().outcome; {
-	case committing && o == driver.RolledBack && sl.scope.aborted() != nil:
+	case asked == commit && o == driver.RolledBack && sl.scope.aborted() != nil:
 		return sl.scope.aborted()
-	case !committing || o == driver.Committed:
+	case asked != commit || o == driver.Committed:
 		return nil
 	case o == driver.Unknown:
 		return sl.db.Errorf("%w", ErrCommitUnknown)
@@ -250,14 +252,14 @@ func (sl *slot) afterEarly(ctx context.Context, own *block, o driver.Outcome) {
 
 // endIdle ends the transaction early if nothing is open in it, and else leaves
 // it as it is.
-func (sl *slot) endIdle(ctx context.Context, ss *session, commits bool) error {
+func (sl *slot) endIdle(ctx context.Context, ss *session, asked wish) error {
 	if !ss.idleWithTransaction() {
 		return nil
 	}
 	var prevented error
-	w := rollBack
-	if commits { // hooks run statements, so they come before the session is seized
-		if prevented, w = sl.scope.beforeSession(ctx, sl, ss, nil), commit; prevented != nil {
+	w := asked
+	if asked == commit { // hooks run statements, so they come before the session is seized
+		if prevented = sl.scope.beforeSession(ctx, sl, ss, nil); prevented != nil {
 			w = refuse
 		}
 	}
@@ -269,7 +271,7 @@ func (sl *slot) endIdle(ctx context.Context, ss *session, commits bool) error {
 	switch {
 	case prevented != nil:
 		return errs.Joined(prevented, r.err)
-	case commits && o.failed():
+	case asked == commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	case r.err != nil:
 		return fmt.Errorf("dbscope: ending a read-only transaction: %w", r.err)

@@ -31,7 +31,7 @@ func (s *Scope) Stream(ctx context.Context, commit bool) error {
 	var failures error
 	for sl := range s.slots() {
 		if ss := sl.current.Load(); ss != nil {
-			failures = errs.Joined(failures, sl.endIdle(ctx, ss, commit && !s.rollbackOnly.Load()))
+			failures = errs.Joined(failures, sl.endIdle(ctx, ss, wishTo(commit && !s.rollbackOnly.Load())))
 		}
 	}
 	return failures

@@ -119,7 +119,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 		}
 		return driver.RolledBack, err
 	}
-	defer f.exit()
+	defer f.Exit()
 	err := f.tornError()
 	if err == nil && f.lane.defers {
 		_, err = f.Conn.Row(ctx, deferred)
@@ -182,7 +182,7 @@ func (f *frame) Rollback(ctx context.Context) error {
 		}
 		return nil
 	}
-	defer f.exit()
+	defer f.Exit()
 	f.remove(true)
 	if err := f.undo(ctx); err != nil {
 		return err
@@ -280,14 +280,14 @@ func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
 	if err := f.enter(ctx, true); err != nil {
 		return nil, err
 	}
-	defer f.exit()
+	defer f.Exit()
 	return f.Conn.Row(ctx, statement)
 }
 
 // Release implements [driver.Conn]. The connection stays the sandbox's.
 func (f *frame) Release(bool) {
 	f.drop() // which its end has done, or the beginning failed
-	f.exit()
+	f.Exit()
 }
 
 // Ended implements [driver.Ender].

@@ -22,11 +22,8 @@ const patience = 10 * time.Second
 // Enter implements [unit.Conn].
 func (f *frame) Enter(ctx context.Context) (driver.Conn, error) { return f.Conn, f.enter(ctx, false) }
 
-// Exit implements [unit.Conn].
-func (f *frame) Exit() { f.exit() }
-
 // enter waits until the frame may use the connection; for its turn, unless it
-// is about to end. It stays the user until exit.
+// is about to end. It stays the user until Exit.
 func (f *frame) enter(ctx context.Context, ending bool) error {
 	l := f.lane
 	l.box.mu.Lock()
@@ -82,8 +79,8 @@ func (f *frame) deadlock(what string, others ...*frame) error {
 		f.lane.pools.Name(), what, dbscope.ErrSessionBusy, f.at, stacks.String(), driver.ErrNotSent)
 }
 
-// exit lets others use the connection.
-func (f *frame) exit() {
+// Exit implements [unit.Conn]: it lets others use the connection.
+func (f *frame) Exit() {
 	l := f.lane
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
