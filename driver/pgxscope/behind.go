@@ -53,7 +53,7 @@ func (b *behind) arrived(kind byte, body []byte) {
 // transaction in the state that the server has told.
 func (b *behind) ownOver(status byte) { b.own, b.begun = false, status != 'I' }
 
-// Ended implements what [driver.Conn] says of it.
+// Ended implements [driver.Ender].
 func (c *conn) Ended() error {
 	if c.wire.behind.by == "" {
 		return nil

@@ -45,8 +45,7 @@ type Explainer interface {
 type RawConn struct {
 	raw     sqldriver.Conn
 	spare   *rows           // for the next query
-	bound   Bounded         // the connection under it, where it is one
-	explain Explainer       // the same
+	of      Conn            // that it belongs to, once a statement was admitted
 	late    <-chan struct{} // closed when the driver has closed rows for which there was no more time; else nil
 	copying *stmt           // a COPY that has not ended: the connection takes nothing else
 	dirty   atomic.Bool     // stale has some
@@ -247,8 +246,8 @@ func (c *RawConn) forget(st *stmt) error {
 // uses it from then on, until late is closed.
 func (c *RawConn) closeRows(ctx context.Context, raw sqldriver.Rows) error {
 	read := func() error { return hide(raw.Close()) }
-	if c.bound != nil {
-		return c.bound.Within(ctx, read)
+	if bound, is := c.of.(Bounded); is {
+		return bound.Within(ctx, read)
 	}
 	closed := make(chan struct{})
 	var err error = LostError{errors.New("closing rows panicked")}

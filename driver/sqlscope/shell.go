@@ -118,13 +118,13 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := dc.(Conn).SQL(ctx)
+	of := dc.(Conn)
+	c, err := of.SQL(ctx)
 	if err != nil {
 		return nil, nil, s.Exit(ctx, hide(err))
 	}
 	sh.lift()
-	c.bound, _ = dc.(Bounded)
-	c.explain, _ = dc.(Explainer)
+	c.of = of
 	if err := c.ready(query); err != nil {
 		return nil, nil, s.Exit(ctx, err)
 	}
@@ -155,8 +155,8 @@ func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done 
 		*err = sqldriver.ErrSkip
 	default:
 		*err = hide(*err)
-		if c.explain != nil && *err != nil {
-			*err = c.explain.Explain(*err)
+		if explainer, is := c.of.(Explainer); is && *err != nil {
+			*err = explainer.Explain(*err)
 		}
 		if c.watch != nil && query != "" {
 			*err = c.watch.after(ctx, *err)

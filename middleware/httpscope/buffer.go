@@ -43,13 +43,8 @@ func (a *Adapter) bufferBody(outer http.ResponseWriter, r *http.Request) (b *bod
 // close the connection as [http.MaxBytesReader] does: after the client had time
 // to read the answer, though it still sends.
 func refuse(outer http.ResponseWriter, status int) {
-	server := outer
-	for {
-		u, ok := server.(unwrapper)
-		if !ok {
-			break
-		}
-		server = u.Unwrap()
+	var server http.ResponseWriter
+	for server = range chain(outer) { // the innermost is the server's
 	}
 	more := io.NopCloser(strings.NewReader("more"))
 	_, _ = http.MaxBytesReader(server, more, 0).Read(make([]byte, 1))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"sync"
@@ -96,30 +97,35 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-type unwrapper interface{ Unwrap() http.ResponseWriter }
-
-func canFlush(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case http.Flusher, interface{ FlushError() error }:
-			return true
-		case unwrapper:
-			w = t.Unwrap()
-		default:
-			return false
+// chain yields the writer and those that it wraps, as [http.ResponseController]
+// finds them.
+func chain(w http.ResponseWriter) iter.Seq[http.ResponseWriter] {
+	return func(yield func(http.ResponseWriter) bool) {
+		for yield(w) {
+			inner, wraps := w.(interface{ Unwrap() http.ResponseWriter })
+			if !wraps {
+				return
+			}
+			w = inner.Unwrap()
 		}
 	}
 }
 
-func canHijack(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case http.Hijacker:
+func canFlush(w http.ResponseWriter) bool {
+	for w := range chain(w) {
+		switch w.(type) {
+		case http.Flusher, interface{ FlushError() error }:
 			return true
-		case unwrapper:
-			w = t.Unwrap()
-		default:
-			return false
 		}
 	}
+	return false
+}
+
+func canHijack(w http.ResponseWriter) bool {
+	for w := range chain(w) {
+		if _, can := w.(http.Hijacker); can {
+			return true
+		}
+	}
+	return false
 }
