@@ -127,6 +127,20 @@ func (w *ClientWait) Leave(sending bool) error {
 	return late
 }
 
+// Call calls what may block on the client, between Enter and Leave, whose errors
+// take the place of its own.
+func (w *ClientWait) Call(sending bool, call func() error) (err error) {
+	if err := w.Enter(sending); err != nil {
+		return err
+	}
+	defer func() {
+		if late := w.Leave(sending); late != nil {
+			err = late
+		}
+	}()
+	return call()
+}
+
 // Pause calls f, whose time is not the client's, between Enter and Leave.
 func (w *ClientWait) Pause(sending bool, f func()) {
 	if w.limit <= 0 {

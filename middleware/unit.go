@@ -78,23 +78,11 @@ func (u *Unit[R]) Send(send func() error) error {
 	if err := u.Sending(); err != nil {
 		return err
 	}
-	return u.waitIn(true, send)
+	return u.wait.Call(true, send)
 }
 
 // Receive calls receive, which waits for a message of the client, as Send does.
-func (u *Unit[R]) Receive(receive func() error) error { return u.waitIn(false, receive) }
-
-func (u *Unit[R]) waitIn(sending bool, call func() error) (err error) {
-	if err := u.wait.Enter(sending); err != nil {
-		return err
-	}
-	defer func() {
-		if late := u.wait.Leave(sending); late != nil {
-			err = late
-		}
-	}()
-	return call()
-}
+func (u *Unit[R]) Receive(receive func() error) error { return u.wait.Call(false, receive) }
 
 // decide decides a scope that may write. A read-only one has nothing to decide.
 func (u *Unit[R]) decide() error {

@@ -95,8 +95,8 @@ func OnError(report func(c Call, err error)) Option {
 // is still blocked: nothing ends that before the client goes on or away. Then and
 // later Receive and Send return an error that wraps
 // [os.ErrDeadlineExceeded]; the client gets [connect.CodeDeadlineExceeded]. [OnError] is told, once, by
-// another goroutine while the handler waits. The default, which 0 and less do not
-// mean, is 30 seconds; they are no bound.
+// another goroutine while the handler waits. The default is 30 seconds; with 0 and
+// less there is no bound.
 //
 // A goroutine that receives ahead while the handler works with something else than
 // the database counts as well.

@@ -20,16 +20,12 @@ import (
 // impatient is a limit that a client which stops passes soon.
 var impatient = grpcscope.ClientTimeout(50 * time.Millisecond)
 
-// back waits until the connection is, and tells.
-func (s *site) back(t *testing.T) <-chan struct{} {
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		for s.fake.Open() > 0 && t.Context().Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	return told
+// back waits in a goroutine until the connection is.
+func (s *site) back(back chan<- struct{}) {
+	for s.fake.Open() > 0 && s.t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	close(back)
 }
 
 func (s *site) wantSlow(ctx context.Context, err error) {
@@ -58,7 +54,7 @@ func TestAClientThatStopsSendingLosesItsUnit(t *testing.T) {
 				back := make(chan struct{})
 				s.stream = func(stream grpc.ServerStream) error {
 					s.store(stream.Context(), "row")
-					go func() { <-s.back(t); close(back) }()
+					go s.back(back)
 					err := wait(stream)
 					s.wantSlow(stream.Context(), err)
 					if ignored {
@@ -100,7 +96,7 @@ func TestAClientThatStopsReadingLosesItsUnit(t *testing.T) {
 			back := make(chan struct{})
 			s.stream = func(stream grpc.ServerStream) error {
 				begin(s, stream)
-				go func() { <-s.back(t); close(back) }()
+				go s.back(back)
 				for {
 					if err := stream.SendMsg(wrapperspb.String(strings.Repeat("x", 1000))); err != nil {
 						s.wantSlow(stream.Context(), err)

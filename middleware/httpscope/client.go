@@ -50,13 +50,7 @@ func (w *writer) watchBody() {
 }
 
 // send calls what writes to the client.
-func (w *writer) send(write func() error) (err error) {
-	if err := w.wait.Enter(true); err != nil {
-		return err
-	}
-	defer leave(&w.wait, true, &err)
-	return write()
-}
+func (w *writer) send(write func() error) error { return w.wait.Call(true, write) }
 
 // clientSide implements [middleware.ClientSide].
 type clientSide struct{ w *writer }

@@ -145,7 +145,7 @@ func BufferBody(limit int) Option {
 //
 // The client gets the failure page, see [FailurePage], by default with status 408
 // where it was too slow to send its body; a response that has begun is cut off.
-// The default, which 0 and less do not mean, is 30 seconds; they are no bound.
+// The default is 30 seconds; with 0 and less there is no bound.
 //
 // A goroutine that reads ahead while the handler works with something else than
 // the database counts as well. Not counted are waits without a connection, for
