@@ -2,17 +2,17 @@ package dbscope
 
 import "context"
 
-// Again reports whether a unit that was undone is to be run again, in a new
-// scope, and blocks for the wait before it, or until ctx is done. err is what
-// the unit ended with, nil where that was no error; attempt counts from 1. It
-// is for writers of middlewares, after the scope's end; [Run] does it.
-func (s *Scope) Again(ctx context.Context, attempt int, err error) bool {
-	return s.again(ctx, attempt, &err)
+func (c *control) Again(ctx context.Context, attempt int, err error) bool {
+	return (*Scope)(c).again(ctx, attempt, &err)
 }
 
+func (c *control) Transient(err error) bool { return (*Scope)(c).canRepeat(err) }
+
+// again reports whether a unit that was undone is to be run again, after the wait
+// before it.
 func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	p := s.opts.retry
-	if p == nil || !s.Transient(*err) && (*err != nil || !s.repeatable() || !s.met.Load()) {
+	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.met.Load()) {
 		return false
 	}
 	failed := p.wait(ctx, attempt, *err)
@@ -22,11 +22,8 @@ func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	return failed == nil
 }
 
-// Transient reports whether a unit that was undone may succeed when its caller
-// asks for it again, whole: nothing of it is committed or may be, and err, with
-// which its commit failed, is one that [Retry] would act on. It is for writers
-// of middlewares, who tell the client so. It does not block.
-func (s *Scope) Transient(err error) bool {
+// canRepeat reports whether the unit may succeed when it is run again, whole.
+func (s *Scope) canRepeat(err error) bool {
 	return s.repeatable() && (s.transient.Load() || s.knows(err))
 }
 

@@ -104,7 +104,7 @@ func (db *DB[H]) Release(ctx context.Context) error {
 }
 
 // Host returns the host of new sessions: that of the last [DB.SwitchHost], or
-// of the option [Host]; with [Hosts], the one that writes. It is empty where
+// of the option [Host]; with [Router], the one that writes. It is empty where
 // the connection string names the host, and where none is known.
 func (db *DB[H]) Host() string { return db.core.Pools.Host() }
 
@@ -140,7 +140,7 @@ func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Row(ctx, settle.PurgeBefore(time.Now().Add(-age)))
+	_, err = conn.FirstRow(ctx, settle.PurgeBefore(time.Now().Add(-age)))
 	return ss.Exit(ctx, err)
 }
 

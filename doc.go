@@ -21,7 +21,7 @@
 // alone, [Group] runs work side by side, hooks such as [AfterCommit] wait for
 // the end, [Retry] runs a unit again that the database undid, [SettleByStatus]
 // and [SettleByLedger] find out what became of a lost commit. [DB.SwitchHost]
-// moves to another server; with [Hosts] and package cluster reads go to
+// moves to another server; with [Router] and package cluster reads go to
 // replicas, and [ReadYourWrites] keeps them from missing what was just written.
 // The rules:
 //

@@ -251,11 +251,11 @@ func (s *session) endTransaction(ctx context.Context, commits bool) (r result, r
 // askBefore asks what has to be asked before COMMIT, where that cannot do it
 // itself.
 func (s *session) askBefore(ctx context.Context) ([]string, error) {
-	if _, ok := s.Conn.(driver.Positioner); ok || s.Writes() == nil {
+	if _, ok := s.Conn.(driver.CommitQuerier); ok || s.Writes() == nil {
 		return nil, nil
 	}
 	before, _ := s.DB.Pools.Router().Queries()
-	row, err := s.Conn.Row(ctx, before)
+	row, err := s.Conn.FirstRow(ctx, before)
 	if err != nil {
 		return nil, s.DB.Errorf("%w: COMMIT was not sent: %w", ErrRolledBack, err)
 	}

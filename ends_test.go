@@ -82,7 +82,7 @@ func TestAnEarlyCommitThatRacesWithTheEndRunsTheHooksOfItsOutcome(t *testing.T) 
 		go func() { early <- db.Commit(ctx) }()
 		<-entered
 		time.AfterFunc(10*time.Microsecond, func() { close(until) })
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 		ok(t, <-early)
 	}
 }
@@ -358,7 +358,7 @@ func TestACommitAndARollbackMayMeet(t *testing.T) {
 	})
 	close(release)
 	both.Wait()
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "stored", f.Rows(), "a")
 }
 

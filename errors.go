@@ -46,10 +46,20 @@ var (
 // Outcome tells what became of one database's transaction when a scope was
 // committed.
 type Outcome struct {
-	DB    string         // the DB's name, see [Name]
-	State driver.Outcome // Committed, RolledBack or Unknown
-	Err   error          // why; nil where committed, or undone because of another one
+	DB    string // the DB's name, see [Name]
+	State OutcomeState
+	Err   error // why; nil where committed, or undone because of another one
 }
+
+// OutcomeState is what became of a transaction, of which a [CommitError] tells.
+type OutcomeState = driver.Outcome
+
+// The states of an [Outcome].
+const (
+	Unknown    = driver.Unknown    // the answer to COMMIT was lost: see [ErrCommitUnknown]
+	Committed  = driver.Committed  // durable
+	RolledBack = driver.RolledBack // nothing of it is stored
+)
 
 // failed reports whether there was a transaction and it was not committed.
 func (o Outcome) failed() bool { return o.DB != "" && o.State != driver.Committed }

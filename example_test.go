@@ -59,7 +59,7 @@ func ExampleBegin() {
 
 	request := func(ctx context.Context) error {
 		ctx, scope := dbscope.Begin(ctx)
-		defer func() { _ = scope.Release(ctx) }() // undoes what is not committed, also under a panic
+		defer func() { _ = scope.End(ctx) }() // undoes what is not committed, also under a panic
 		if handle(ctx) >= 400 {
 			return nil
 		}

@@ -29,11 +29,11 @@ func (s *Scope) Commit(ctx context.Context) error {
 // back. The scope goes on. It blocks as [Scope.Commit] does.
 func (s *Scope) Rollback(ctx context.Context) error { return finish(ctx, rollBack, goesOn, s) }
 
-// Release ends the scope, undoing what is open, and gives all connections
+// End ends the scope, undoing what is open, and gives all connections
 // back. After the first call it does nothing. It blocks as [Scope.Commit]
 // does, except for a statement that another goroutine still runs: its session
 // is undone when that statement returns.
-func (s *Scope) Release(ctx context.Context) error { return finish(ctx, rollBack, isOver, s) }
+func (s *Scope) End(ctx context.Context) error { return finish(ctx, rollBack, isOver, s) }
 
 // future is what becomes of a scope after its transactions have ended.
 type future uint8

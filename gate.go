@@ -127,7 +127,7 @@ func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Sessio
 		_, err = ss.Enter(ctx)
 	}
 	if err != nil {
-		return nil, errs.Joined(err, scope.Release(ctx))
+		return nil, errs.Joined(err, scope.End(ctx))
 	}
 	return &unscopedTx{ss, scope}, ss.Exit(ctx, nil)
 }

@@ -100,7 +100,7 @@ func (g *Group) hold(fn func(context.Context) error) (err error) {
 	held := false
 	defer func() {
 		if !held {
-			err = errs.Joined(err, s.Release(ctx))
+			err = errs.Joined(err, s.End(ctx))
 		}
 	}()
 	if err := fn(ctx); err != nil {
@@ -134,7 +134,7 @@ func (g *Group) Wait() error {
 	g.mu.Unlock()
 	defer func() { // does something only when a hook of the commit panics
 		for _, s := range done {
-			_ = s.Release(g.ctx)
+			_ = s.End(g.ctx)
 		}
 	}()
 	if len(done) > 0 {

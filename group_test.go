@@ -16,6 +16,7 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 func TestAGroupsFunctionsRunSideBySideEachInAScopeOfItsOwn(t *testing.T) {
@@ -67,7 +68,7 @@ func TestAGroupsOptionsAreThoseOfEachFunctionsScope(t *testing.T) {
 		}
 		for range 2 {
 			g.Go(func(ctx context.Context) error {
-				if scope, _ := dbscope.FromContext(ctx); !scope.ReadOnly() {
+				if scope, _ := middleware.ScopeOf(ctx); !scope.ReadOnly() {
 					t.Error("a scope is not read-only")
 				}
 				return nil
@@ -267,7 +268,7 @@ func TestAGroupWorksInTheContextOfAScopeThatHasEnded(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		f, db := newFake(t)
 		ctx, scope := dbscope.Begin(t.Context())
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 		g := dbscope.NewGroup(ctx)
 		if together {
 			g.CommitTogether()

@@ -9,7 +9,15 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware"
 )
+
+// begin is [dbscope.Begin] for a middleware.
+func begin(ctx context.Context, opts ...dbscope.Option) (context.Context, middleware.Scope) {
+	ctx, _ = dbscope.Begin(ctx, opts...)
+	scope, _ := middleware.ScopeOf(ctx)
+	return ctx, scope
+}
 
 var errStop = errors.New("stop")
 

@@ -8,20 +8,11 @@ import (
 	"github.com/dbscope/dbscope/internal/state"
 )
 
-// Watch tells the watcher whenever the scope comes to hold a connection, and
-// when it holds none any more. It is for writers of middlewares, before they
-// give the scope's context away.
-func (s *Scope) Watch(w Watcher) { s.watcher = w }
+func (c *control) Watch(w watcher) { c.watcher = w }
 
-// Holding reports whether the scope, or one that was begun inside it, keeps a
-// connection from its pool. It is for writers of middlewares, and safe for
-// concurrent use.
-func (s *Scope) Holding() bool { return s.connections.Load() > 0 }
+func (c *control) Holding() bool { return c.connections.Load() > 0 }
 
-// Idle reports whether the scope, or one that was begun inside it, keeps a
-// connection from its pool while no statement runs in any of them. It is for
-// writers of middlewares, and safe for concurrent use.
-func (s *Scope) Idle() bool { return s.Holding() && !s.runs() }
+func (c *control) Idle() bool { return c.Holding() && !(*Scope)(c).runs() }
 
 func (s *Scope) runs() bool {
 	for ss := range s.sessions() {
@@ -39,13 +30,8 @@ func (s *session) runs() bool {
 	return s.holder == state.Statement || s.holder == state.Ender || s.holder == state.Deserter
 }
 
-// Abort ends the scope, and those begun inside it, while their functions still
-// run: what is open is rolled back, and all connections are given back. Whatever
-// is asked of the scope afterwards answers [ErrRolledBack] and why, its commit
-// too, except that it may be rolled back and released once more. It is for
-// writers of middlewares, safe for concurrent use, and blocks as [Scope.Release]
-// does. A scope that is over stays as it is.
-func (s *Scope) Abort(ctx context.Context, why error) error {
+func (c *control) Abort(ctx context.Context, why error) error {
+	s := (*Scope)(c)
 	ctx = s.inside(ctx)
 	live := s.abort(why, nil)
 	err := settleAll(ctx, live, rollBack)

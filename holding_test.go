@@ -12,13 +12,14 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 var errSlow = errors.New("the client is too slow")
 
 // watched keeps what it is told, as the scope answers at that moment.
 type watched struct {
-	scope *dbscope.Scope
+	scope middleware.Scope
 	mu    sync.Mutex
 	told  []string
 }
@@ -29,15 +30,15 @@ func (w *watched) HoldingChanged() {
 	w.told = append(w.told, fmt.Sprint(w.scope.Holding()))
 }
 
-func watch(t *testing.T, opts ...dbscope.Option) (context.Context, *dbscope.Scope, *watched) {
-	ctx, scope := dbscope.Begin(t.Context(), opts...)
-	t.Cleanup(func() { ok(t, scope.Release(ctx)) })
+func watch(t *testing.T, opts ...dbscope.Option) (context.Context, middleware.Scope, *watched) {
+	ctx, scope := begin(t.Context(), opts...)
+	t.Cleanup(func() { ok(t, scope.End(ctx)) })
 	w := &watched{scope: scope}
 	scope.Watch(w)
 	return ctx, scope, w
 }
 
-func wantHolding(t *testing.T, s *dbscope.Scope, holding, idle bool) {
+func wantHolding(t *testing.T, s middleware.Scope, holding, idle bool) {
 	t.Helper()
 	if s.Holding() != holding || s.Idle() != idle {
 		t.Fatalf("holding is %t and idle %t, want %t and %t", s.Holding(), s.Idle(), holding, idle)
@@ -133,7 +134,7 @@ func TestAnAbortedScopeGivesItsConnectionsBackAndSaysWhy(t *testing.T) {
 	}
 	ok(t, scope.Rollback(ctx))
 	ok(t, scope.Abort(ctx, errStop))
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "stored is", f.Rows())
 	if scope.Transient(drivertest.ErrTransient) {
 		t.Error("it is to be tried again")
@@ -210,7 +211,7 @@ func TestACommitThatMeetsAnAbortTellsTheTruth(t *testing.T) {
 	outcomes := map[bool]int{}
 	for name, unit := range map[string]func(context.Context, *dbscope.DB[*drivertest.Tx], func()) error{
 		"Scope.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], abort func()) error {
-			scope, _ := dbscope.FromContext(ctx)
+			scope, _ := middleware.ScopeOf(ctx)
 			go abort()
 			return scope.Commit(ctx)
 		},
@@ -244,7 +245,7 @@ func TestACommitThatMeetsAnAbortTellsTheTruth(t *testing.T) {
 	} {
 		for range 300 {
 			f, db := newFake(t)
-			ctx, scope := dbscope.Begin(t.Context())
+			ctx, scope := begin(t.Context())
 			rows := 0
 			if name != "Run" {
 				exec(ctx, t, db, "row")
@@ -252,7 +253,7 @@ func TestACommitThatMeetsAnAbortTellsTheTruth(t *testing.T) {
 			done := make(chan error, 1)
 			err := unit(ctx, db, func() { done <- scope.Abort(ctx, errSlow) })
 			ok(t, <-done)
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 			if err == nil {
 				rows = 1
 			} else if name != "the handle's commit" { // which may say no more than that it is over

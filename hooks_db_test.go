@@ -16,14 +16,14 @@ type registering = func(context.Context, func(context.Context) error) error
 func TestHooksNeedALivingScope(t *testing.T) {
 	_, db := newFake(t, dbscope.AllowUnscoped())
 	ended, scope := dbscope.Begin(t.Context())
-	ok(t, scope.Release(ended))
+	ok(t, scope.End(ended))
 	for _, register := range []registering{
 		dbscope.BeforeCommit, dbscope.AfterCommit, dbscope.AfterRollback,
 		db.BeforeCommit, db.AfterCommit, db.AfterRollback,
 	} {
 		hook := func(context.Context) error { t.Error("a refused hook ran"); return nil }
 		is(t, register(t.Context(), hook), dbscope.ErrNoScope)
-		is(t, register(dbscope.Detach(ended), hook), dbscope.ErrNoScope)
+		is(t, register(dbscope.WithoutScope(ended), hook), dbscope.ErrNoScope)
 		is(t, register(ended, hook), dbscope.ErrScopeEnded)
 	}
 }
@@ -97,7 +97,7 @@ func TestEachCommitOfAScopeRunsTheHooksRegisteredSinceTheLast(t *testing.T) {
 	j.watch(ctx, t, "third")
 	ok(t, scope.Rollback(ctx))
 	equal(t, "hooks", j.take(), "third undone")
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "hooks", j.take())
 	equal(t, "rows", f.Rows(), "first", "first hook", "second", "second hook")
 }

@@ -116,7 +116,7 @@ func TestABeforeCommitHookRunsInTheScopeThatIsCommitted(t *testing.T) {
 	ctx, scope := dbscope.Begin(t.Context())
 	ok(t, dbscope.BeforeCommit(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "hook") }))
 	ok(t, dbscope.Run(t.Context(), func(other context.Context) error { return scope.Commit(other) }))
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "rows", f.Rows(), "hook")
 }
 
@@ -192,7 +192,7 @@ func TestAfterRollbackHooksRunHoweverTheUnitIsUndoneAndBeforeCommitOnesDoNot(t *
 		"marked":   dbscope.MarkRollback,
 		"broken":   breaking,
 		"Rollback": func(ctx context.Context) error { s, _ := dbscope.FromContext(ctx); return s.Rollback(ctx) },
-		"Release":  func(ctx context.Context) error { s, _ := dbscope.FromContext(ctx); return s.Release(ctx) },
+		"End":      func(ctx context.Context) error { s, _ := dbscope.FromContext(ctx); return s.End(ctx) },
 	} {
 		var j journal
 		survive(func() {

@@ -42,7 +42,7 @@ func TestWhatIsNoHostIsRefusedBeforeItIsPastedAnywhere(t *testing.T) {
 		ok(t, db.Close())
 
 		r, f, db := newRouted(t, dbscope.Name("shop"))
-		r.route = func(driver.Need) (driver.Route, error) { return driver.Route{Host: host}, nil }
+		r.route = func(driver.RouteRequest) (driver.Route, error) { return driver.Route{Host: host}, nil }
 		refusesHost(t, execOnce(t.Context(), db, "row"), host)
 		if _, err := r.open(t.Context(), host); err == nil || strings.Contains(err.Error(), host) {
 			t.Errorf("%q: the router's own pool: %v", host, err)

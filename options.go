@@ -109,11 +109,11 @@ func Host(host string) DBOption {
 	return func(o *dbOptions) { o.host = host }
 }
 
-// Hosts lets the router choose the host of each session, that stands for {host}
+// Router lets the router choose the host of each session, that stands for {host}
 // in the connection string: a scope with [ReadOnly] may get a replica, unless it
 // is serializable, which replicas of PostgreSQL refuse; others get the host that
 // writes. Package cluster has a router.
-func Hosts(router driver.Router) DBOption {
+func Router(router driver.Router) DBOption {
 	return func(o *dbOptions) { o.router = router }
 }
 

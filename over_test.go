@@ -41,8 +41,8 @@ var earlyEnds = map[string]func(context.Context, *dbscope.DB[*drivertest.Tx], *d
 	"Scope.Rollback": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error {
 		return s.Rollback(ctx)
 	},
-	"Scope.Release": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error {
-		return s.Release(ctx)
+	"Scope.End": func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], s *dbscope.Scope) error {
+		return s.End(ctx)
 	},
 	"DB.Commit": func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], _ *dbscope.Scope) error {
 		return db.Commit(ctx)
@@ -82,7 +82,7 @@ func TestAnEarlyEndBesideTheEndOfANestedTransactionLeavesBothOver(t *testing.T) 
 						_ = scope.Rollback(ctx)
 						isOver(t, handle.Exec(ctx, "d"))
 						isOver(t, handle.Rollback(ctx))
-						ok(t, scope.Release(ctx))
+						ok(t, scope.End(ctx))
 					}
 				})
 			}
@@ -119,7 +119,7 @@ func TestAnEarlyEndBesideTheEndOfAnAtomicBlockLeavesBothOver(t *testing.T) {
 						)
 						isOver(t, drivertest.Exec(<-block, db, "c"))
 						_ = scope.Rollback(ctx)
-						ok(t, scope.Release(ctx))
+						ok(t, scope.End(ctx))
 						if n := f.Open(); n != 0 {
 							t.Fatalf("%d connections are out of the pool", n)
 						}
@@ -167,6 +167,6 @@ func TestACommitThatWaitsForAnotherEndOfTheTransactionLeavesItsDatabaseOut(t *te
 			},
 		)
 		equal(t, "rows", g.Rows(), "b")
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 	}
 }

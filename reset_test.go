@@ -163,7 +163,7 @@ func TestConnectionsAreResetWhenAllDatabasesOfTheUnitAreCommitted(t *testing.T) 
 	}
 	begun := func(ctx context.Context) error {
 		ctx, s := dbscope.Begin(ctx)
-		return errors.Join(both(ctx), s.Commit(ctx), s.Release(ctx))
+		return errors.Join(both(ctx), s.Commit(ctx), s.End(ctx))
 	}
 	for name, unit := range map[string]func(context.Context) error{
 		"Run":            func(ctx context.Context) error { return dbscope.Run(ctx, both) },

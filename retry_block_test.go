@@ -313,9 +313,9 @@ func TestAgainTellsWhetherAnUndoneUnitIsToBeRunAgain(t *testing.T) {
 		f, db := newFake(t)
 		for _, opts := range [][]dbscope.Option{{quickly}, nil} {
 			f.Inject("exec", c.fault)
-			ctx, scope := dbscope.Begin(t.Context(), opts...)
+			ctx, scope := begin(t.Context(), opts...)
 			err := drivertest.Exec(ctx, db, "a")
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 			if got := scope.Again(t.Context(), c.attempt, c.end(err)); got != (c.want && opts != nil) {
 				t.Errorf("Again is %v after attempt %d with %v", got, c.attempt, c)
 			}
@@ -329,12 +329,12 @@ func replaced(error) error  { return errStop }
 
 func TestNothingThatWasCommittedIsToBeRunAgain(t *testing.T) {
 	f, db := newFake(t)
-	ctx, scope := dbscope.Begin(t.Context(), quickly)
+	ctx, scope := begin(t.Context(), quickly)
 	exec(ctx, t, db, "a")
 	ok(t, scope.Commit(ctx))
 	f.Inject("exec", transient)
 	err := drivertest.Exec(ctx, db, "b")
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	if scope.Again(ctx, 1, err) {
 		t.Error("it is run again")
 	}
@@ -360,7 +360,7 @@ func TestTransientTellsWhetherAFailedCommitIsWorthAnotherCall(t *testing.T) {
 	} {
 		for _, opts := range [][]dbscope.Option{nil, {quickly}} {
 			f, db := newFake(t)
-			ctx, scope := dbscope.Begin(t.Context(), opts...)
+			ctx, scope := begin(t.Context(), opts...)
 			if c.prepare != nil {
 				ok(t, c.prepare(ctx, db))
 			}
@@ -370,7 +370,7 @@ func TestTransientTellsWhetherAFailedCommitIsWorthAnotherCall(t *testing.T) {
 			if got := scope.Transient(err); err == nil || got != c.want {
 				t.Errorf("%s: Transient(%v) is %v", name, err, got)
 			}
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 		}
 	}
 }
@@ -383,9 +383,9 @@ func TestAgainBlocksForTheWaitOrUntilTheContextIsDone(t *testing.T) {
 		defer cancel()
 		for _, want := range []bool{true, false} {
 			f.Inject("exec", transient)
-			ctx, scope := dbscope.Begin(parent, hourly)
+			ctx, scope := begin(parent, hourly)
 			err := drivertest.Exec(ctx, db, "a")
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 			start := time.Now()
 			if !want { // a minute is left, of a wait of half an hour at least
 				time.Sleep(time.Until(mustDeadline(parent)) - time.Minute)

@@ -8,7 +8,7 @@ import (
 
 // ReadYourWrites returns a context under which scopes with [ReadOnly] see what
 // scopes under it have committed before, and what the token tells of, which is
-// one of [WritesToken] or empty: on a DB with the option [Hosts] they get a
+// one of [WritesToken] or empty: on a DB with the option [Router] they get a
 // replica only if it has come that far. A token that is not valid, or not any
 // more, is ignored. Under such a context another one is a part of it, and where
 // it comes with no token of its own keeps the outer one's. Middlewares do it for

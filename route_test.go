@@ -22,14 +22,14 @@ import (
 // router is a [driver.Router] that sends who writes to "primary" and who does
 // not to "replica", unless a test says otherwise.
 type router struct {
-	route func(need driver.Need) (driver.Route, error) // or nil
-	ready func() (bool, error)                         // or nil
+	route func(need driver.RouteRequest) (driver.Route, error) // or nil
+	ready func() (bool, error)                                 // or nil
 
 	open func(context.Context, string) (driver.Engine, error) // a pool of the router's own
 
 	mu      sync.Mutex
 	left    []func(host string, gone bool)
-	needs   []driver.Need
+	needs   []driver.RouteRequest
 	failed  []string
 	stopped int
 }
@@ -53,7 +53,7 @@ func (r *router) Use(open func(context.Context, string) (driver.Engine, error), 
 	}
 }
 
-func (r *router) Route(_ context.Context, need driver.Need) (driver.Route, error) {
+func (r *router) Route(_ context.Context, need driver.RouteRequest) (driver.Route, error) {
 	r.mu.Lock()
 	r.needs = append(r.needs, need)
 	r.mu.Unlock()
@@ -100,7 +100,7 @@ func (r *router) Sign(p driver.Position, token []byte) []byte {
 }
 
 // asked returns what was asked since the last time.
-func (r *router) asked() (needs []driver.Need) {
+func (r *router) asked() (needs []driver.RouteRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	needs, r.needs = r.needs, nil
@@ -117,7 +117,7 @@ func (r *router) told() (failed []string) {
 // newRouted returns a fake whose commits come to the position 7.
 func newRouted(t *testing.T, opts ...dbscope.DBOption) (*router, *drivertest.Fake, *dbscope.DB[*drivertest.Tx]) {
 	r := &router{}
-	f, db := newFake(t, append([]dbscope.DBOption{dbscope.Hosts(r)}, opts...)...)
+	f, db := newFake(t, append([]dbscope.DBOption{dbscope.Router(r)}, opts...)...)
 	wrote(f, "7")
 	return r, f, db
 }
@@ -127,7 +127,7 @@ func wrote(f *drivertest.Fake, at string) {
 	f.Answer(askAfter, at)
 }
 
-func needs(t *testing.T, r *router, want ...driver.Need) {
+func needs(t *testing.T, r *router, want ...driver.RouteRequest) {
 	t.Helper()
 	got := fmt.Sprintf("%+v", r.asked())
 	if want := fmt.Sprintf("%+v", want); got != want {
@@ -144,26 +144,26 @@ func TestOnlyReadOnlyUnitsAskForAReplica(t *testing.T) {
 	r, _, db := newRouted(t, dbscope.AllowUnscoped())
 	ctx := t.Context()
 	ok(t, execOnce(ctx, db, "a", dbscope.ReadOnly()))
-	needs(t, r, driver.Need{ReadOnly: true})
+	needs(t, r, driver.RouteRequest{ReadOnly: true})
 	ok(t, execOnce(ctx, db, "b"))
-	needs(t, r, driver.Need{})
+	needs(t, r, driver.RouteRequest{})
 	ok(t, drivertest.Exec(ctx, db, "unscoped"))
-	needs(t, r, driver.Need{})
+	needs(t, r, driver.RouteRequest{})
 	ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 		ok(t, db.Atomic(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "c") }, dbscope.ReadOnly()))
-		needs(t, r, driver.Need{ReadOnly: true})
+		needs(t, r, driver.RouteRequest{ReadOnly: true})
 		exec(ctx, t, db, "d") // the block's transaction is over
 		exec(ctx, t, db, "e")
-		needs(t, r, driver.Need{})
+		needs(t, r, driver.RouteRequest{})
 		return nil
 	}))
 	if _, err := dbscope.Gate(db).Engine(ctx); err != nil {
 		t.Error(err)
 	}
-	needs(t, r, driver.Need{})
+	needs(t, r, driver.RouteRequest{})
 	b := sandbox.New(db)
 	ok(t, execOnce(b.Context(ctx), db, "f", dbscope.ReadOnly()))
-	needs(t, r, driver.Need{})
+	needs(t, r, driver.RouteRequest{})
 	ok(t, b.End(ctx))
 	ok(t, db.Close())
 }
@@ -176,7 +176,7 @@ func TestAHostThatCannotBeReachedIsToldAndAnotherOneAsked(t *testing.T) {
 	} {
 		t.Run(step, func(t *testing.T) {
 			r, f, db := newRouted(t)
-			r.route = func(need driver.Need) (driver.Route, error) {
+			r.route = func(need driver.RouteRequest) (driver.Route, error) {
 				return driver.Route{Host: fmt.Sprint("host-", need.Failures)}, nil
 			}
 			tries := 1
@@ -187,7 +187,7 @@ func TestAHostThatCannotBeReachedIsToldAndAnotherOneAsked(t *testing.T) {
 				f.Inject(step, fault)
 			}
 			ok(t, execOnce(t.Context(), db, "row"))
-			needs(t, r, driver.Need{}, driver.Need{Failures: 1}, driver.Need{Failures: 2})
+			needs(t, r, driver.RouteRequest{}, driver.RouteRequest{Failures: 1}, driver.RouteRequest{Failures: 2})
 			equal(t, "told of", r.told(), "host-0: true", "host-1: true")
 			equal(t, "stored", f.Rows(), "row")
 			ok(t, db.Close())
@@ -219,10 +219,10 @@ func TestAReplicaThatIsBehindIsNotUsed(t *testing.T) {
 	r.asked()
 	ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
 	after := driver.Position{Number: 7}
-	needs(t, r, driver.Need{ReadOnly: true, After: after}, driver.Need{ReadOnly: true, After: after, Behind: true})
+	needs(t, r, driver.RouteRequest{ReadOnly: true, After: after}, driver.RouteRequest{ReadOnly: true, After: after, Behind: true})
 	behind = false
 	ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-	needs(t, r, driver.Need{ReadOnly: true, After: after})
+	needs(t, r, driver.RouteRequest{ReadOnly: true, After: after})
 	equal(t, "told of", r.told()) // being behind is no fault
 	begins := slices.DeleteFunc(f.Log(), func(call string) bool { return !strings.HasPrefix(call, "begin") })
 	equal(t, "transactions", begins, "begin", "begin read-only", "begin read-only") // not on the one that was behind
@@ -242,7 +242,7 @@ func TestAnErrorOfTheQuestionToAReplicaIsTheStatements(t *testing.T) {
 
 func TestAnErrorOfTheRouterReachesTheUserWithTheDBsName(t *testing.T) {
 	r, f, db := newRouted(t, dbscope.Name("shop"), dbscope.AllowUnscoped())
-	r.route = func(need driver.Need) (driver.Route, error) {
+	r.route = func(need driver.RouteRequest) (driver.Route, error) {
 		if need.Failures > 0 || need.ReadOnly {
 			return driver.Route{}, errStop
 		}
@@ -255,7 +255,7 @@ func TestAnErrorOfTheRouterReachesTheUserWithTheDBsName(t *testing.T) {
 	if !strings.HasPrefix(err.Error(), "dbscope: shop: ") {
 		t.Errorf("error is %v", err)
 	}
-	r.route = func(driver.Need) (driver.Route, error) { return driver.Route{}, errStop }
+	r.route = func(driver.RouteRequest) (driver.Route, error) { return driver.Route{}, errStop }
 	_, engine := dbscope.Gate(db).Engine(t.Context())
 	for _, err := range []error{engine, drivertest.Exec(t.Context(), db, "unscoped")} {
 		is(t, err, errStop)
@@ -269,7 +269,7 @@ func TestAnErrorOfTheRouterReachesTheUserWithTheDBsName(t *testing.T) {
 func TestWithARouterNobodySwitchesHosts(t *testing.T) {
 	_, f, db := newRouted(t)
 	err := db.SwitchHost(t.Context(), "another")
-	if err == nil || !strings.Contains(err.Error(), "option Hosts") {
+	if err == nil || !strings.Contains(err.Error(), "option Router") {
 		t.Errorf("error is %v", err)
 	}
 	equal(t, "calls", f.Log())
@@ -326,7 +326,7 @@ func TestASessionThatWaitsForAConnectionGoesWhereItIsRoutedAnew(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, f, db := newRouted(t)
 				primary := "old"
-				r.route = func(driver.Need) (driver.Route, error) { return driver.Route{Host: primary}, nil }
+				r.route = func(driver.RouteRequest) (driver.Route, error) { return driver.Route{Host: primary}, nil }
 				f.Inject("acquire", drivertest.Fault{Until: make(chan struct{})})
 				stored := make(chan error)
 				go func() { stored <- execOnce(t.Context(), db, "a") }()
@@ -352,7 +352,7 @@ func TestASessionWhoseHostIsLeftBeforeItWaitsIsRoutedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, f, db := newRouted(t)
 		ok(t, execOnce(t.Context(), db, "a", dbscope.ReadOnly()))
-		r.route = func(driver.Need) (driver.Route, error) {
+		r.route = func(driver.RouteRequest) (driver.Route, error) {
 			r.route = nil
 			r.left[0]("replica", false)
 			f.Inject("acquire", drivertest.Fault{Until: make(chan struct{})})
@@ -368,7 +368,7 @@ func TestASessionWhoseHostIsLeftBeforeItWaitsIsRoutedAnew(t *testing.T) {
 func TestNoPoolIsLeftOpenOfAHostThatIsGoneBeforeItIsOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, f, db := newRouted(t)
-		r.route = func(driver.Need) (driver.Route, error) {
+		r.route = func(driver.RouteRequest) (driver.Route, error) {
 			r.route = nil
 			r.left[0]("old", true)
 			return driver.Route{Host: "old"}, nil
@@ -525,7 +525,7 @@ func TestARefusedWriteTellsWhatToDo(t *testing.T) {
 func TestTheLedgerIsLookedUpOnTheHostThatWritesNow(t *testing.T) {
 	r, f, db := newRouted(t, dbscope.SettleByLedger())
 	writer := "first"
-	r.route = func(driver.Need) (driver.Route, error) { return driver.Route{Host: writer}, nil }
+	r.route = func(driver.RouteRequest) (driver.Route, error) { return driver.Route{Host: writer}, nil }
 	f.Inject("commit", drivertest.Fault{Err: errBroken, Outcome: driver.Unknown, Done: true})
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 		exec(ctx, t, db, "row")
@@ -542,7 +542,7 @@ func TestALedgerIsAskedForUntilAHostWritesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, f, db := newRouted(t, dbscope.SettleByLedger())
 		start := time.Now()
-		r.route = func(driver.Need) (driver.Route, error) {
+		r.route = func(driver.RouteRequest) (driver.Route, error) {
 			if d := time.Since(start); d > 0 && d < time.Second {
 				return driver.Route{}, errStop
 			}

@@ -97,7 +97,7 @@ func TestRowsOfADesertedStatementAreClosedInTheTimeOfAnEnd(t *testing.T) {
 			queried <- err
 		}()
 		<-entered
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 		close(until)
 		ok(t, <-queried)
 		equal(t, "calls", f.Log()[3:], "query left open", "rows close", "discard")

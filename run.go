@@ -34,7 +34,7 @@ func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) er
 func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option) (*Scope, error) {
 	ctx, s := Begin(ctx, opts...)
 	s.run = true
-	defer func() { _ = s.Release(ctx) }() // does something only when fn does not return
+	defer func() { _ = s.End(ctx) }() // does something only when fn does not return
 	if err := fn(ctx); err != nil {
 		return s, errs.Joined(err, finish(ctx, rollBack, isOver, s))
 	}

@@ -16,7 +16,7 @@ import (
 
 // Scope is one unit of work. It travels in a context and holds at most one
 // session for each DB. It is safe for concurrent use; it must end with
-// Release, which [Run] and the middlewares do.
+// End, which [Run] and the middlewares do.
 type Scope struct {
 	ctx    context.Context // that carries it
 	parent *Scope          // the caller's scope, which may hold connections meanwhile
@@ -33,7 +33,7 @@ type Scope struct {
 	committed    atomic.Bool           // something of it is, or may be
 	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
 	met          atomic.Bool           // a statement failed with such an error
-	watcher      Watcher               // of the connections, or nil
+	watcher      watcher               // of the connections, or nil
 	connections  atomic.Int32          // taken by it, and by those inside it
 	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 
@@ -48,13 +48,11 @@ type Scope struct {
 	next       *Scope
 }
 
-// Watcher is told by [Scope.Watch].
-type Watcher interface {
-	// HoldingChanged says that [Scope.Holding] may answer otherwise now. It is
-	// called with nothing locked, by whatever goroutine takes or gives back a
-	// connection, perhaps by several at once, and must not block.
-	HoldingChanged()
-}
+type watcher = interface{ HoldingChanged() }
+
+// control is a scope in the hands of its middleware. It implements Control of
+// package middleware, which says what its methods do.
+type control Scope
 
 // slot is the place of one DB in one scope. Its methods are in slot.go.
 type slot struct {
@@ -84,8 +82,11 @@ type scopeKey struct{}
 
 // Value answers for the scope and leaves the rest to the parent context.
 func (c *scopeContext) Value(key any) any {
-	if key == (scopeKey{}) {
+	switch key {
+	case scopeKey{}:
 		return &c.scope
+	case unit.ControlKey{}:
+		return (*control)(&c.scope)
 	}
 	return c.Context.Value(key)
 }
@@ -94,7 +95,7 @@ func (c *scopeContext) Value(key any) any {
 // does no I/O. It is for writers of middlewares; others call [Run]:
 //
 //	ctx, scope := dbscope.Begin(ctx)
-//	defer scope.Release(ctx) // undoes what Commit has not committed
+//	defer scope.End(ctx) // undoes what Commit has not committed
 //	...
 //	err := scope.Commit(ctx)
 func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
@@ -181,9 +182,9 @@ func scopeOf(ctx context.Context) *Scope {
 	return s
 }
 
-// Detach returns a context with the same values, deadline and cancellation but
+// WithoutScope returns a context with the same values, deadline and cancellation but
 // without a scope, for work that must not join the caller's.
-func Detach(ctx context.Context) context.Context {
+func WithoutScope(ctx context.Context) context.Context {
 	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
 }
 
@@ -203,13 +204,10 @@ func MarkRollback(ctx context.Context) error {
 	return nil
 }
 
-// ReadOnly reports whether the scope was begun with the option of that name.
-func (s *Scope) ReadOnly() bool { return s.opts.tx.ReadOnly }
+func (c *control) ReadOnly() bool { return c.opts.tx.ReadOnly }
 
-// Busy reports whether a statement runs in the scope, or its rows are open:
-// then a commit now would take them away from their reader.
-func (s *Scope) Busy() bool {
-	for ss := range s.sessions() {
+func (c *control) Busy() bool {
+	for ss := range (*Scope)(c).sessions() {
 		if ss.busy() {
 			return true
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 func TestAScopeThatTouchesNoDatabaseDoesNothing(t *testing.T) {
@@ -36,7 +37,7 @@ func TestAScopeOpensOneSessionAndCommitsIt(t *testing.T) {
 func TestScopeOptionsReachBegin(t *testing.T) {
 	f, db := newFake(t)
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-		scope, _ := dbscope.FromContext(ctx)
+		scope, _ := middleware.ScopeOf(ctx)
 		if !scope.ReadOnly() {
 			t.Error("the scope does not know that it is read-only")
 		}
@@ -47,7 +48,7 @@ func TestScopeOptionsReachBegin(t *testing.T) {
 }
 
 // R4: what a middleware is made of.
-func TestBeginCommitAndReleaseMakeAUnit(t *testing.T) {
+func TestBeginCommitAndEndMakeAUnit(t *testing.T) {
 	f, db := newFake(t)
 	ctx, scope := dbscope.Begin(t.Context())
 	if got, found := dbscope.FromContext(ctx); !found || got != scope {
@@ -59,8 +60,8 @@ func TestBeginCommitAndReleaseMakeAUnit(t *testing.T) {
 	exec(ctx, t, db, "b")
 	ok(t, scope.Rollback(ctx))
 	exec(ctx, t, db, "c")
-	ok(t, scope.Release(ctx))
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
+	ok(t, scope.End(ctx))
 	is(t, scope.Commit(ctx), dbscope.ErrScopeEnded)
 	is(t, scope.Rollback(ctx), dbscope.ErrScopeEnded)
 	equal(t, "rows", f.Rows(), "a")
@@ -71,8 +72,8 @@ func TestBeginCommitAndReleaseMakeAUnit(t *testing.T) {
 func TestDetachKeepsValuesAndCancellationAndLosesTheScope(t *testing.T) {
 	type key struct{}
 	parent, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, 1))
-	ctx, scope := dbscope.Begin(parent)
-	detached := dbscope.Detach(ctx)
+	ctx, scope := begin(parent)
+	detached := dbscope.WithoutScope(ctx)
 	if _, found := dbscope.FromContext(detached); found {
 		t.Error("the scope is still there")
 	}
@@ -80,7 +81,7 @@ func TestDetachKeepsValuesAndCancellationAndLosesTheScope(t *testing.T) {
 	if detached.Value(key{}) != 1 || detached.Err() == nil {
 		t.Error("value or cancellation is lost")
 	}
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 }
 
 func TestMarkRollbackNeedsALivingScope(t *testing.T) {
@@ -323,7 +324,7 @@ func TestAUnitThatHoldsNothingWaitsForAConnectionAsLongAsItsContext(t *testing.T
 			exec(ctx, t, db, "a")
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				if err := dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error {
+				if err := dbscope.Run(dbscope.WithoutScope(ctx), func(ctx context.Context) error {
 					return drivertest.Exec(ctx, db, "b")
 				}); err != nil {
 					t.Error(err)

@@ -308,7 +308,7 @@ func TestAScopeWideCommitWhileAStatementRunsUndoesAllAndGoesOn(t *testing.T) {
 	close(until)
 	is(t, <-done, dbscope.ErrRolledBack)
 	ok(t, scope.Commit(ctx))
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "rows", f.Rows(), "3")
 }
 
@@ -326,7 +326,7 @@ func TestAScopeThatEndsWhileItsSessionIsCommittedEarlyWaitsForTheTruth(t *testin
 		go func() { early <- db.Commit(ctx) }()
 		<-entered
 		end := make(chan error)
-		go func() { end <- errors.Join(scope.Commit(ctx), scope.Release(ctx)) }()
+		go func() { end <- errors.Join(scope.Commit(ctx), scope.End(ctx)) }()
 		close(until)
 		is(t, <-early, c.err)
 		ok(t, <-end)
@@ -461,7 +461,7 @@ func TestUnscopedStatementsRunEachOnItsOwn(t *testing.T) {
 		t.Errorf("a session without a scope: %v", err)
 	}
 	over, scope := dbscope.Begin(t.Context())
-	ok(t, scope.Release(over))
+	ok(t, scope.End(over))
 	is(t, drivertest.Exec(over, db, "late"), dbscope.ErrScopeEnded)
 	equal(t, "rows", f.Rows(), "a", "b")
 }

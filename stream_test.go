@@ -9,12 +9,13 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // begun is a scope whose answer has begun to leave.
-func begun(t *testing.T, opts ...dbscope.Option) (context.Context, *dbscope.Scope) {
-	ctx, scope := dbscope.Begin(t.Context(), opts...)
-	t.Cleanup(func() { ok(t, scope.Release(ctx)) })
+func begun(t *testing.T, opts ...dbscope.Option) (context.Context, middleware.Scope) {
+	ctx, scope := begin(t.Context(), opts...)
+	t.Cleanup(func() { ok(t, scope.End(ctx)) })
 	ok(t, scope.Stream(ctx, true))
 	return ctx, scope
 }
@@ -71,7 +72,7 @@ func TestAScopeThatBeginsToStreamGivesUpTheConnectionOfAnEarlierTransaction(t *t
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, db := newFake(t)
-			ctx, scope := dbscope.Begin(t.Context())
+			ctx, scope := begin(t.Context())
 			exec(ctx, t, db, "early")
 			ok(t, db.Commit(ctx))
 			then(ctx, db)
@@ -80,7 +81,7 @@ func TestAScopeThatBeginsToStreamGivesUpTheConnectionOfAnEarlierTransaction(t *t
 			wantOpen(t, f, 0)
 			exec(ctx, t, db, "late")
 			ok(t, scope.Commit(ctx))
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 			equal(t, "rows", f.Rows(), "early", "late")
 		})
 	}
@@ -164,7 +165,7 @@ func TestAStatementOfAReadOnlyScopeThatStreamsIsLeftAlone(t *testing.T) {
 func TestAReadOnlyScopeBeginsToStreamBesideItsFirstQuery(t *testing.T) {
 	_, db := newFake(t)
 	for range 500 {
-		ctx, scope := dbscope.Begin(t.Context(), dbscope.ReadOnly())
+		ctx, scope := begin(t.Context(), dbscope.ReadOnly())
 		var producer sync.WaitGroup
 		producer.Go(func() {
 			tx, err := db.Session(ctx)
@@ -182,13 +183,13 @@ func TestAReadOnlyScopeBeginsToStreamBesideItsFirstQuery(t *testing.T) {
 			t.Errorf("Stream returned %v", err)
 		}
 		producer.Wait()
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 	}
 }
 
 func TestHooksOfAReadOnlyScopeThatStreamsRunWhenWhatTheyWaitForEnds(t *testing.T) {
 	_, db := newFake(t)
-	ctx, scope := dbscope.Begin(t.Context(), dbscope.ReadOnly())
+	ctx, scope := begin(t.Context(), dbscope.ReadOnly())
 	var ran []string
 	hook := func(name string) func(context.Context) error {
 		return func(context.Context) error { ran = append(ran, name); return nil }
@@ -200,7 +201,7 @@ func TestHooksOfAReadOnlyScopeThatStreamsRunWhenWhatTheyWaitForEnds(t *testing.T
 	ok(t, scope.Stream(ctx, true))
 	equal(t, "hooks", ran, "before the transaction", "after the transaction")
 	ok(t, scope.Commit(ctx))
-	ok(t, scope.Release(ctx))
+	ok(t, scope.End(ctx))
 	equal(t, "hooks", ran, "before the transaction", "after the transaction", "after the scope")
 }
 

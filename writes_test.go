@@ -94,7 +94,7 @@ func TestWhatIsCommittedIsNoted(t *testing.T) {
 			tokenIs(t, ctx, "[7]")
 			r.asked()
 			ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-			needs(t, r, driver.Need{ReadOnly: true, After: driver.Position{Number: 7}})
+			needs(t, r, driver.RouteRequest{ReadOnly: true, After: driver.Position{Number: 7}})
 			ok(t, db.Close())
 		})
 	}
@@ -145,7 +145,7 @@ func TestWhatIsNotCommittedIsNotNoted(t *testing.T) {
 			tokenIs(t, ctx, "")
 			r.asked()
 			ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-			needs(t, r, driver.Need{ReadOnly: true})
+			needs(t, r, driver.RouteRequest{ReadOnly: true})
 			ok(t, db.Close())
 		})
 	}
@@ -176,7 +176,7 @@ func TestAfterACommitWhosePositionIsNotKnownReadsGoToTheHostThatWrites(t *testin
 			equal(t, "stored", f.Rows(), "row")
 			r.asked()
 			ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-			needs(t, r, driver.Need{ReadOnly: true, After: driver.Newest})
+			needs(t, r, driver.RouteRequest{ReadOnly: true, After: driver.Newest})
 			ok(t, db.Close())
 		})
 	}
@@ -226,8 +226,8 @@ func TestPositionsOnlyGrowAndAreEachRoutersOwn(t *testing.T) {
 		ok(t, execOnce(ctx, map[*router]*dbscope.DB[*drivertest.Tx]{r: db, other: db2}[r], "read", dbscope.ReadOnly()))
 		_ = after
 	}
-	needs(t, r, driver.Need{ReadOnly: true, After: driver.Position{Number: 7}})
-	needs(t, other, driver.Need{ReadOnly: true, After: driver.Position{Number: 3}})
+	needs(t, r, driver.RouteRequest{ReadOnly: true, After: driver.Position{Number: 7}})
+	needs(t, other, driver.RouteRequest{ReadOnly: true, After: driver.Position{Number: 3}})
 	ok(t, db.Close())
 	ok(t, db2.Close())
 }
@@ -237,12 +237,12 @@ func TestAReadOnlyUnitInsideAUnitSeesWhatThatHasCommitted(t *testing.T) {
 	ctx := dbscope.ReadYourWrites(t.Context(), token("given"))
 	ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 		ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-		needs(t, r, driver.Need{ReadOnly: true, Token: []byte("given")})
+		needs(t, r, driver.RouteRequest{ReadOnly: true, Token: []byte("given")})
 		exec(ctx, t, db, "written")
 		ok(t, db.Commit(ctx))
 		r.asked()
 		ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-		needs(t, r, driver.Need{ReadOnly: true, Token: []byte("given"), After: driver.Position{Number: 7}})
+		needs(t, r, driver.RouteRequest{ReadOnly: true, Token: []byte("given"), After: driver.Position{Number: 7}})
 		tokenIs(t, ctx, "given[7]")
 		return nil
 	}))
@@ -255,7 +255,7 @@ func TestATokenThatIsNoneIsIgnored(t *testing.T) {
 		tokenIs(t, ctx, "")
 		r, _, db := newRouted(t)
 		ok(t, execOnce(ctx, db, "read", dbscope.ReadOnly()))
-		needs(t, r, driver.Need{ReadOnly: true})
+		needs(t, r, driver.RouteRequest{ReadOnly: true})
 		ok(t, execOnce(ctx, db, "written"))
 		tokenIs(t, ctx, "[7]")
 		ok(t, db.Close())
@@ -270,7 +270,7 @@ func TestAContextOfOnesOwnWritesInAnotherOneKeepsThePromiseOfBoth(t *testing.T) 
 	inner := dbscope.ReadYourWrites(outer, "")
 	r.asked()
 	ok(t, execOnce(inner, db, "read", dbscope.ReadOnly()))
-	needs(t, r, driver.Need{ReadOnly: true, Token: []byte("outer"), After: driver.Position{Number: 7}})
+	needs(t, r, driver.RouteRequest{ReadOnly: true, Token: []byte("outer"), After: driver.Position{Number: 7}})
 	wrote(f, "8")
 	ok(t, execOnce(inner, db, "row"))
 	tokenIs(t, outer, "outer[8]")

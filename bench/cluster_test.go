@@ -16,10 +16,10 @@ type stub struct {
 	row         []string
 }
 
-func (s stub) Acquire(context.Context) (driver.Conn, error)  { return s, nil }
-func (s stub) Close() error                                  { return nil }
-func (s stub) Row(context.Context, string) ([]string, error) { return s.row, nil }
-func (s stub) Release(bool)                                  {}
+func (s stub) Acquire(context.Context) (driver.Conn, error)       { return s, nil }
+func (s stub) Close() error                                       { return nil }
+func (s stub) FirstRow(context.Context, string) ([]string, error) { return s.row, nil }
+func (s stub) Release(bool)                                       {}
 func openStub(_ context.Context, host string) (driver.Engine, error) {
 	recovers := "t"
 	if strings.HasPrefix(host, "primary") {
@@ -34,7 +34,7 @@ func stubs(b *testing.B) *cluster.Cluster {
 	stop := c.Use(openStub, func(string, bool) {})
 	b.Cleanup(func() { must(b, stop()) })
 	for {
-		r, err := c.Route(b.Context(), driver.Need{ReadOnly: true})
+		r, err := c.Route(b.Context(), driver.RouteRequest{ReadOnly: true})
 		must(b, err)
 		if fresh := c.Nodes(); r.Replica && fresh[1].Fresh && fresh[2].Fresh {
 			return c
@@ -45,7 +45,7 @@ func stubs(b *testing.B) *cluster.Cluster {
 // BenchmarkRoute is the choice of a session's host.
 func BenchmarkRoute(b *testing.B) {
 	c := stubs(b)
-	for name, need := range map[string]driver.Need{
+	for name, need := range map[string]driver.RouteRequest{
 		"write":              {},
 		"read":               {ReadOnly: true},
 		"read after a write": {ReadOnly: true, After: driver.Position{Timeline: 1, Number: 50}},
@@ -81,7 +81,7 @@ func BenchmarkHosts(b *testing.B) {
 					}, opts...))
 				}
 			}
-			compare(b, unit(dbscope.Host("one")), unit(dbscope.Hosts(stubs(b))))
+			compare(b, unit(dbscope.Host("one")), unit(dbscope.Router(stubs(b))))
 		})
 	}
 }

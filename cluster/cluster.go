@@ -4,7 +4,7 @@
 // primary.
 //
 //	var nodes = cluster.New(cluster.List("10.0.0.1", "10.0.0.2", "10.0.0.3"))
-//	var shop = pgxscope.Open("postgres://app@{host}/shop", dbscope.Hosts(nodes))
+//	var shop = pgxscope.Open("postgres://app@{host}/shop", dbscope.Router(nodes))
 //
 // It asks every host twice a second, each on a connection of its own and
 // without waiting for the others, and at once where a session has met an error

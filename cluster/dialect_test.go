@@ -58,7 +58,7 @@ func TestTwoMariaDBsThatWriteAreASplitBrain(t *testing.T) {
 		n.set("a", func(s *server) { s.row = []string{"1", "0-2-50", "0"} })
 		time.Sleep(time.Second)
 		goes(t, c, writes, "b")
-		goes(t, c, driver.Need{ReadOnly: true, After: driver.Position{Number: 50}}, "a")
+		goes(t, c, driver.RouteRequest{ReadOnly: true, After: driver.Position{Number: 50}}, "a")
 	})
 }
 

@@ -162,7 +162,7 @@ func TestWithoutHostsTheErrorSaysWhy(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := cluster.New(find, cluster.Wait(time.Second))
 			defer use(t, c, network())()
-			for _, need := range []driver.Need{writes, reads} {
+			for _, need := range []driver.RouteRequest{writes, reads} {
 				if text := fails(t, c, need, cluster.ErrNoPrimary); !strings.Contains(text, name) {
 					t.Errorf("error is %v, want one that says %q", text, name)
 				}
@@ -271,7 +271,7 @@ func TestUnitsGoOnWhileHostsFlap(t *testing.T) {
 					return
 				default:
 				}
-				need := driver.Need{ReadOnly: i%2 == 0}
+				need := driver.RouteRequest{ReadOnly: i%2 == 0}
 				r, err := c.Route(t.Context(), need)
 				if err != nil || !need.ReadOnly && r.Host != "a" {
 					t.Errorf("%+v went to %q, %v", need, r.Host, err)
@@ -303,7 +303,7 @@ func TestADBFollowsItsCluster(t *testing.T) {
 		c := cluster.New(f.find)
 		leave := use(t, c, n) // so that the questions are the stubs'
 		fake := drivertest.NewFake()
-		db := fake.DB(dbscope.Hosts(c))
+		db := fake.DB(dbscope.Router(c))
 		unit := func(opts ...dbscope.Option) {
 			t.Helper()
 			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "row") }, opts...))

@@ -213,8 +213,8 @@ func TestASessionTriesNoMoreThanTwentyConnections(t *testing.T) {
 		c := cluster.New(cluster.List("a"))
 		defer use(t, c, n)()
 		goes(t, c, writes, "a")
-		goes(t, c, driver.Need{Failures: 19}, "a")
-		_, err := c.Route(t.Context(), driver.Need{Failures: 20})
+		goes(t, c, driver.RouteRequest{Failures: 19}, "a")
+		_, err := c.Route(t.Context(), driver.RouteRequest{Failures: 20})
 		if err == nil || !strings.Contains(err.Error(), "none of 20 connections could be made") {
 			t.Errorf("error is %v", err)
 		}

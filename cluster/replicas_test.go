@@ -140,8 +140,8 @@ func TestWithReplicasOnlyThePrimaryGetsNoReads(t *testing.T) {
 		n.replica("r", 1, 100)
 		time.Sleep(time.Second)
 		goes(t, c, reads, "r")
-		fails(t, c, driver.Need{ReadOnly: true, Behind: true}, cluster.ErrNoReplica)
-		fails(t, c, driver.Need{ReadOnly: true, After: driver.Newest}, cluster.ErrNoReplica)
+		fails(t, c, driver.RouteRequest{ReadOnly: true, Behind: true}, cluster.ErrNoReplica)
+		fails(t, c, driver.RouteRequest{ReadOnly: true, After: driver.Newest}, cluster.ErrNoReplica)
 		n.refuses("p", true)
 		n.refuses("r", true)
 		time.Sleep(time.Second)
@@ -163,13 +163,13 @@ func TestAReadThatNeedsAPositionGoesToAReplicaThatHasIt(t *testing.T) {
 		n.primary("p", 2, 210)
 		time.Sleep(time.Second)
 		for range 6 {
-			goes(t, c, driver.Need{ReadOnly: true, After: driver.Position{Timeline: 2, Number: 180}}, "b")
+			goes(t, c, driver.RouteRequest{ReadOnly: true, After: driver.Position{Timeline: 2, Number: 180}}, "b")
 		}
-		r := route(t, c, driver.Need{ReadOnly: true, After: driver.Position{Timeline: 2, Number: 205}})
+		r := route(t, c, driver.RouteRequest{ReadOnly: true, After: driver.Position{Timeline: 2, Number: 205}})
 		equal(t, "route", r, driver.Route{Host: "b", Replica: true, After: driver.Position{Timeline: 2, Number: 205}}) // the nearest
-		goes(t, c, driver.Need{ReadOnly: true, After: driver.Newest}, "p")
-		goes(t, c, driver.Need{ReadOnly: true, Behind: true}, "p")
-		goes(t, c, driver.Need{After: driver.Position{Timeline: 2, Number: 180}}, "p")
+		goes(t, c, driver.RouteRequest{ReadOnly: true, After: driver.Newest}, "p")
+		goes(t, c, driver.RouteRequest{ReadOnly: true, Behind: true}, "p")
+		goes(t, c, driver.RouteRequest{After: driver.Position{Timeline: 2, Number: 180}}, "p")
 	})
 }
 
@@ -188,7 +188,7 @@ type ageless struct{ driver.Conn }
 // inside is asked in its transaction.
 type inside struct {
 	driver.Conn
-	driver.Positioner
+	driver.CommitQuerier
 }
 
 func TestAReplicaIsAskedOnlyWhereItIsNotKnownToHaveComeAsFar(t *testing.T) {

@@ -16,7 +16,7 @@ const maxFailures = 20
 func (c *Cluster) Host() string { return c.view.Load().primary }
 
 // Route implements [driver.Router].
-func (c *Cluster) Route(ctx context.Context, need driver.Need) (driver.Route, error) {
+func (c *Cluster) Route(ctx context.Context, need driver.RouteRequest) (driver.Route, error) {
 	if need.Failures < maxFailures {
 		if r, ok := c.pick(c.view.Load(), need); ok {
 			return r, nil
@@ -26,7 +26,7 @@ func (c *Cluster) Route(ctx context.Context, need driver.Need) (driver.Route, er
 }
 
 // waitFor waits for a view in which there is a host.
-func (c *Cluster) waitFor(ctx context.Context, need driver.Need) (driver.Route, error) {
+func (c *Cluster) waitFor(ctx context.Context, need driver.RouteRequest) (driver.Route, error) {
 	late := time.NewTimer(c.wait)
 	defer late.Stop()
 	for {
@@ -54,7 +54,7 @@ func (c *Cluster) waitFor(ctx context.Context, need driver.Need) (driver.Route, 
 }
 
 // why tells what a session waits for.
-func (c *Cluster) why(v *view, need driver.Need) error {
+func (c *Cluster) why(v *view, need driver.RouteRequest) error {
 	if v.problem == nil || need.ReadOnly && c.noPrim {
 		return ErrNoReplica
 	}
@@ -87,7 +87,7 @@ func (c *Cluster) explain(v *view, err error) error {
 }
 
 // pick chooses among the hosts of the view. It does not block.
-func (c *Cluster) pick(v *view, need driver.Need) (driver.Route, bool) {
+func (c *Cluster) pick(v *view, need driver.RouteRequest) (driver.Route, bool) {
 	if need.ReadOnly && !need.Behind && len(v.replicas) > 0 {
 		after := need.After
 		if len(need.Token) > 0 {
@@ -141,16 +141,16 @@ func (c *Cluster) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (
 	if !r.Replica {
 		return true, nil
 	}
-	if aged, ok := conn.(driver.Aged); ok && c.knows(r, aged) {
+	if backend, ok := conn.(driver.BackendIdentifier); ok && c.knows(r, backend) {
 		return true, nil
 	}
 	question := c.dialect.probe()
-	if _, inside := conn.(driver.Positioner); inside {
+	if _, inside := conn.(driver.CommitQuerier); inside {
 		question += again
 	}
 	until := time.Now().Add(patience)
 	for pause := time.Millisecond; ; pause *= 2 {
-		row, err := conn.Row(ctx, question)
+		row, err := conn.FirstRow(ctx, question)
 		if err != nil {
 			return false, err
 		}
@@ -172,8 +172,8 @@ func (c *Cluster) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (
 
 // knows reports whether the replica had come as far when it was asked, and the
 // connection was there by then, and ends when the server does.
-func (c *Cluster) knows(r driver.Route, conn driver.Aged) bool {
-	opened, _ := conn.Opened()
+func (c *Cluster) knows(r driver.Route, conn driver.BackendIdentifier) bool {
+	opened, _ := conn.Backend()
 	for _, f := range c.view.Load().replicas {
 		if f.host == r.Host {
 			return f.direct && reached(f.at, r.After) && opened.Before(f.asked)

@@ -128,7 +128,7 @@ type conn struct {
 	opened time.Time
 }
 
-func (c *conn) Row(ctx context.Context, question string) ([]string, error) {
+func (c *conn) FirstRow(ctx context.Context, question string) ([]string, error) {
 	c.set(c.host, func(s *server) { s.asked++; s.asks = question })
 	switch s := c.get(c.host); {
 	case s.silent:
@@ -150,8 +150,8 @@ func (c *conn) Release(bool) {
 	c.conns--
 }
 
-// Opened implements [driver.Aged].
-func (c *conn) Opened() (time.Time, uint32) {
+// Backend implements [driver.BackendIdentifier].
+func (c *conn) Backend() (time.Time, uint32) {
 	if c.get(c.host).pooled {
 		return c.opened, 1
 	}
@@ -177,26 +177,26 @@ func useTold(t testing.TB, c *cluster.Cluster, n *servers, left func(string, boo
 }
 
 var (
-	writes = driver.Need{}
-	reads  = driver.Need{ReadOnly: true}
+	writes = driver.RouteRequest{}
+	reads  = driver.RouteRequest{ReadOnly: true}
 )
 
 // route is where a session goes.
-func route(t testing.TB, c *cluster.Cluster, need driver.Need) driver.Route {
+func route(t testing.TB, c *cluster.Cluster, need driver.RouteRequest) driver.Route {
 	t.Helper()
 	r, err := c.Route(t.Context(), need)
 	ok(t, err)
 	return r
 }
 
-func goes(t testing.TB, c *cluster.Cluster, need driver.Need, host string) {
+func goes(t testing.TB, c *cluster.Cluster, need driver.RouteRequest, host string) {
 	t.Helper()
 	if r := route(t, c, need); r.Host != host {
 		t.Fatalf("a session that needs %+v went to %q, want %q", need, r.Host, host)
 	}
 }
 
-func fails(t testing.TB, c *cluster.Cluster, need driver.Need, target error) (text string) {
+func fails(t testing.TB, c *cluster.Cluster, need driver.RouteRequest, target error) (text string) {
 	t.Helper()
 	r, err := c.Route(t.Context(), need)
 	if !errors.Is(err, target) {

@@ -40,7 +40,7 @@ func at(number uint64) driver.Position { return driver.Position{Timeline: 1, Num
 // needed is the position that the cluster reads from a token.
 func needed(t testing.TB, c *cluster.Cluster, token []byte) driver.Position {
 	t.Helper()
-	return route(t, c, driver.Need{ReadOnly: true, Token: token}).After
+	return route(t, c, driver.RouteRequest{ReadOnly: true, Token: token}).After
 }
 
 // R13.
@@ -51,10 +51,10 @@ func TestATokenHasThePositionThatWasSignedIn37Bytes(t *testing.T) {
 		equal(t, "length", len(token), part)
 		equal(t, "the position in another process", needed(t, another, token), at(50))
 		newest := c.Sign(driver.Newest, nil)
-		goes(t, another, driver.Need{ReadOnly: true, Token: newest}, "p")
-		goes(t, another, driver.Need{ReadOnly: true, Token: token, After: at(60)}, "r")
-		equal(t, "the later of both", route(t, another, driver.Need{ReadOnly: true, Token: token, After: at(60)}).After, at(60))
-		equal(t, "the later of both", route(t, another, driver.Need{ReadOnly: true, Token: token, After: at(40)}).After, at(50))
+		goes(t, another, driver.RouteRequest{ReadOnly: true, Token: newest}, "p")
+		goes(t, another, driver.RouteRequest{ReadOnly: true, Token: token, After: at(60)}, "r")
+		equal(t, "the later of both", route(t, another, driver.RouteRequest{ReadOnly: true, Token: token, After: at(60)}).After, at(60))
+		equal(t, "the later of both", route(t, another, driver.RouteRequest{ReadOnly: true, Token: token, After: at(40)}).After, at(50))
 	})
 }
 
@@ -83,7 +83,7 @@ func TestTokensAreMergedByMaximumAndPartsOfOtherClustersAreKept(t *testing.T) {
 		equal(t, "length", len(token), 2*part)
 		equal(t, "one's", needed(t, one, token), at(30))
 		token = one.Sign(driver.Position{Timeline: 2, Number: 1}, token) // after a promotion
-		goes(t, one, driver.Need{ReadOnly: true, Token: token}, "r")
+		goes(t, one, driver.RouteRequest{ReadOnly: true, Token: token}, "r")
 		equal(t, "one's", needed(t, one, token), driver.Position{Timeline: 2, Number: 1})
 		for system := 3; system < 20; system++ {
 			token = signing(t, system, cluster.SignedBy(key)).Sign(at(1), token)
@@ -127,7 +127,7 @@ func TestTheNewestPositionIsNotMadeToLastByLaterWrites(t *testing.T) {
 		for range 2 {
 			time.Sleep(14 * time.Second)
 			token = c.Sign(at(50), token)
-			goes(t, c, driver.Need{ReadOnly: true, Token: token}, "p")
+			goes(t, c, driver.RouteRequest{ReadOnly: true, Token: token}, "p")
 		}
 		time.Sleep(3 * time.Second)
 		equal(t, "after 31 seconds", needed(t, c, token), at(50))

@@ -282,12 +282,12 @@ func (p *prober) connect(ctx context.Context) (err error) {
 func (p *prober) query(ctx context.Context) (s state, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	row, err := p.conn.Row(ctx, p.dialect.probe())
+	row, err := p.conn.FirstRow(ctx, p.dialect.probe())
 	if err == nil {
 		s, err = p.dialect.state(row)
 	}
-	if aged, ok := p.conn.(driver.Aged); ok {
-		_, process := aged.Opened()
+	if backend, ok := p.conn.(driver.BackendIdentifier); ok {
+		_, process := backend.Backend()
 		s.direct = process == s.process
 	}
 	if err != nil {

@@ -66,7 +66,7 @@ type Limited interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic. What not every connection
-// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Positioner].
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [CommitQuerier].
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
@@ -84,10 +84,10 @@ type Conn interface {
 	Savepoint(ctx context.Context, name string) error
 	RollbackTo(ctx context.Context, name string) error
 	ReleaseSavepoint(ctx context.Context, name string) error
-	// Row runs a statement of dbscope's own, in the transaction if one is open,
+	// FirstRow runs a statement of dbscope's own, in the transaction if one is open,
 	// and returns its first row as text, NULL as an empty string; nil where it
 	// has none.
-	Row(ctx context.Context, statement string) ([]string, error)
+	FirstRow(ctx context.Context, statement string) ([]string, error)
 	// Check tells what a failed statement did to the transaction; with a nil
 	// error, whether one that was aborted is so still. It may ask the server.
 	Check(ctx context.Context, err error) Fate

@@ -6,7 +6,7 @@ import (
 )
 
 // Router chooses the host of each session. The package cluster has one; see
-// dbscope.Hosts. It must be safe for concurrent use.
+// dbscope.Router. It must be safe for concurrent use.
 type Router interface {
 	// Use is called for each DB that is made with the router. open opens a pool
 	// of a host, for connections of the router's own. left tells that Route does
@@ -17,10 +17,10 @@ type Router interface {
 	Use(open func(ctx context.Context, host string) (Engine, error), left func(host string, gone bool)) (stop func() error)
 	// Route returns the host for a session that is about to be opened. It may
 	// block for a limited time, or until ctx is done, while there is none.
-	Route(ctx context.Context, need Need) (Route, error)
+	Route(ctx context.Context, need RouteRequest) (Route, error)
 	// Ready reports whether the host can serve the session for which Route
 	// returned it. It is asked on the connection, before BEGIN, and may block
-	// for a limited time. A [Positioner] has begun by then, and its transaction
+	// for a limited time. A [CommitQuerier] has begun by then, and its transaction
 	// must be a new one when Ready returns. Where the host cannot serve the
 	// session, Route is called again.
 	Ready(ctx context.Context, conn Conn, r Route) (bool, error)
@@ -40,8 +40,8 @@ type Router interface {
 	Sign(p Position, token []byte) []byte
 }
 
-// Need is what a session needs of its host.
-type Need struct {
+// RouteRequest is what a session needs of its host.
+type RouteRequest struct {
 	ReadOnly bool     // a replica will do
 	Behind   bool     // Ready has said no
 	Failures int      // hosts that Route returned and that could not be reached
@@ -71,19 +71,19 @@ func (p Position) Before(q Position) bool {
 // reached it.
 var Newest = Position{1<<32 - 1, 1<<64 - 1}
 
-// Positioner is a [Conn] that can do CommitRows in one round trip. Its Begin
-// travels with the next statement, and its Row takes several statements at once,
+// CommitQuerier is a [Conn] that can do CommitWithQueries in one round trip. Its Begin
+// travels with the next statement, and its FirstRow takes several statements at once,
 // of which the first returns the row.
-type Positioner interface {
-	// CommitRows commits as Commit does and runs a query before and another
+type CommitQuerier interface {
+	// CommitWithQueries commits as Commit does and runs a query before and another
 	// after it, whose first rows it returns. after is nil where it failed though
 	// the commit did not.
-	CommitRows(ctx context.Context, before, after string) (o Outcome, rowBefore, rowAfter []string, err error)
+	CommitWithQueries(ctx context.Context, before, after string) (o Outcome, rowBefore, rowAfter []string, err error)
 }
 
-// Aged is a [Conn] that knows since when its connection is open, and which
+// BackendIdentifier is a [Conn] that knows since when its connection is open, and which
 // process of the server it was told to be with then: a pooler tells a number of
 // its own.
-type Aged interface {
-	Opened() (since time.Time, process uint32)
+type BackendIdentifier interface {
+	Backend() (since time.Time, process uint32)
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/dbscope/dbscope"
 )
 
 // ClientWait bounds how long the connections of one unit wait for its client: how
@@ -19,7 +17,7 @@ import (
 //
 // Where nothing waits while a connection is held it costs no more than a look.
 type ClientWait struct {
-	scope *dbscope.Scope
+	scope Scope
 	side  ClientSide
 	limit time.Duration
 
@@ -73,7 +71,7 @@ func (*SlowClientError) Unwrap() error { return os.ErrDeadlineExceeded }
 
 // WaitForClient begins to watch the scope, for which its context must not have
 // been given away yet. The limit is that of [Policy.ClientTimeout].
-func (p *Policy[R]) WaitForClient(w *ClientWait, scope *dbscope.Scope, side ClientSide) {
+func (p *Policy[R]) WaitForClient(w *ClientWait, scope Scope, side ClientSide) {
 	w.scope, w.side, w.limit = scope, side, p.ClientTimeout
 	if w.limit == 0 {
 		w.limit = DefaultClientTimeout
@@ -83,7 +81,7 @@ func (p *Policy[R]) WaitForClient(w *ClientWait, scope *dbscope.Scope, side Clie
 	}
 }
 
-// HoldingChanged implements [dbscope.Watcher].
+// HoldingChanged is told by the scope, see [Control].
 func (w *ClientWait) HoldingChanged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,7 +19,7 @@ type slow struct {
 	middleware.ClientWait
 	t     *testing.T
 	ctx   context.Context
-	scope *dbscope.Scope
+	scope middleware.Scope
 	fake  *drivertest.Fake
 	db    *dbscope.DB[*drivertest.Tx]
 
@@ -39,7 +39,7 @@ func onSlow(t *testing.T, test func(t *testing.T, s *slow)) {
 		s.ctx, s.scope = policy.Begin(t.Context(), "")
 		policy.WaitForClient(&s.ClientWait, s.scope, s)
 		test(t, s)
-		_ = s.scope.Release(s.ctx)
+		_ = s.scope.End(s.ctx)
 	})
 }
 
@@ -277,7 +277,7 @@ func TestTheLimitIsThirtySecondsUnlessThereIsToBeNone(t *testing.T) {
 			if err := s.wait(2 * time.Second); (err != nil) != passes {
 				t.Errorf("a limit of %v: %v", limit, err)
 			}
-			_ = s.scope.Release(s.ctx)
+			_ = s.scope.End(s.ctx)
 		})
 	}
 }

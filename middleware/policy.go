@@ -53,7 +53,7 @@ func (p *Policy[R]) Scoped(ctx context.Context, r R) bool {
 }
 
 // Begin puts a new scope for the request into the context.
-func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, *dbscope.Scope) {
+func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, Scope) {
 	opts := p.Options
 	if p.ReadOnly != nil && p.ReadOnly(r) {
 		more = append(more, dbscope.ReadOnly())
@@ -61,13 +61,15 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 	if len(more) > 0 {
 		opts = append(opts[:len(opts):len(opts)], more...)
 	}
-	return dbscope.Begin(ctx, opts...)
+	ctx, _ = dbscope.Begin(ctx, opts...)
+	scope, _ := ScopeOf(ctx)
+	return ctx, scope
 }
 
 // Decide commits the scope or rolls it back. It returns the error of a commit
 // that was to be, for which the client must not be told of a success, and
 // reports all others. After [dbscope.MarkRollback] there is nothing to return.
-func (p *Policy[R]) Decide(ctx context.Context, scope *dbscope.Scope, r R, code int) error {
+func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) error {
 	if !p.Commit(r, code) {
 		p.Report(r, scope.Rollback(ctx))
 		return nil

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/dbscope/dbscope"
 )
 
 // Unit is the scope of one call. Its Context is the handler's. Start begins it;
@@ -31,7 +29,7 @@ type Unit[R any] struct {
 
 	rpc     *RPC[R]
 	request R
-	scope   *dbscope.Scope
+	scope   Scope
 	wait    ClientWait
 	done    bool // Finish was reached and did not panic, or there is no scope
 
@@ -65,7 +63,7 @@ func (u *Unit[R]) Sending() error {
 		return errUndecided
 	case was == over:
 		return errOver
-	case was == sending && u.scope != nil:
+	case was == sending && u.scope.Scope != nil:
 		return u.refused(u.proceed())
 	}
 	return failure
@@ -124,7 +122,7 @@ func (u *Unit[R]) refused(err error) error {
 // [Policy.ShowErrors]. It blocks for the end.
 func (u *Unit[R]) Finish(err error) error {
 	code, masked, answer := u.rpc.mask(err)
-	if u.scope != nil {
+	if u.scope.Scope != nil {
 		if failure := u.end(code); failure != nil {
 			return failure
 		}
@@ -149,7 +147,7 @@ func (u *Unit[R]) end(code int) error {
 	default:
 		err = u.rpc.policy.Decide(u.Context, u.scope, u.request, code)
 	}
-	u.report(u.scope.Release(u.Context))
+	u.report(u.scope.End(u.Context))
 	if err != nil {
 		if was == sending {
 			err = fmt.Errorf("dbscope: after the first message was sent: %w", err)
@@ -168,7 +166,7 @@ func (u *Unit[R]) Abandon() {
 	if !u.done {
 		_ = u.wait.End()
 		u.enter(over, nil)
-		u.report(u.scope.Release(u.Context))
+		u.report(u.scope.End(u.Context))
 		u.putToken() // a recovery outside answers
 	}
 }

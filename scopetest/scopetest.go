@@ -127,7 +127,7 @@ func count(ctx context.Context, db dbscope.Database, table string) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	row, err := conn.Row(ctx, "SELECT count(*) FROM "+table)
+	row, err := conn.FirstRow(ctx, "SELECT count(*) FROM "+table)
 	if err := s.Exit(ctx, err); err != nil {
 		return 0, err
 	}

@@ -103,7 +103,7 @@ func onCluster(b *testing.B, dsn, direct string) subject {
 		next = dsn
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}, dbscope.Hosts(cluster.New(cluster.List("server"))))
+	}, dbscope.Router(cluster.New(cluster.List("server"))))
 	b.Cleanup(func() { must(b, db.Close()) })
 	return subject{"pgxscope on a cluster, with tokens", func(ctx context.Context, n int) error {
 		return dbscope.Run(dbscope.ReadYourWrites(ctx, ""), func(ctx context.Context) error { return scan(ctx, db, n) })

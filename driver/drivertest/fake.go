@@ -283,9 +283,9 @@ func (c *conn) statement(ctx context.Context, kind, on string, do func()) error 
 
 var errAborted = errors.New("current transaction is aborted")
 
-// Row knows the statements of dbscope's ledger, whose rows are among the others,
+// FirstRow knows the statements of dbscope's ledger, whose rows are among the others,
 // and those of [Fake.Answer].
-func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
+func (c *conn) FirstRow(ctx context.Context, statement string) (row []string, err error) {
 	verb, _, _ := strings.Cut(statement, " ")
 	var id, time string
 	if parts := strings.Split(statement, "'"); len(parts) > 2 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // Harness is what the suite has to know of an adapter.
@@ -379,9 +380,9 @@ func (s *suite[H]) noScope() {
 	s.is(s.db.Commit(ctx), dbscope.ErrNoScope)
 	ctx, scope := dbscope.Begin(ctx)
 	h := s.session(ctx)
-	_, err = s.db.Session(dbscope.Detach(ctx))
+	_, err = s.db.Session(dbscope.WithoutScope(ctx))
 	s.is(err, dbscope.ErrNoScope)
-	s.ok(scope.Release(ctx))
+	s.ok(scope.End(ctx))
 	_, err = s.db.Session(ctx)
 	s.is(err, dbscope.ErrScopeEnded)
 	for _, err := range []error{s.db.Commit(ctx), s.db.Rollback(ctx), s.db.Release(ctx), dbscope.MarkRollback(ctx)} {
@@ -395,7 +396,7 @@ func (s *suite[H]) noScope() {
 
 func (s *suite[H]) newAfterOver() {
 	old, scope := dbscope.Begin(s.Context())
-	s.ok(scope.Release(old))
+	s.ok(scope.End(old))
 	s.ok(dbscope.Run(old, func(ctx context.Context) error { s.insert(ctx, 1); return nil }))
 	s.stored(1)
 }
@@ -407,7 +408,7 @@ func (s *suite[H]) busy() {
 		next, closeRows, err := s.Query(ctx, h)
 		s.ok(err)
 		s.is(s.Insert(ctx, h, 2), dbscope.ErrSessionBusy)
-		scope, _ := dbscope.FromContext(ctx)
+		scope, _ := middleware.ScopeOf(ctx)
 		if !scope.Busy() {
 			s.Error("the scope does not know that it is busy")
 		}

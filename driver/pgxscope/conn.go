@@ -30,6 +30,16 @@ type conn struct {
 	prepared []string // names that the handle has given to statements
 }
 
+// What the core asks at run time whether a connection can do.
+var _ interface {
+	driver.BackendIdentifier
+	driver.CommitQuerier
+	driver.Ender
+	driver.Flusher
+	driver.Looker
+	driver.Resetter
+} = (*conn)(nil)
+
 // Begin implements [driver.Conn]: nothing is sent yet. A connection that was lost
 // after an earlier transaction of the unit is found out here, and replaced.
 func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
@@ -123,8 +133,8 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	return c.sql, c.ready(ctx)
 }
 
-// Opened implements [driver.Aged]. Where [Configure] was not called, it is now.
-func (c *conn) Opened() (since time.Time, process uint32) {
+// Backend implements [driver.BackendIdentifier]. Where [Configure] was not called, it is now.
+func (c *conn) Backend() (since time.Time, process uint32) {
 	since, process = c.wire.opened, c.PgConn().PID()
 	if since.IsZero() {
 		since = time.Now()
@@ -132,8 +142,8 @@ func (c *conn) Opened() (since time.Time, process uint32) {
 	return since, process
 }
 
-// Row implements [driver.Conn].
-func (c *conn) Row(ctx context.Context, statement string) ([]string, error) {
+// FirstRow implements [driver.Conn].
+func (c *conn) FirstRow(ctx context.Context, statement string) ([]string, error) {
 	if err := c.ready(ctx); err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func Open(connString string, opts ...dbscope.DBOption) *DB {
 const library = "pgx"
 
 // New makes a DB of pools that open makes, one for each host, on first use;
-// with [dbscope.Hosts] one more, for the router. The host is that of
+// with [dbscope.Router] one more, for the router. The host is that of
 // [dbscope.Host]. A context given to [pgxpool.New] must outlive the call.
 // Closing the DB closes the pools. See [Configure].
 func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opts ...dbscope.DBOption) *DB {

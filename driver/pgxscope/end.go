@@ -56,9 +56,9 @@ func (c *conn) committed() (driver.Outcome, error) {
 	return driver.Committed, nil
 }
 
-// CommitRows implements [driver.Positioner], in one simple query. What became
+// CommitWithQueries implements [driver.CommitQuerier], in one simple query. What became
 // of the transaction is what the answer to its second statement says.
-func (c *conn) CommitRows(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
+func (c *conn) CommitWithQueries(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
 	if !c.begun() || c.Ended() != nil || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
 		o, err = c.Commit(ctx)
 		return o, nil, []string{}, err // where it is committed, it is of nothing

@@ -198,9 +198,9 @@ func (c *conn) run(ctx context.Context, query string) error {
 	return hide(err)
 }
 
-// Row goes through the pool's own end of the connection, which knows how to
+// FirstRow goes through the pool's own end of the connection, which knows how to
 // turn what the driver returns into text.
-func (c *conn) Row(ctx context.Context, statement string) (row []string, err error) {
+func (c *conn) FirstRow(ctx context.Context, statement string) (row []string, err error) {
 	if err := c.admit(ctx); err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 }
 
 // New makes a DB of pools that open makes, one for each host, on first use;
-// with [dbscope.Hosts] one more, for the router. The host is that of
+// with [dbscope.Router] one more, for the router. The host is that of
 // [dbscope.Host]. Closing the DB closes the pools. The data source names that open
 // uses are not known here: a driver that shows parts of a malformed one is not
 // kept from that as it is with [Open].

@@ -38,7 +38,7 @@ func openCluster(databaseURL string, hosts []string) *sqlscope.DB {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
 	nodes := cluster.New(cluster.List(hosts...), cluster.SignedBy(key))
-	return openPool("pgx", databaseURL, 20, dbscope.Hosts(nodes))
+	return openPool("pgx", databaseURL, 20, dbscope.Router(nodes))
 }
 
 // openSQLite opens a file that many requests can use at once. SQLite has one

@@ -67,14 +67,14 @@ func (l *Link) Connect(ctx context.Context) (err error) {
 }
 
 // need is what a router has to know of the session.
-func (l *Link) need(ctx context.Context) driver.Need {
+func (l *Link) need(ctx context.Context) driver.RouteRequest {
 	r := l.DB.Pools.Router()
 	if r == nil {
-		return driver.Need{}
+		return driver.RouteRequest{}
 	}
 	// A hot standby has no serializable transactions.
 	replica := l.TX.ReadOnly && l.TX.Isolation < sql.LevelSerializable
-	need := driver.Need{ReadOnly: replica && l.Source.Context() != nil && l.Source.Sandbox(ctx) == nil}
+	need := driver.RouteRequest{ReadOnly: replica && l.Source.Context() != nil && l.Source.Sandbox(ctx) == nil}
 	if w := writes.Of(ctx); w != nil && need.ReadOnly {
 		need.After, need.Token = w.Need(r)
 	}
@@ -133,7 +133,7 @@ func (l *Link) Transactional() bool { return l.Source.Context() != nil || l.Shar
 // the transaction, since a pooler may lead the next one to a server that has been
 // started again.
 func (l *Link) begin(ctx context.Context, route driver.Route) error {
-	if _, inside := l.Conn.(driver.Positioner); !inside {
+	if _, inside := l.Conn.(driver.CommitQuerier); !inside {
 		if err := l.ready(ctx, route); err != nil {
 			return err
 		}

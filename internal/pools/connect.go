@@ -38,7 +38,7 @@ type Connector interface {
 // Connect chooses a host and calls c, until c can connect or there is nothing
 // else to try. It returns the host, which stays open until its Leave. A router is
 // told what is needed; ErrBehind and [Unreachable] send it on to the next host.
-func (p *Pools) Connect(ctx context.Context, need driver.Need, c Connector) (*Host, error) {
+func (p *Pools) Connect(ctx context.Context, need driver.RouteRequest, c Connector) (*Host, error) {
 	if p.router != nil {
 		return p.connectRouted(ctx, need, c)
 	}
@@ -59,7 +59,7 @@ func (p *Pools) Connect(ctx context.Context, need driver.Need, c Connector) (*Ho
 	}
 }
 
-func (p *Pools) connectRouted(ctx context.Context, need driver.Need, c Connector) (*Host, error) {
+func (p *Pools) connectRouted(ctx context.Context, need driver.RouteRequest, c Connector) (*Host, error) {
 	var failed error
 	for {
 		since := p.departures.Load()
@@ -147,7 +147,7 @@ func (p *Pools) known(name string) *Host {
 func (p *Pools) writing(ctx context.Context) (driver.Engine, error) {
 	for {
 		since := p.departures.Load()
-		r, err := p.router.Route(ctx, driver.Need{})
+		r, err := p.router.Route(ctx, driver.RouteRequest{})
 		if err != nil {
 			return nil, err
 		}

@@ -171,7 +171,7 @@ func (p *Pools) SwitchTo(ctx context.Context, name string) error {
 	case name == "":
 		return errors.New("it needs the name of a host")
 	case p.router != nil:
-		return errors.New("the hosts are chosen by the router that was given to the option Hosts")
+		return errors.New("the hosts are chosen by the router that was given to the option Router")
 	}
 	if err := p.take(ctx); err != nil {
 		return err

@@ -34,7 +34,7 @@ func New(t testing.TB, fake *drivertest.Fake) (*Router, *dbscope.DB[*drivertest.
 		t.Fatal(err)
 	}
 	r := &Router{}
-	return r, fake.DB(dbscope.Hosts(r))
+	return r, fake.DB(dbscope.Router(r))
 }
 
 // Token is one of so many commits.
@@ -61,7 +61,7 @@ func (r *Router) Use(func(context.Context, string) (driver.Engine, error), func(
 }
 
 // Route sends those that know of a commit to the primary.
-func (r *Router) Route(_ context.Context, need driver.Need) (driver.Route, error) {
+func (r *Router) Route(_ context.Context, need driver.RouteRequest) (driver.Route, error) {
 	if !need.ReadOnly {
 		return driver.Route{Host: "primary"}, nil
 	}

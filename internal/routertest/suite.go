@@ -282,7 +282,7 @@ func run(t *testing.T, f middlewaretest.Framework, call caller) {
 		if token := dbscope.WritesToken(outer); token != Token(3) {
 			t.Errorf("who began the scope has the token %q", token)
 		}
-		if scope, ok := dbscope.FromContext(outer); !ok || scope.Release(outer) != nil {
+		if scope, ok := dbscope.FromContext(outer); !ok || scope.End(outer) != nil {
 			t.Error("the scope is over")
 		}
 	})

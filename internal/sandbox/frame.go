@@ -81,7 +81,7 @@ func (f *frame) Begin(ctx context.Context, opts driver.TxOptions) error {
 		err = rides.Flush(beginning)
 	}
 	if err == nil && f.readOnly && l.isPG {
-		_, err = f.Conn.Row(beginning, setReadOnly)
+		_, err = f.Conn.FirstRow(beginning, setReadOnly)
 	}
 	l.box.mu.Lock()
 	defer l.box.mu.Unlock()
@@ -122,7 +122,7 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	defer f.Exit()
 	err := f.tornError()
 	if err == nil && f.lane.defers {
-		_, err = f.Conn.Row(ctx, deferred)
+		_, err = f.Conn.FirstRow(ctx, deferred)
 	}
 	undone := err != nil || f.readOnly && f.lane.isPG
 	f.remove(undone)
@@ -274,14 +274,14 @@ func (f *frame) do(ctx context.Context, statement func() error) error {
 	return statement()
 }
 
-// Row implements [driver.Conn]. The core calls it before a commit, perhaps for
+// FirstRow implements [driver.Conn]. The core calls it before a commit, perhaps for
 // others too before this one's.
-func (f *frame) Row(ctx context.Context, statement string) ([]string, error) {
+func (f *frame) FirstRow(ctx context.Context, statement string) ([]string, error) {
 	if err := f.enter(ctx, true); err != nil {
 		return nil, err
 	}
 	defer f.Exit()
-	return f.Conn.Row(ctx, statement)
+	return f.Conn.FirstRow(ctx, statement)
 }
 
 // Release implements [driver.Conn]. The connection stays the sandbox's.

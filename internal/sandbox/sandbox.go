@@ -41,13 +41,13 @@ func New(dbs ...dbscope.Database) *Sandbox {
 // Context returns a context all of whose units run in the sandbox, and on no
 // database outside it. It carries no scope.
 func (b *Sandbox) Context(ctx context.Context) context.Context {
-	return unit.In(dbscope.Detach(ctx), b)
+	return unit.In(dbscope.WithoutScope(ctx), b)
 }
 
 // End rolls everything back and gives the connections back. It returns an
 // error for each thing that is not as it should be: a unit that is still open,
 // with the stack of its last statement, or a transaction that somebody ended.
-// It blocks as [dbscope.Scope.Release] does. Units of the sandbox that go on are
+// It blocks as [dbscope.Scope.End] does. Units of the sandbox that go on are
 // refused.
 func (b *Sandbox) End(ctx context.Context) error {
 	b.mu.Lock()
@@ -178,7 +178,7 @@ func (l *lane) begin(ctx context.Context, conn driver.Conn) error {
 	if err := conn.Savepoint(beginning, markOf(anchor)); err != nil {
 		return err
 	}
-	about, err := conn.Row(beginning, askDatabase)
+	about, err := conn.FirstRow(beginning, askDatabase)
 	if err != nil && conn.Check(beginning, err) != driver.Intact { // SQLite has none of this, and says so without harm
 		return err
 	}

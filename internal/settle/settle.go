@@ -67,7 +67,7 @@ const fingerprint = "pg_postmaster_start_time(), (SELECT stats_reset FROM pg_sta
 
 // Witness implements [Settler].
 func (ByStatus) Witness(ctx context.Context, conn driver.Conn) ([]string, error) {
-	row, err := conn.Row(ctx, "SELECT pg_current_xact_id_if_assigned(), pg_backend_pid(), "+fingerprint)
+	row, err := conn.FirstRow(ctx, "SELECT pg_current_xact_id_if_assigned(), pg_backend_pid(), "+fingerprint)
 	if err == nil && len(row) != 5 {
 		err = fmt.Errorf("got %d columns", len(row))
 	}
@@ -82,7 +82,7 @@ func (ByStatus) verdict(ctx context.Context, conn driver.Conn, witness []string)
 	if id == "" {
 		return driver.Unknown, nil
 	}
-	row, err := conn.Row(ctx, "SELECT pg_xact_status('"+id+"'), NULL, "+fingerprint)
+	row, err := conn.FirstRow(ctx, "SELECT pg_xact_status('"+id+"'), NULL, "+fingerprint)
 	if err != nil {
 		return driver.Unknown, err
 	}
@@ -99,7 +99,7 @@ func (ByStatus) verdict(ctx context.Context, conn driver.Conn, witness []string)
 	case "in progress":
 		// Nobody will read its answer. One that waits for a synchronous
 		// standby has committed as far as the server can tell, and must wait.
-		_, err := conn.Row(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = "+pid+
+		_, err := conn.FirstRow(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = "+pid+
 			" AND backend_xid::text = ('"+id+"'::text::numeric % 4294967296)::text AND wait_event IS DISTINCT FROM 'SyncRep'")
 		if err == nil {
 			err = errUnsettled
@@ -123,7 +123,7 @@ type ByLedger struct{}
 // Witness implements [Settler].
 func (ByLedger) Witness(ctx context.Context, conn driver.Conn) ([]string, error) {
 	id := rand.Text()
-	if _, err := conn.Row(ctx, ledgerInsert(id, "")); err != nil {
+	if _, err := conn.FirstRow(ctx, ledgerInsert(id, "")); err != nil {
 		return nil, fmt.Errorf("SettleByLedger: writing to dbscope_ledger, the table that dbscope.LedgerTable creates: %w", err)
 	}
 	return []string{id}, nil
@@ -142,7 +142,7 @@ func (ByLedger) verdict(ctx context.Context, conn driver.Conn, witness []string)
 	if err := conn.Begin(ctx, driver.TxOptions{}); err != nil {
 		return driver.Unknown, err
 	}
-	if _, err := conn.Row(ctx, ledgerInsert(id, "-")); err == nil {
+	if _, err := conn.FirstRow(ctx, ledgerInsert(id, "-")); err == nil {
 		if _, err := conn.Commit(ctx); err != nil {
 			return driver.Unknown, err
 		}
@@ -151,7 +151,7 @@ func (ByLedger) verdict(ctx context.Context, conn driver.Conn, witness []string)
 	if err := conn.Rollback(ctx); err != nil {
 		return driver.Unknown, err
 	}
-	row, err := conn.Row(ctx, "SELECT created_at FROM dbscope_ledger WHERE id = '"+id+"'")
+	row, err := conn.FirstRow(ctx, "SELECT created_at FROM dbscope_ledger WHERE id = '"+id+"'")
 	switch {
 	case err != nil:
 		return driver.Unknown, err

@@ -51,6 +51,11 @@ type Conn interface {
 	Exit()
 }
 
+// ControlKey is the key under which the context of a scope has what package
+// middleware may do with the scope beside its owner: so that it is not among the
+// methods which everybody meets.
+type ControlKey struct{}
+
 type (
 	sandboxKey struct{}
 	fixtureKey struct{}

@@ -92,10 +92,10 @@ func (w *Writes) position(r driver.Router) driver.Position {
 func (w *Writes) Commit(ctx context.Context, conn driver.Conn, r driver.Router, was []string) (state driver.Outcome, err error) {
 	var is []string
 	before, after := r.Queries()
-	if c, ok := conn.(driver.Positioner); ok {
-		state, was, is, err = c.CommitRows(ctx, before, after)
+	if c, ok := conn.(driver.CommitQuerier); ok {
+		state, was, is, err = c.CommitWithQueries(ctx, before, after)
 	} else if state, err = conn.Commit(ctx); state == driver.Committed {
-		is, _ = conn.Row(ctx, after) // the commit stands
+		is, _ = conn.FirstRow(ctx, after) // the commit stands
 	}
 	switch p, wrote := r.Position(was, is); {
 	case state == driver.RolledBack:

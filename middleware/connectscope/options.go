@@ -114,7 +114,7 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 // that wrote carries the token of [dbscope.WritesToken] in its trailer, and a
 // call with the token in a header of that name reads from replicas only what is
 // as new, see [dbscope.ReadYourWrites]. That needs DBs with the option
-// [dbscope.Hosts], and scopes that may read from a replica, see [ReadOnly]. The
+// [dbscope.Router], and scopes that may read from a replica, see [ReadOnly]. The
 // example has a client's interceptor for it.
 //
 // The token is in the trailer alone, because every answer has one, an error too,

@@ -69,7 +69,7 @@ func swap(c *echo.Context, r *http.Request, left **http.Request) (undo func()) {
 	c.SetRequest(r)
 	return func() {
 		if *left = nil; c.Request() != r {
-			*left = c.Request().WithContext(dbscope.Detach(c.Request().Context()))
+			*left = c.Request().WithContext(dbscope.WithoutScope(c.Request().Context()))
 		}
 		c.SetRequest(request)
 	}

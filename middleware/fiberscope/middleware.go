@@ -95,7 +95,7 @@ func restore(c fiber.Ctx, outer, inner context.Context) {
 		return
 	}
 	if now := c.Context(); now != inner {
-		outer = dbscope.Detach(now)
+		outer = dbscope.WithoutScope(now)
 	}
 	c.SetContext(outer)
 }
@@ -111,7 +111,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	ctx, scope := o.policy.Begin(context.WithValue(ctx, ctxKey{}, c), c)
 	c.SetContext(ctx)
 	defer func() {
-		o.policy.Report(c, scope.Release(ctx))
+		o.policy.Report(c, scope.End(ctx))
 		fasthttp.ReleaseResponse(before)
 		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
 			o.token.Put(token, c.Set, c.Response().Header.Add)
@@ -152,7 +152,7 @@ var defaultHandler = reflect.ValueOf(fiber.DefaultErrorHandler).Pointer()
 var errStream = errors.New("fiberscope: the response is a stream, and rows are open in the request's scope, " +
 	"which ends before it is sent: close the rows first, or use dbscope.Run in the stream")
 
-func (o *options) decide(ctx context.Context, scope *dbscope.Scope, c fiber.Ctx) error {
+func (o *options) decide(ctx context.Context, scope middleware.Scope, c fiber.Ctx) error {
 	if c.Response().IsBodyStream() && scope.Busy() {
 		return errStream
 	}

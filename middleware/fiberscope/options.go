@@ -109,7 +109,7 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 // TokenCookie lets clients read what they have written: a response to a request
 // that wrote carries the token of [dbscope.WritesToken] in a cookie, and a
 // request with the cookie reads from replicas only what is as new, see
-// [dbscope.ReadYourWrites]. That needs DBs with the option [dbscope.Hosts], and
+// [dbscope.ReadYourWrites]. That needs DBs with the option [dbscope.Router], and
 // scopes that may read from a replica, as with [ReadOnlySafeMethods].
 //
 // The cookie has the template's Name, which is needed, Domain, Secure and

@@ -104,7 +104,7 @@ func swap(c *gin.Context, w gin.ResponseWriter, r *http.Request, left **http.Req
 	c.Writer, c.Request = w, r
 	return func() {
 		if *left = nil; c.Request != r {
-			*left = c.Request.WithContext(dbscope.Detach(c.Request.Context()))
+			*left = c.Request.WithContext(dbscope.WithoutScope(c.Request.Context()))
 		}
 		c.Writer, c.Request = writer, request
 	}

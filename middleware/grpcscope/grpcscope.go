@@ -43,7 +43,7 @@
 // scope is rolled back and the answer sent as it is. A call whose context has a
 // scope already is passed on untouched: that scope stays in charge.
 //
-// Where read-only calls go to replicas, see [dbscope.Hosts], [TokenMetadata] lets
+// Where read-only calls go to replicas, see [dbscope.Router], [TokenMetadata] lets
 // a client read there what it has written itself.
 package grpcscope
 

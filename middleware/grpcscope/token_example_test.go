@@ -39,7 +39,7 @@ func (last *lastToken) intercept(ctx context.Context, method string, req, reply 
 func ExampleTokenMetadata() {
 	key := []byte("32 random bytes from the secrets") // the same in every process
 	nodes := cluster.New(cluster.List("10.0.0.1", "10.0.0.2", "10.0.0.3"), cluster.SignedBy(key))
-	shop := sqlscope.Open("pgx", "postgres://app@{host}/shop", dbscope.Hosts(nodes))
+	shop := sqlscope.Open("pgx", "postgres://app@{host}/shop", dbscope.Router(nodes))
 	_ = shop // which the service's methods use
 
 	options := []grpcscope.Option{

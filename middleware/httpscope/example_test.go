@@ -58,7 +58,7 @@ func Example() {
 func ExampleTokenCookie() {
 	key := []byte("32 random bytes from the secrets") // the same in every process
 	nodes := cluster.New(cluster.List("10.0.0.1", "10.0.0.2", "10.0.0.3"), cluster.SignedBy(key))
-	shop := sqlscope.Open("pgx", "postgres://app@{host}/shop", dbscope.Hosts(nodes))
+	shop := sqlscope.Open("pgx", "postgres://app@{host}/shop", dbscope.Router(nodes))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {

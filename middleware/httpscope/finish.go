@@ -24,7 +24,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		err = w.decide()
 	}
 	// The client may be slow: give the connections back before it reads.
-	w.report(w.scope.Release(ending{w}))
+	w.report(w.scope.End(ending{w}))
 	if p == holding && again(err) {
 		w.drop()
 		return true
@@ -67,7 +67,7 @@ func (w *writer) abandon() {
 	}
 	_ = w.wait.End()
 	dropped := w.drop()
-	w.report(w.scope.Release(ending{w}))
+	w.report(w.scope.End(ending{w}))
 	w.last()
 	if dropped { // for who recovers and answers
 		w.carry()

@@ -232,7 +232,7 @@ func TestARequestWhoseContextHasAScopeIsPassedOnUntouchedWithTokensToo(t *testin
 	s := prepare(t)
 	outer := httptest.NewRecorder()
 	ctx, scope := dbscope.Begin(t.Context())
-	defer func() { _ = scope.Release(ctx) }()
+	defer func() { _ = scope.End(ctx) }()
 	r := newRequest(t, http.MethodGet).WithContext(ctx)
 	s.wrap(func(w http.ResponseWriter, got *http.Request) {
 		if w != http.ResponseWriter(outer) || got != r {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware"
 )
 
@@ -20,7 +19,7 @@ type writer struct {
 	outer   http.ResponseWriter
 	inner   inner
 	request *http.Request // the inner one
-	scope   *dbscope.Scope
+	scope   middleware.Scope
 	opts    *options
 
 	status    int   // 0 until WriteHeader
@@ -42,7 +41,7 @@ type writer struct {
 	failurePage http.Header // the outer headers after it, where it was sent before the handler returned
 }
 
-func newWriter(outer http.ResponseWriter, in inner, s *dbscope.Scope, o *options) *writer {
+func newWriter(outer http.ResponseWriter, in inner, s middleware.Scope, o *options) *writer {
 	w := &writer{outer: outer, inner: in, request: in.Request, scope: s, opts: o, declared: -1, held: pool.Get().(*held)}
 	w.held.before.take(outer.Header())
 	o.policy.WaitForClient(&w.wait, s, clientSide{w})

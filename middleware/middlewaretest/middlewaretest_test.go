@@ -45,7 +45,7 @@ func (b behaviour) middleware(onError func(error)) func(http.Handler) http.Handl
 			}
 			ctx, scope := dbscope.Begin(r.Context())
 			if !b.neverRelease {
-				defer func() { _ = scope.Release(ctx) }()
+				defer func() { _ = scope.End(ctx) }()
 			}
 			b.serve(w, r.WithContext(ctx), scope, next, onError)
 		})
@@ -92,7 +92,7 @@ func (b behaviour) serve(w http.ResponseWriter, r *http.Request, scope *dbscope.
 		onError(err)
 	}
 	if !b.neverRelease {
-		_ = scope.Release(ctx)
+		_ = scope.End(ctx)
 	}
 	switch {
 	case b.answerFirst, b.holdNothing:

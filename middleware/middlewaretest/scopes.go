@@ -49,7 +49,7 @@ var scopes = []Scenario{
 		s.wantRows()
 		ctx := <-begun
 		scope, _ := dbscope.FromContext(ctx)
-		if err := errors.Join(scope.Commit(ctx), scope.Release(ctx)); err != nil {
+		if err := errors.Join(scope.Commit(ctx), scope.End(ctx)); err != nil {
 			s.Errorf("committing the outer scope: %v", err)
 		}
 		s.wantRows("row")
@@ -59,7 +59,7 @@ var scopes = []Scenario{
 			Handler: func(x Exchange) error { return s.store(x.Context(), "row") },
 			Context: func(ctx context.Context) context.Context {
 				ctx, over := dbscope.Begin(ctx)
-				if err := over.Release(ctx); err != nil {
+				if err := over.End(ctx); err != nil {
 					s.Errorf("releasing the outer scope: %v", err)
 				}
 				return ctx

@@ -19,7 +19,7 @@ func TestOnMariaDBReadsGoToReplicasAndWritesFollowWhoeverIsNotReadOnly(t *testin
 	on := onMariaDB(t, primary, replica)
 	on.prepare("CREATE TABLE moved (n int)")
 	nodes := cluster.New(cluster.List(on.hosts...), cluster.MariaDB(), cluster.Wait(500*time.Millisecond))
-	db := on.open(dbscope.Hosts(nodes))
+	db := on.open(dbscope.Router(nodes))
 	defer func() { ok(t, db.Close()) }()
 	fresh(t, nodes, 1, db)
 	host := func(opts ...dbscope.Option) (host string, err error) {

@@ -44,7 +44,7 @@ func TestNothingIsLostOrDoneTwiceWhilePrimariesFail(t *testing.T) {
 	}
 	patroni := patronitest.Start(t)
 	nodes := cluster.New(cluster.List(patroni.Hosts()...), cluster.SignedBy(key))
-	db := pgxscope.Open(patroni.DSN()+"&connect_timeout=2&pool_max_conns=30", dbscope.Hosts(nodes), dbscope.SettleByLedger())
+	db := pgxscope.Open(patroni.DSN()+"&connect_timeout=2&pool_max_conns=30", dbscope.Router(nodes), dbscope.SettleByLedger())
 	defer func() { ok(t, db.Close()) }()
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 		_, err := db.Exec(ctx, dbscope.LedgerTable+`;

@@ -61,7 +61,7 @@ func TestBehindPgBouncerRolesAreFoundAndUnitsGoWhereTheyBelong(t *testing.T) {
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
 			nodes := cluster.New(cluster.List(hosts...))
-			db := open(pooledDSN, dbscope.Hosts(nodes))
+			db := open(pooledDSN, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			fresh(t, nodes, 1, db)
 			for range 10 {
@@ -102,7 +102,7 @@ func TestBehindPgBouncerWritesFollowAPromotion(t *testing.T) {
 			standby := primary.Standby(t)
 			hosts := pooling(t, primary, standby)
 			nodes := cluster.New(cluster.List(hosts...), cluster.Wait(300*time.Millisecond), askOnly())
-			db := open(pooledDSN, dbscope.Hosts(nodes))
+			db := open(pooledDSN, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			watched(t, db)
 			ok(t, write(t.Context(), db, "CREATE TABLE promoted (n int)"))
@@ -202,7 +202,7 @@ func TestBehindPgBouncerAReplicaThatComesBackWithLessIsNotBelieved(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			f := startForgetful(t)
 			nodes := cluster.New(cluster.List(f.hosts...), askOnly(), cluster.MaxLag(time.Hour))
-			db := open(pooledDSN, dbscope.Hosts(nodes))
+			db := open(pooledDSN, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			ctx := f.write(t, db, nodes)
 			f.forget(t)
@@ -233,7 +233,7 @@ func TestBehindPgBouncerAReplicaThatComesBackWithLessAfterTheQuestionIsNotRead(t
 		}
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}, dbscope.Hosts(nodes))}
+	}, dbscope.Router(nodes))}
 	defer func() { ok(t, db.Close()) }()
 	ctx := f.write(t, db, nodes)
 	forgets.Store(true)

@@ -22,7 +22,7 @@ func TestAReadOnlyScopeGoesToEachReplicaInTurnAndOthersToThePrimary(t *testing.T
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(one, primary, two)...))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			fresh(t, nodes, 2, db)
 			seen := map[string]int{}
@@ -50,7 +50,7 @@ func TestASerializableReadOnlyScopeGoesToThePrimary(t *testing.T) {
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(standby, primary)...))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			fresh(t, nodes, 1, db)
 			for level, want := range map[sql.IsolationLevel]string{
@@ -70,7 +70,7 @@ func TestAReadOnlyScopeThatWritesIsToldWhichOptionToTakeAway(t *testing.T) {
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
 			nodes := cluster.New(cluster.List(at(primary)))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			err := dbscope.Run(t.Context(), func(ctx context.Context) error { return db.exec(ctx, "CREATE TABLE never ()") }, dbscope.ReadOnly())
 			if err == nil || !strings.Contains(err.Error(), "postgres: this unit was begun with the option ReadOnly") || !strings.Contains(err.Error(), "25006") {
@@ -87,7 +87,7 @@ func TestWithoutAPrimaryWritesFailInTimeAndReadsGoOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer primary.Restart(t)
 			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...), cluster.Wait(300*time.Millisecond))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			fresh(t, nodes, 1, db)
 			primary.Kill()
@@ -113,7 +113,7 @@ func TestWritesFollowAPromotion(t *testing.T) {
 			primary := pgtest.Start(t)
 			standby := primary.Standby(t)
 			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			ok(t, write(t.Context(), db, "CREATE TABLE promoted (n int)"))
 			fresh(t, nodes, 1, db)
@@ -148,7 +148,7 @@ func TestInATestReplicasAreTheTestsOwnConnection(t *testing.T) {
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
 			nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			t.Cleanup(func() { ok(t, db.Close()) })
 			fresh(t, nodes, 1, db)
 			ctx := scopetest.Rollback(t, db)

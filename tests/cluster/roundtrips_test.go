@@ -37,7 +37,7 @@ func openCounted(t *testing.T, nodes *cluster.Cluster, dsn string, proxies map[s
 		config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // it would count
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}, dbscope.Hosts(nodes))
+	}, dbscope.Router(nodes))
 	t.Cleanup(func() { ok(t, db.Close()) })
 	return overPgx{db}
 }

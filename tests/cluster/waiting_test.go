@@ -50,7 +50,7 @@ func TestAUnitThatWaitsForAConnectionOfAFrozenPrimaryRunsOnTheNextOne(t *testing
 				standby := primary.Standby(t)
 				network := wire.Start(t, at(primary))
 				nodes := cluster.New(cluster.List(network.Addr(), at(standby)))
-				db := open(size, dbscope.Hosts(nodes))
+				db := open(size, dbscope.Router(nodes))
 				defer func() { ok(t, db.Close()) }()
 				fresh(t, nodes, 1, db)
 

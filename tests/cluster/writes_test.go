@@ -92,8 +92,8 @@ func readOwnWrites(t *testing.T, on replicated) {
 	}
 	options := append(on.options, cluster.SignedBy(key), cluster.PollEvery(50*time.Millisecond))
 	nodes := cluster.New(cluster.List(on.hosts...), options...)
-	writer := on.open(dbscope.Hosts(cluster.New(cluster.List(on.hosts...), options...)))
-	reader := on.open(dbscope.Hosts(nodes))
+	writer := on.open(dbscope.Router(cluster.New(cluster.List(on.hosts...), options...)))
+	reader := on.open(dbscope.Router(nodes))
 	defer func() { ok(t, errors.Join(writer.Close(), reader.Close())) }()
 	on.prepare("DROP TABLE IF EXISTS own; CREATE TABLE own (n int); INSERT INTO own VALUES (0)")
 	fresh(t, nodes, len(on.pause), reader)
@@ -157,11 +157,11 @@ func TestATokenThatIsNotValidIsIgnored(t *testing.T) {
 	standby := primary.Standby(t)
 	list := cluster.List(hostsOf(primary, standby)...)
 	nodes := cluster.New(list, cluster.SignedBy(key))
-	db := adapters["pgxscope"](dsn, dbscope.Hosts(nodes))
+	db := adapters["pgxscope"](dsn, dbscope.Router(nodes))
 	defer func() { ok(t, db.Close()) }()
 	fresh(t, nodes, 1, db)
 	other := cluster.New(list, cluster.SignedBy(bytes.Repeat([]byte("o"), 32), key))
-	rotated := adapters["pgxscope"](dsn, dbscope.Hosts(other))
+	rotated := adapters["pgxscope"](dsn, dbscope.Router(other))
 	defer func() { ok(t, rotated.Close()) }()
 	fresh(t, other, 1, rotated)
 	standby.Query(t, standby.DSN("postgres"), "SELECT pg_wal_replay_pause()")
@@ -200,7 +200,7 @@ func TestAClientReadsItsOwnWritesThatAreNotDurableYet(t *testing.T) {
 	nodes := cluster.New(cluster.List(hostsOf(primary, standby)...))
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
-			db := open(dsn, dbscope.Hosts(nodes))
+			db := open(dsn, dbscope.Router(nodes))
 			defer func() { ok(t, db.Close()) }()
 			ok(t, write(t.Context(), db, "DROP TABLE IF EXISTS own"))
 			ok(t, write(t.Context(), db, "CREATE TABLE own (id int PRIMARY KEY, n int)"))

@@ -29,7 +29,7 @@ func TestAClientWithCookiesReadsWhatItWroteWhileTheReplicaIsBehind(t *testing.T)
 	var handlers []http.Handler
 	for range 2 {
 		nodes := cluster.New(hosts, cluster.SignedBy(key), cluster.PollEvery(50*time.Millisecond))
-		db := pgxscope.Open("postgres://postgres@{host}/postgres?sslmode=disable", dbscope.Hosts(nodes))
+		db := pgxscope.Open("postgres://postgres@{host}/postgres?sslmode=disable", dbscope.Router(nodes))
 		t.Cleanup(func() { must(t, db.Close()) })
 		handlers = append(handlers, counter(t, db))
 	}

@@ -406,11 +406,11 @@ func (a *attempt) unit(ctx context.Context) error {
 			wrong = cmp.Or(wrong, a.model.commit(err, true))
 		}
 		if wrong == nil {
-			err = scope.Release(ctx)
+			err = scope.End(ctx)
 			fmt.Fprintf(&a.log, "\n  Release of the scope: %v", err)
 			wrong = a.model.rollBack(err, true)
 		} else {
-			_ = scope.Release(ctx)
+			_ = scope.End(ctx)
 		}
 	case panics:
 		func() {

@@ -22,7 +22,7 @@ type asking struct {
 	ask func(context.Context, driver.Conn, driver.Route) (bool, error)
 }
 
-func (asking) Route(_ context.Context, need driver.Need) (driver.Route, error) {
+func (asking) Route(_ context.Context, need driver.RouteRequest) (driver.Route, error) {
 	if need.Behind {
 		return driver.Route{Host: "server"}, nil
 	}
@@ -36,7 +36,7 @@ func (a asking) Ready(ctx context.Context, conn driver.Conn, r driver.Route) (bo
 func openAsking(t *testing.T, mode pgx.QueryExecMode, ask func(context.Context, driver.Conn, driver.Route) (bool, error)) (*opened, *wire.Proxy) {
 	dsn := createDatabase(t)
 	proxy := wire.Start(t, fmt.Sprintf("127.0.0.1:%d", pgtest.Shared(t).Port()))
-	return openDSN(t, proxy.DSN(dsn), dsn, mode, dbscope.Hosts(asking{fixed{cluster.New(nil)}, ask})), proxy
+	return openDSN(t, proxy.DSN(dsn), dsn, mode, dbscope.Router(asking{fixed{cluster.New(nil)}, ask})), proxy
 }
 
 // R13: the snapshot is newer than the answer, on the same connection of the
@@ -90,7 +90,7 @@ func TestAConnectionWhoseReplicaIsNotReadyStaysUsable(t *testing.T) {
 			stop := errors.New("stop")
 			var fails error
 			d, _ := openAsking(t, mode, func(ctx context.Context, conn driver.Conn, _ driver.Route) (bool, error) {
-				_, err := conn.Row(ctx, "SELECT 1")
+				_, err := conn.FirstRow(ctx, "SELECT 1")
 				return false, errors.Join(err, fails)
 			})
 			read := func() error {

@@ -24,7 +24,7 @@ type moving struct {
 	host string
 }
 
-func (m *moving) Route(context.Context, driver.Need) (driver.Route, error) {
+func (m *moving) Route(context.Context, driver.RouteRequest) (driver.Route, error) {
 	return driver.Route{Host: m.host}, nil
 }
 
@@ -48,7 +48,7 @@ func TestAStandbyNeverSettlesACommit(t *testing.T) {
 				}
 				pgxscope.Configure(config)
 				return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-			}, dbscope.SettleByStatus(), dbscope.Hosts(hosts))
+			}, dbscope.SettleByStatus(), dbscope.Router(hosts))
 			defer func() { ok(t, db.Close()) }()
 			when := wire.Before
 			if stored {

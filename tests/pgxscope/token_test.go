@@ -20,14 +20,14 @@ import (
 type fixed struct{ *cluster.Cluster }
 
 func fixedHost() dbscope.DBOption {
-	return dbscope.Hosts(fixed{cluster.New(nil, cluster.SignedBy(make([]byte, 32)))})
+	return dbscope.Router(fixed{cluster.New(nil, cluster.SignedBy(make([]byte, 32)))})
 }
 
 func (fixed) Use(func(context.Context, string) (driver.Engine, error), func(string, bool)) func() error {
 	return func() error { return nil }
 }
 
-func (fixed) Route(context.Context, driver.Need) (driver.Route, error) {
+func (fixed) Route(context.Context, driver.RouteRequest) (driver.Route, error) {
 	return driver.Route{Host: "server"}, nil
 }
 

@@ -37,7 +37,7 @@ func openMoving(ask func(context.Context) (host string, err error)) *pgxscope.DB
 
 var nodes = cluster.New(cluster.List("10.0.0.1:5432", "10.0.0.2:5432", "10.0.0.3:5432"))
 
-var depot = pgxscope.Open("postgres://app@{host}/depot?connect_timeout=2", dbscope.Hosts(nodes))
+var depot = pgxscope.Open("postgres://app@{host}/depot?connect_timeout=2", dbscope.Router(nodes))
 
 func inDepot(ctx context.Context, item string) (n int, err error) {
 	err = dbscope.Run(ctx, func(ctx context.Context) error {
@@ -115,7 +115,7 @@ func openWatchful(nodes *cluster.Cluster) *pgxscope.DB {
 		config.ConnConfig.DialFunc = dialer.DialContext
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}, dbscope.Hosts(nodes))
+	}, dbscope.Router(nodes))
 }
 
 // Two names, each of which may stand for several servers: two databases.

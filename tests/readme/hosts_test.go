@@ -25,7 +25,7 @@ func TestAJobFindsWhatItsTokenTellsOf(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
 	open := func() (*pgxscope.DB, *cluster.Cluster) {
 		nodes := cluster.New(cluster.List(at(primary), at(standby)), cluster.SignedBy(key))
-		db := pgxscope.Open("postgres://postgres@{host}/postgres?sslmode=disable", dbscope.Hosts(nodes))
+		db := pgxscope.Open("postgres://postgres@{host}/postgres?sslmode=disable", dbscope.Router(nodes))
 		t.Cleanup(func() {
 			if err := db.Close(); err != nil {
 				t.Error(err)

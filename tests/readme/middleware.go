@@ -96,7 +96,7 @@ func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
 		ctx, scope := policy.Begin(r.Context(), r)
 		r = r.WithContext(ctx)
 		// Undoes what is not committed, also when next panics. No recover: the stack stays whole.
-		defer func() { policy.Report(r, scope.Release(ctx)) }()
+		defer func() { policy.Report(r, scope.End(ctx)) }()
 		answer, err := next(r)
 		if err == nil {
 			err = policy.Decide(ctx, scope, r, answer.Status)

@@ -55,7 +55,7 @@ func TestAScopeThatIsStillOpenFailsTheTest(t *testing.T) {
 			ctx, scope = dbscope.Begin(ctx)
 			ok(t, insert(ctx, d, 1))
 		}, "a unit of work is still open", "TestAScopeThatIsStillOpenFailsTheTest", "misuse_test.go:")
-		_ = scope.Release(t.Context()) // too late, and harmless
+		_ = scope.End(t.Context()) // too late, and harmless
 	})
 }
 

@@ -74,7 +74,7 @@ func (d overSQL) afterCommit(ctx context.Context, fn func(context.Context) error
 }
 
 func (d overSQL) detached(ctx context.Context, query string) error {
-	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
+	return dbscope.Run(dbscope.WithoutScope(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
 }
 
 func (d overSQL) other() database { return overSQL{d.Sibling("other")} }
@@ -119,7 +119,7 @@ func (d overPgx) afterCommit(ctx context.Context, fn func(context.Context) error
 }
 
 func (d overPgx) detached(ctx context.Context, query string) error {
-	return dbscope.Run(dbscope.Detach(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
+	return dbscope.Run(dbscope.WithoutScope(ctx), func(ctx context.Context) error { return d.exec(ctx, query) })
 }
 
 func (d overPgx) other() database { return overPgx{d.Sibling("other")} }

@@ -93,7 +93,7 @@ func TestAUnitThatAnotherGoroutineEndsWaitsForRows(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			done()
 			ok(t, <-ended)
-			ok(t, scope.Release(unit))
+			ok(t, scope.End(unit))
 			want(ctx, t, d, 1)
 		})
 	})
@@ -116,7 +116,7 @@ func TestUnitsThatGoOnAfterTheTestAreRefused(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 		scope, _ := dbscope.FromContext(unit)
-		ok(t, scope.Release(unit))
+		ok(t, scope.End(unit))
 	})
 }
 
@@ -190,7 +190,7 @@ func TestCodeThatForgotItsUnitIsToldInATestToo(t *testing.T) {
 		_, err := d.SQL().ExecContext(ctx, "INSERT INTO t (id) VALUES (1)")
 		is(t, err, dbscope.ErrNoScope)
 		ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
-			is(t, insert(dbscope.Detach(ctx), d, 1), dbscope.ErrNoScope)
+			is(t, insert(dbscope.WithoutScope(ctx), d, 1), dbscope.ErrNoScope)
 			return insert(ctx, d, 2)
 		}))
 		is(t, insert(scopetest.Attach(context.Background(), ctx), d, 3), dbscope.ErrNoScope)

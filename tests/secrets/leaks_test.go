@@ -203,7 +203,7 @@ func nothingLeaksFromACluster(t *testing.T, library, form, raw string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	nodes := cluster.New(cluster.List("127.0.0.1:1", "127.0.0.1:2"), cluster.Wait(50*time.Millisecond))
-	db := openers[library](dsn, dbscope.Hosts(nodes))
+	db := openers[library](dsn, dbscope.Router(nodes))
 	w.tree("the first use", dbscope.Run(ctx, func(ctx context.Context) error {
 		_, err := db.SQL().ExecContext(ctx, "SELECT nonsense")
 		return err

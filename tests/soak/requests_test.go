@@ -257,7 +257,7 @@ func conflictOfRequests(c *call) error { return c.countUp(c.ctx, c.counted()) }
 func unscoped(c *call) error {
 	g := c.u.group(c.db, 1)
 	g.fate = either // its answer may be lost, and nobody says so
-	err := c.fill(dbscope.Detach(c.ctx), g)
+	err := c.fill(dbscope.WithoutScope(c.ctx), g)
 	if err == nil {
 		g.fate = stored
 	}

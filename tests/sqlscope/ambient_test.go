@@ -89,7 +89,7 @@ func TestStatementsWithoutAScopeAreRefusedAndPingIsNot(t *testing.T) {
 			is(t, run(ctx, d, storeOne), dbscope.ErrNoScope)
 		}
 		ctx, scope := dbscope.Begin(ctx)
-		ok(t, scope.Release(ctx))
+		ok(t, scope.End(ctx))
 		for _, run := range ways {
 			is(t, run(ctx, d, storeOne), dbscope.ErrScopeEnded)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/middleware"
 )
 
 // slow runs long enough to be cancelled on the way.
@@ -108,7 +109,7 @@ func TestACancellationWhileRowsAreOpenReachesTheReaderAndLosesNothingInSilence(t
 				is(t, rows.Err(), context.Canceled)
 				ok(t, ignoreLost(rows.Close()))
 				drivertest.Eventually(t, "the rows are closed", func() bool {
-					scope, _ := dbscope.FromContext(ctx)
+					scope, _ := middleware.ScopeOf(ctx)
 					return !scope.Busy()
 				})
 				return nil

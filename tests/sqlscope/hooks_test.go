@@ -170,7 +170,7 @@ var undoings = map[string]unit{
 	"DB.Rollback":                            early(func(ctx context.Context, d *opened) error { return d.Rollback(ctx) }),
 	"DB.Release":                             early(func(ctx context.Context, d *opened) error { return d.Release(ctx) }),
 	"Scope.Rollback":                         early(ofScope((*dbscope.Scope).Rollback)),
-	"Scope.Release":                          early(ofScope((*dbscope.Scope).Release)),
+	"Scope.End":                              early(ofScope((*dbscope.Scope).End)),
 	"the handle's Rollback":                  early(ofHandle(false)),
 	"a transaction of SQL()":                 nested((*sql.Tx).Rollback),
 	"a transaction of SQL() that has joined": nested((*sql.Tx).Rollback, sqlscope.JoinBegin()),

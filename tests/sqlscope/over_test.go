@@ -47,7 +47,7 @@ func TestAnEarlyEndBesideTheEndOfATransactionOfSQLLeavesBothOver(t *testing.T) {
 			}
 			is(t, insert(ctx, tx, 1), sql.ErrTxDone)
 			is(t, insert(ctx, whole, 1), sql.ErrTxDone)
-			ok(t, scope.Release(ctx))
+			ok(t, scope.End(ctx))
 			if n := d.inUse(t); n > 0 {
 				t.Fatalf("%d connections are in use", n)
 			}
