@@ -71,8 +71,8 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 		return false, err
 	}
 	r := b.s.ended()
-	r.err = err
-	return r.outcome == driver.RolledBack && b.s.mayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
+	r.Err = err
+	return r.Outcome == driver.RolledBack && b.s.mayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
 }
 
 // blockContext is the context of an Atomic block. Of one directly in another's only

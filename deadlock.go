@@ -31,7 +31,7 @@ func (u *waitingUnit) Held(yield func(place any, host *pools.Host) bool) {
 // holds reports whether the scope or one that waits for it keeps a connection
 // of such a pool taken, other than the slot that asks.
 func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
-	for ; s != nil; s = s.parent {
+	for ; s != nil; s = s.parent() {
 		for sl := range s.slots() {
 			if sl != except && sl.holding.Load() > 0 && such(sl.db.Pools) {
 				return true
@@ -45,7 +45,7 @@ func (s *Scope) holds(except *slot, such func(*pools.Pools) bool) bool {
 // Group whose others may keep connections taken until it ends.
 func (s *Scope) inGroup() bool {
 	for s != nil && !s.together() {
-		s = s.parent
+		s = s.parent()
 	}
 	return s != nil
 }
@@ -98,7 +98,7 @@ func (u *waitingUnit) Blocked() (all []pools.Holder) {
 			waits = true
 		case waits && (s.run && f.Function == runFrame || !s.run && strings.HasPrefix(f.Function, middlewareFrame)):
 			all = append(all, (*waitingUnit)(s))
-			s = s.parent
+			s = s.parent()
 		}
 	}
 	return all

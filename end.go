@@ -2,14 +2,13 @@ package dbscope
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
-	"github.com/dbscope/dbscope/internal/settle"
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
 )
 
@@ -69,7 +68,7 @@ func (s *session) Abandon(ctx context.Context) error {
 	s.ending.Lock()
 	defer s.ending.Unlock()
 	s.seizeOrAbandon(ctx)
-	return s.settle(ctx, rollBack).err
+	return s.settle(ctx, rollBack).Err
 }
 
 // obstacle tells why a seized session must not be committed.
@@ -99,70 +98,67 @@ func (s *session) cleared(ctx context.Context) bool {
 	return s.obstacle() == nil
 }
 
-// callWitness asks for what a lost COMMIT can be settled with, and breaks the session
-// where it cannot have that. There is nothing to settle where a statement has
-// committed the transaction: its Commit will say so.
+// callWitness breaks the session where it cannot have what a lost COMMIT can be
+// settled with.
 func (s *session) callWitness(ctx context.Context) {
-	if s.DB.Settler == nil || s.place.Context() == nil || s.TX.ReadOnly || !s.begun || s.EndedByStatement() {
+	if !s.begun {
 		return
 	}
-	bounded := ending.New(ctx, s.Timeout)
-	defer bounded.Cancel()
-	witness, err := s.DB.Settler.Witness(bounded, s.Conn)
-	if err != nil {
-		err = fmt.Errorf("COMMIT was not sent: %w", err)
-		fate := s.Check(ctx, err)
-		s.Blame(context.WithoutCancel(ctx), fate, err)
-		s.fail(min(fate, driver.Aborted), err)
+	if err := s.CallWitness(ctx); err != nil {
+		s.failBeforeCommit(ctx, fmt.Errorf("COMMIT was not sent: %w", err))
 	}
-	s.witness = witness
 }
 
-// look breaks the session where the server has ended it already: COMMIT is then
-// sent to no database of the scope. What a statement has committed before is not
-// undone by that: there the connection's Commit tells.
+// look breaks the session where the server has ended it already.
 func (s *session) look(ctx context.Context) {
-	l, can := s.Conn.(driver.Looker)
-	if !can || !s.begun || s.EndedByStatement() {
+	if !s.begun {
 		return
 	}
-	if err := l.Look(); err != nil {
+	if err := s.Look(); err != nil {
 		err = fmt.Errorf("the session was ended before COMMIT was sent: %w", err)
 		s.Blame(context.WithoutCancel(ctx), driver.Lost, err)
 		s.fail(driver.Lost, err)
 	}
 }
 
+// failBeforeCommit notes that a question before COMMIT failed: only a rollback is
+// possible, also where the server would go on.
+func (s *session) failBeforeCommit(ctx context.Context, err error) {
+	fate := s.Check(ctx, err)
+	s.Blame(context.WithoutCancel(ctx), fate, err)
+	s.fail(min(fate, driver.Aborted), err)
+}
+
 // settle ends a session that is seized, or abandoned. Where somebody else has
 // ended it, nothing was open.
-func (s *session) settle(ctx context.Context, w wish) result {
+func (s *session) settle(ctx context.Context, w wish) link.Result {
 	s.mu.Lock()
 	was := s.holder
 	s.mu.Unlock()
 	if was == state.Over {
-		return result{}
+		return link.Result{}
 	}
 	why := s.obstacle()
-	r := result{outcome: driver.RolledBack}
+	r := link.Result{Outcome: driver.RolledBack}
 	if was != state.Deserter {
 		r = s.end(ctx, w == commit)
 	}
 	if w != rollBack && why != nil {
-		r = result{open: true, outcome: driver.RolledBack, err: errs.Joined(why, r.err), lost: r.lost}
+		r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(why, r.Err), Lost: r.Lost}
 	}
 	s.publish(r)
 	s.place.ended(s)
 	return r
 }
 
-func (s *session) publish(r result) {
+func (s *session) publish(r link.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.result = r
 }
 
 // ended returns how a session that is over did.
-func (s *session) ended() result {
+func (s *session) ended() link.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.result
@@ -170,22 +166,22 @@ func (s *session) ended() result {
 
 // mayWork reports whether the work of a session that has ended so may succeed
 // another time.
-func (s *session) mayWork(r result) bool {
-	return r.lost || s.DB.Transient(r.err) || s.DB.Transient(s.brokenError())
+func (s *session) mayWork(r link.Result) bool {
+	return r.Lost || s.DB.Transient(r.Err) || s.DB.Transient(s.brokenError())
 }
 
 // end commits or undoes the transaction of a session that the caller holds, and
 // gives the connection on.
-func (s *session) end(ctx context.Context, commits bool) result {
+func (s *session) end(ctx context.Context, commits bool) link.Result {
 	if s.isOver() {
-		return result{}
+		return link.Result{}
 	}
-	r, reuse := result{outcome: driver.RolledBack}, true
+	r, reuse := link.Result{Outcome: driver.RolledBack}, true
 	switch {
 	case s.begun && s.Transactional():
 		r, reuse = s.endTransaction(ctx, commits)
 	case commits:
-		r.outcome = driver.Committed
+		r.Outcome = driver.Committed
 	}
 	left := s.close(r)
 	for _, b := range slices.Backward(left) {
@@ -197,8 +193,8 @@ func (s *session) end(ctx context.Context, commits bool) result {
 		}
 		s.Release(reuse)
 	}
-	if s.witness != nil && r.open && r.outcome == driver.Unknown && !errors.Is(r.err, driver.ErrUnconfirmed) {
-		r = s.settleUnknown(ctx, r)
+	if s.Unsettled(r) {
+		r = s.Settle(ctx, r)
 		s.publish(r)
 	}
 	s.LeaveHost()
@@ -213,7 +209,7 @@ func (s *session) end(ctx context.Context, commits bool) result {
 
 // close lets nobody have the session any more, and returns the blocks that are
 // open, which a commit was refused for.
-func (s *session) close(r result) (left []*block) {
+func (s *session) close(r link.Result) (left []*block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left = s.blocks
@@ -227,67 +223,19 @@ func (s *session) close(r result) (left []*block) {
 
 // endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
 // the connection can be used again.
-func (s *session) endTransaction(ctx context.Context, commits bool) (r result, reuse bool) {
+func (s *session) endTransaction(ctx context.Context, commits bool) (r link.Result, reuse bool) {
 	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
-	var before []string
 	var prevented error
 	if commits {
-		before, prevented = s.askBefore(bounded)
-	}
-	if prevented != nil {
-		fate := s.Check(ctx, prevented)
-		s.Blame(context.WithoutCancel(ctx), fate, prevented)
-		s.fail(min(fate, driver.Aborted), prevented)
-	}
-	if commits && prevented == nil {
-		return s.sendCommit(bounded, before)
+		if r, prevented = s.SendCommit(bounded); prevented == nil {
+			return r, r.Outcome != driver.Unknown && !r.Lost
+		}
+		s.failBeforeCommit(bounded, prevented)
 	}
 	err := s.rollBack(bounded)
-	r = result{open: true, outcome: driver.RolledBack, err: errs.Joined(prevented, err)}
+	r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(prevented, err)}
 	return r, err == nil && s.state() != state.Lost
-}
-
-// askBefore asks what has to be asked before COMMIT, where that cannot do it
-// itself.
-func (s *session) askBefore(ctx context.Context) ([]string, error) {
-	if _, ok := s.Conn.(driver.CommitQuerier); ok || s.Writes() == nil {
-		return nil, nil
-	}
-	before, _ := s.DB.Pools.Router().Queries()
-	row, err := s.Conn.FirstRow(ctx, before)
-	if err != nil {
-		return nil, s.DB.Errorf("%w: COMMIT was not sent: %w", ErrRolledBack, err)
-	}
-	return row, nil
-}
-
-// sendCommit commits. A read-only transaction whose COMMIT was not answered has
-// stored nothing. It counts as rolled back and not as committed: on some isolation
-// levels only the answer tells that what was read can be believed.
-func (s *session) sendCommit(ctx context.Context, before []string) (r result, reuse bool) {
-	r.open = true
-	var err error
-	if w := s.Writes(); w != nil {
-		r.outcome, err = w.Commit(ctx, s.Conn, s.DB.Pools.Router(), before)
-	} else {
-		r.outcome, err = s.Conn.Commit(ctx)
-	}
-	switch r.outcome {
-	case driver.Committed:
-		return r, true
-	case driver.RolledBack:
-		r.err = s.DB.Errorf("%w: %w", ErrRolledBack, err)
-		return r, true
-	}
-	s.Blame(context.Background(), driver.Lost, err)
-	if s.TX.ReadOnly && !errors.Is(err, driver.ErrEnded) {
-		r.outcome, r.lost = driver.RolledBack, true
-		r.err = s.DB.Errorf("%w: the answer to COMMIT was lost, but the transaction was read-only: %w", ErrRolledBack, err)
-		return r, false
-	}
-	r.err = s.DB.Errorf("%w: %w", ErrCommitUnknown, err)
-	return r, false
 }
 
 // rollBack sends ROLLBACK where there is something to undo.
@@ -299,33 +247,6 @@ func (s *session) rollBack(ctx context.Context) error {
 		return s.DB.Errorf("ROLLBACK failed, the connection was closed instead: %w", err)
 	}
 	return nil
-}
-
-// settleUnknown asks what became of a COMMIT whose answer was lost, with the
-// connection.
-func (s *session) settleUnknown(ctx context.Context, r result) result {
-	bounded := ending.New(ctx, s.Timeout)
-	defer bounded.Cancel()
-	outcome, err := settle.Ask(bounded, s.DB.Settler, s.writingPool, s.witness)
-	switch {
-	case err != nil:
-		r.err = errs.Joined(r.err, s.DB.Errorf("it could not be settled: %w", err))
-	case outcome == driver.Committed:
-		return result{open: true, outcome: outcome}
-	case outcome == driver.RolledBack:
-		// Not wrapped as unknown any more.
-		err := s.DB.Errorf("%w: the answer to COMMIT was lost, and it was not done: %v", ErrRolledBack, r.err)
-		return result{open: true, outcome: outcome, err: err, lost: true}
-	}
-	return r
-}
-
-// writingPool is where to ask: a host that writes no more knows less.
-func (s *session) writingPool(ctx context.Context) (driver.Engine, error) {
-	if s.DB.Pools.Router() != nil {
-		return s.DB.Pools.Engine(ctx)
-	}
-	return s.Engine, nil
 }
 
 // takeUnused takes the connection of a session that has not begun, which is that

@@ -1,11 +1,13 @@
 package dbscope
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
 )
 
@@ -25,14 +27,14 @@ var (
 	// ErrRolledBack: the transaction is, or can only be, undone. A commit
 	// returns it when nothing was stored, a statement when an earlier failure
 	// ended the transaction.
-	ErrRolledBack = errors.New("the transaction was rolled back")
+	ErrRolledBack = errs.ErrRolledBack
 	// ErrRollbackOnly: the scope was marked by [MarkRollback], and therefore
 	// rolled back instead of committed.
 	ErrRollbackOnly = errors.New("the scope was marked to roll back")
 	// ErrCommitUnknown: the answer to COMMIT was lost, or is no promise. The
 	// transaction may or may not be stored; do not repeat its work without
 	// looking.
-	ErrCommitUnknown = errors.New("the outcome of the commit is unknown")
+	ErrCommitUnknown = errs.ErrCommitUnknown
 	// ErrPoolDeadlock: no connection can come free, since each is held by a unit
 	// that waits for another one, such as a [Run] in a Run on a pool that is full.
 	// The statement that would have completed the circle gets it at once, and the
@@ -91,11 +93,23 @@ func (e *CommitError) Error() string {
 
 // Unwrap returns the errors of the databases that did not commit.
 func (e *CommitError) Unwrap() []error {
-	var errs []error
+	var all []error
 	for _, o := range e.Outcomes {
 		if o.Err != nil {
-			errs = append(errs, o.Err)
+			all = append(all, o.Err)
 		}
 	}
-	return errs
+	return all
 }
+
+// overError is the answer of a transaction that was ended before.
+type overError struct {
+	db string
+	o  driver.Outcome
+}
+
+func (e *overError) Error() string {
+	return fmt.Sprintf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %v", e.db, e.o, sql.ErrTxDone)
+}
+
+func (*overError) Unwrap() error { return sql.ErrTxDone }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/link"
 )
 
 // Commit commits what is open, database by database in the order of first
@@ -122,7 +123,7 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 		o := outcomeOf(ss, r)
 		switch {
 		case w != commit:
-			failures = errs.Joined(failures, r.err)
+			failures = errs.Joined(failures, r.Err)
 		case o.failed():
 			if failed == nil {
 				failed = &CommitError{Outcomes: committed(taken[:i])}
@@ -143,7 +144,7 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 }
 
 // note keeps what the end of one of its sessions decides about another attempt.
-func (s *Scope) note(ss *session, r result) {
+func (s *Scope) note(ss *session, r link.Result) {
 	if s.opts.retry != nil && ss.mayWork(r) {
 		s.transient.Store(true)
 	}
@@ -170,7 +171,7 @@ func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session
 func committed(sessions []*session) []Outcome {
 	var all []Outcome
 	for _, ss := range sessions {
-		if r := ss.ended(); r.open && r.outcome == driver.Committed {
+		if r := ss.ended(); r.Open && r.Outcome == driver.Committed {
 			all = append(all, Outcome{DB: ss.DB.Name, State: driver.Committed})
 		}
 	}
@@ -188,10 +189,10 @@ func noteOutcomes(scopes []*Scope, ended []*session, commits bool) {
 		}
 		for ; len(ended) > 0 && slotOf(ended[0]).scope == s; ended = ended[1:] {
 			switch r := ended[0].ended(); {
-			case !r.open:
+			case !r.Open:
 			case first:
-				outcome, first = r.outcome, false
-			case r.outcome != outcome:
+				outcome, first = r.Outcome, false
+			case r.Outcome != outcome:
 				outcome = driver.Unknown
 			}
 		}

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/internal/state"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
-func (c *control) Watch(w watcher) { c.watcher = w }
+func (c *control) Watch(w unit.Watcher) { c.unit.Watch(w) }
 
-func (c *control) Holding() bool { return c.connections.Load() > 0 }
+func (c *control) Holding() bool { return c.unit.Holding() }
 
 func (c *control) Idle() bool { return c.Holding() && !(*Scope)(c).runs() }
 
@@ -20,7 +21,7 @@ func (s *Scope) runs() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.begunInside(), (*Scope).runs)
+	return slices.ContainsFunc(s.unit.Inside(), func(u *unit.Unit) bool { return u.Scope.(*Scope).runs() })
 }
 
 // runs reports whether a statement runs, or waits for a connection.
@@ -61,9 +62,10 @@ func (s *Scope) abort(why error, live []*Scope) []*Scope {
 		live = append(live, s)
 	}
 	s.mu.Unlock()
-	for _, inner := range s.begunInside() { // no more of them come
-		live = inner.abort(why, live)
+	s.unit.Close()
+	for _, inner := range s.unit.Inside() {
+		live = inner.Scope.(*Scope).abort(why, live)
 	}
-	s.leaveParent()
+	s.unit.Leave()
 	return live
 }

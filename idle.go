@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 
+	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
 )
 
@@ -23,7 +24,7 @@ func (s *session) nothingOpen() bool {
 
 // settleIdle ends the transaction where nothing is open in it. Else it changes
 // nothing, waits for nobody, and reports false.
-func (s *session) settleIdle(ctx context.Context, w wish) (r result, ended bool) {
+func (s *session) settleIdle(ctx context.Context, w wish) (r link.Result, ended bool) {
 	if !s.ending.TryLock() {
 		return r, false
 	}

@@ -19,8 +19,7 @@ import (
 // End, which [Run] and the middlewares do.
 type Scope struct {
 	ctx    context.Context // that carries it
-	parent *Scope          // the caller's scope, which may hold connections meanwhile
-	unit   unit.Unit       // what a sandbox sees of it; with a Group if that commits together
+	unit   unit.Unit       // itself among the others; with a Group if that commits together
 	box    unit.Sandbox    // that gives out the connections, in a test, or nil
 	run    bool            // begun by Run, which has it on its stack
 	opts   scopeOptions
@@ -33,8 +32,6 @@ type Scope struct {
 	committed    atomic.Bool           // something of it is, or may be
 	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
 	met          atomic.Bool           // a statement failed with such an error
-	watcher      watcher               // of the connections, or nil
-	connections  atomic.Int32          // taken by it, and by those inside it
 	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 
 	mu         sync.Mutex    // guards the list of slots, each slot's spare and hooks, and the rest
@@ -43,12 +40,7 @@ type Scope struct {
 	turns      uint64         // hooks registered so far
 	sealed     bool           // none of BeforeCommit may come any more
 	outcome    driver.Outcome // of its last end
-	nested     *Scope         // one of those begun inside it that are not over; its mu guards the next two of each
-	previous   *Scope         // another one inside the same parent
-	next       *Scope
 }
-
-type watcher = interface{ HoldingChanged() }
 
 // control is a scope in the hands of its middleware. It implements Control of
 // package middleware, which says what its methods do.
@@ -105,65 +97,12 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}
-	s.joinParent(scopeOf(ctx))
+	s.unit.Scope = s
+	if around := scopeOf(ctx); around != nil {
+		s.unit.Join(&around.unit)
+	}
 	s.box = unit.SandboxOf(ctx)
 	return c, s
-}
-
-// joinParent makes the scope one of those inside the innermost scope around it
-// that is not over.
-func (s *Scope) joinParent(around *Scope) {
-	for p := around; p != nil; p = p.parent {
-		if p.takeIn(s) {
-			s.parent, s.unit.Parent = p, &p.unit
-			return
-		}
-	}
-}
-
-func (s *Scope) takeIn(inner *Scope) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended.Load() {
-		return false
-	}
-	if inner.next = s.nested; inner.next != nil {
-		inner.next.previous = inner
-	}
-	s.nested = inner
-	return true
-}
-
-// leaveParent is for the scope's end.
-func (s *Scope) leaveParent() {
-	p := s.parent
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case s.previous != nil:
-		s.previous.next = s.next
-	case p.nested == s:
-		p.nested = s.next
-	default:
-		return // it has left before
-	}
-	if s.next != nil {
-		s.next.previous = s.previous
-	}
-	s.previous, s.next = nil, nil
-}
-
-// begunInside returns the scopes inside it that are not over.
-func (s *Scope) begunInside() (all []*Scope) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for inner := s.nested; inner != nil; inner = inner.next {
-		all = append(all, inner)
-	}
-	return all
 }
 
 // FromContext returns the context's scope, unless there is none or it has
@@ -215,6 +154,14 @@ func (c *control) Busy() bool {
 	return false
 }
 
+// parent returns the scope around it that was not over when it began, or nil.
+func (s *Scope) parent() *Scope {
+	if p := s.unit.Parent; p != nil {
+		return p.Scope.(*Scope)
+	}
+	return nil
+}
+
 // together reports whether the scope is one of a Group that commits together.
 func (s *Scope) together() bool { return s.unit.Group != nil }
 
@@ -252,7 +199,8 @@ func (s *Scope) close(last bool) bool {
 	s.ended.Store(was || last)
 	s.mu.Unlock()
 	if last && !was {
-		s.leaveParent()
+		s.unit.Close()
+		s.unit.Leave()
 	}
 	return was
 }

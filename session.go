@@ -62,7 +62,6 @@ type session struct {
 	ending     sync.Mutex          // for one at a time who seizes the session
 	marks      int                 // savepoints named so far
 	rows       driver.Rows         // left open by the reader
-	witness    []string            // of the transaction, once it is about to be committed
 	handleOver func()              // tells the adapter; guarded by mu
 
 	mu        sync.Mutex
@@ -71,7 +70,7 @@ type session struct {
 	condition state.Condition
 	blocks    []*block // open nested blocks, innermost last
 	timed     int      // how many of them end with their contexts
-	result    result
+	result    link.Result
 }
 
 func newSession(db *link.Database, at place, tx driver.TxOptions, timeout time.Duration) *session {
@@ -174,7 +173,7 @@ func (s *session) overError() error {
 	case s.holder == state.Deserter:
 		return s.abandonedError()
 	case s.holder == state.Over:
-		return &overError{s.DB.Name, s.result.outcome}
+		return &overError{s.DB.Name, s.result.Outcome}
 	}
 	return nil
 }
@@ -283,7 +282,7 @@ func (s *session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).err)
+	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
 }
 
 // Hold implements [driver.Session].

@@ -66,12 +66,12 @@ func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == s
 func (sl *slot) Took(from *pools.Host) {
 	sl.pool.Store(from)
 	sl.holding.Add(1)
-	sl.scope.took(1)
+	sl.scope.unit.Took(1)
 }
 
 func (sl *slot) Gave() {
 	sl.holding.Add(-1)
-	sl.scope.took(-1)
+	sl.scope.unit.Took(-1)
 }
 
 func (sl *slot) unitEnded() error {
@@ -79,16 +79,6 @@ func (sl *slot) unitEnded() error {
 		return nil
 	}
 	return sl.scope.endedError()
-}
-
-// took counts a connection that was taken, or with -1 given back, for the scope
-// and those around it.
-func (s *Scope) took(n int32) {
-	for ; s != nil; s = s.parent {
-		if now := s.connections.Add(n); s.watcher != nil && (now == 0 || now == n) {
-			s.watcher.HoldingChanged()
-		}
-	}
 }
 
 func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
@@ -106,10 +96,10 @@ func (sl *slot) blockEnded(b *block, kept bool) { sl.scope.blockEnded(sl, b, kep
 // ended implements [place].
 func (sl *slot) ended(ss *session) {
 	r := ss.ended()
-	if r.open && r.outcome != driver.RolledBack {
+	if r.Open && r.Outcome != driver.RolledBack {
 		sl.scope.committed.Store(true) // or perhaps
 	}
-	sl.scope.sessionEnded(sl, ss, r.outcome)
+	sl.scope.sessionEnded(sl, ss, r.Outcome)
 	sl.current.CompareAndSwap(ss, nil)
 }
 
@@ -162,17 +152,17 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *bloc
 	if err != nil {
 		return err
 	}
-	sl.afterEarly(ctx, own, r.outcome)
+	sl.afterEarly(ctx, own, r.Outcome)
 	o := outcomeOf(ss, r)
 	switch {
 	case prevented != nil:
-		return errs.Joined(prevented, r.err)
+		return errs.Joined(prevented, r.Err)
 	case asked != w:
-		return errs.Joined(sl.db.Errorf("%w", ErrRollbackOnly), r.err)
+		return errs.Joined(sl.db.Errorf("%w", ErrRollbackOnly), r.Err)
 	case asked == commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
-	return r.err
+	return r.Err
 }
 
 // mayEndEarly refuses an end that must not be, before hooks run. Whether a
@@ -198,7 +188,7 @@ func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
 }
 
 // endSeized ends the transaction alone with the session.
-func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *block) (r result, err error) {
+func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *block) (r link.Result, err error) {
 	ss.ending.Lock()
 	defer ss.ending.Unlock()
 	if !ss.seize(ctx) {
@@ -223,7 +213,7 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *
 // endedByAnother is the answer to who comes too late to commit: a hook of the
 // commit, or another goroutine, has ended the transaction.
 func (sl *slot) endedByAnother(ss *session, asked wish) error {
-	switch o := ss.ended().outcome; {
+	switch o := ss.ended().Outcome; {
 	case asked == commit && o == driver.RolledBack && sl.scope.aborted() != nil:
 		return sl.scope.aborted()
 	case asked != commit || o == driver.Committed:
@@ -265,24 +255,24 @@ func (sl *slot) endIdle(ctx context.Context, ss *session, asked wish) error {
 	}
 	r, ended := ss.settleIdle(ctx, w)
 	if ended {
-		sl.afterEarly(ctx, nil, r.outcome)
+		sl.afterEarly(ctx, nil, r.Outcome)
 	}
 	o := outcomeOf(ss, r)
 	switch {
 	case prevented != nil:
-		return errs.Joined(prevented, r.err)
+		return errs.Joined(prevented, r.Err)
 	case asked == commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
-	case r.err != nil:
-		return fmt.Errorf("dbscope: ending a read-only transaction: %w", r.err)
+	case r.Err != nil:
+		return fmt.Errorf("dbscope: ending a read-only transaction: %w", r.Err)
 	}
 	return nil
 }
 
 // outcomeOf is the result for a [CommitError].
-func outcomeOf(ss *session, r result) Outcome {
-	if !r.open {
+func outcomeOf(ss *session, r link.Result) Outcome {
+	if !r.Open {
 		return Outcome{}
 	}
-	return Outcome{DB: ss.DB.Name, State: r.outcome, Err: r.err}
+	return Outcome{DB: ss.DB.Name, State: r.Outcome, Err: r.Err}
 }

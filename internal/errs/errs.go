@@ -9,6 +9,12 @@ import (
 	"slices"
 )
 
+// Errors of package dbscope, which documents them.
+var (
+	ErrRolledBack    = errors.New("the transaction was rolled back")
+	ErrCommitUnknown = errors.New("the outcome of the commit is unknown")
+)
+
 // Joined is [errors.Join] that keeps a lone error as it is: code that looks at
 // its type finds what it would find without dbscope.
 func Joined(errs ...error) error {

@@ -21,7 +21,6 @@ doc errors
 retry
 options
 route
-result
 session block end
 handle idle nested
 scope

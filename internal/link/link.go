@@ -1,4 +1,4 @@
-// Package link gets a session its connection, and gives it back.
+// Package link gets a session its connection, commits on it, and gives it back.
 package link
 
 import (
@@ -54,6 +54,8 @@ type Link struct {
 	Engine driver.Engine // that conn is of
 	Host   *pools.Host   // whose engine it is, while the session is open
 	wait   pools.Wait    // for the first connection
+
+	witness []string // of the transaction, once it is about to be committed
 }
 
 // Connect takes a connection of a host that the session may use, unless the
@@ -230,12 +232,6 @@ func (l *Link) Check(ctx context.Context, err error) driver.Fate {
 	bounded := ending.New(ctx, l.Timeout)
 	defer bounded.Cancel()
 	return l.Conn.Check(bounded, err)
-}
-
-// EndedByStatement reports whether a statement has committed the transaction.
-func (l *Link) EndedByStatement() bool {
-	e, can := l.Conn.(driver.Ender)
-	return can && e.Ended() != nil
 }
 
 // Writes returns where the commit is to be noted, or nil.

@@ -1,22 +1,14 @@
-// Package unit is what a stand-in for the pools knows of the units of work that
-// take connections, and the core of the stand-in: so package scopetest keeps the
-// transactions of a test on one connection.
+// Package unit has the units of work as a tree, and what a stand-in for the pools
+// knows of those that take connections, and the core of the stand-in: so package
+// scopetest keeps the transactions of a test on one connection.
 package unit
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pools"
 )
-
-// Unit is a unit of work.
-type Unit struct {
-	Parent *Unit       // the unit around it
-	Group  any         // the same for those that are committed together, else nil
-	Done   atomic.Bool // it only waits for the others of its Group
-}
 
 // Acquisition is the wish for a connection.
 type Acquisition struct {
