@@ -15,7 +15,7 @@ func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.met.Load()) {
 		return false
 	}
-	failed := p.wait(ctx, attempt, *err)
+	failed := p.Wait(ctx, attempt, *err)
 	if failed != nil {
 		*err = failed
 	}

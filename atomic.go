@@ -40,7 +40,7 @@ func (db *DB[H]) Atomic(ctx context.Context, fn func(context.Context) error, opt
 		if err == nil || !again {
 			return err
 		}
-		if err := o.retry.wait(ctx, attempt, err); err != nil {
+		if err := o.retry.Wait(ctx, attempt, err); err != nil {
 			return err
 		}
 	}
@@ -128,7 +128,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 		b.kind = owner
 	}
 	if b.kind == owner && !ss.begun {
-		ss.adopt(o)
+		ss.WillHave(o.tx)
 		b.alone = !sl.scope.awaited(sl)
 	}
 	sl.blocks.Store(true)
@@ -177,21 +177,12 @@ func (s *session) admitMode(o *atomicOptions) error {
 	case o.mode == RefuseOpen:
 		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
 	}
-	return s.cannotHave(o.tx)
+	return s.CannotHave(o.tx)
 }
 
 // isPart reports whether a block that begins now is a part of something, though
 // nothing was done yet.
 func (s *session) isPart() bool { return s.innermost() != nil || slotOf(s).scope.together() }
-
-// adopt gives the transaction to come the block's options.
-func (s *session) adopt(o *atomicOptions) {
-	s.TX.ReadOnly = s.TX.ReadOnly || o.tx.ReadOnly
-	s.TX.Deferrable = s.TX.Deferrable || o.tx.Deferrable
-	if o.tx.Isolation != 0 {
-		s.TX.Isolation = o.tx.Isolation
-	}
-}
 
 // endAtomic ends the block, and with it the transaction that is its own.
 func (b *block) endAtomic(ctx context.Context, w wish) error {

@@ -42,7 +42,7 @@ var (
 	ErrPoolDeadlock = pools.ErrDeadlock
 	// ErrOpenTransaction: the call would end or change a transaction that
 	// outer code has open.
-	ErrOpenTransaction = errors.New("a transaction is open here")
+	ErrOpenTransaction = errs.ErrOpenTransaction
 )
 
 // Outcome tells what became of one database's transaction when a scope was

@@ -23,23 +23,9 @@ func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list 
 	if s.ended.Load() || s.sealed && when == hooks.BeforeCommit {
 		return fmt.Errorf("dbscope: %w", s.endedError())
 	}
-	s.turns++
-	list().Add(&hooks.Hook{When: when, Fn: fn, Turn: s.turns})
+	s.hooks.Add(list(), when, fn)
 	s.hooked.Store(true)
 	return nil
-}
-
-// of returns the hooks of a block, and makes them. The caller holds mu.
-func (s *Scope) of(b *block) *hooks.OfBlock {
-	l := s.blockHooks[b]
-	if l == nil {
-		if s.blockHooks == nil {
-			s.blockHooks = map[*block]*hooks.OfBlock{}
-		}
-		l = &hooks.OfBlock{}
-		s.blockHooks[b] = l
-	}
-	return l
 }
 
 // openBlock returns the block, or the nearest around its context, that is open and
@@ -51,8 +37,7 @@ func (s *Scope) openBlock(b *block) *block {
 	return b
 }
 
-// blockEnded gives the hooks of a block to the one around it. Of those of an
-// undone block only AfterRollback's are left.
+// blockEnded gives the hooks of a block to what is around it.
 func (s *Scope) blockEnded(sl *slot, b *block, kept bool) {
 	if !s.hooked.Load() {
 		return
@@ -60,54 +45,17 @@ func (s *Scope) blockEnded(sl *slot, b *block, kept bool) {
 	outer := s.openBlock(b.outer) // which locks a session: never under mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.blockHooks[b]
-	if l == nil {
-		return
-	}
-	delete(s.blockHooks, b)
-	if !kept {
-		l.Session.Undone()
-		l.Scope.Undone()
-	}
-	if !l.Session.Empty() {
-		into := &sl.hooks
-		if b.below != nil {
-			into = &s.of(b.below).Session
-		}
-		into.Absorb(&l.Session)
-	}
-	if !l.Scope.Empty() {
-		into := &s.hooks
-		if outer != nil {
-			into = &s.of(outer).Scope
-		}
-		into.Absorb(&l.Scope)
-	}
+	s.hooks.BlockEnded(b, b.below, outer, kept, &sl.hooks)
 }
 
-// sessionEnded notes which hooks of a session are due. Those of BeforeCommit of
-// one that ended without a transaction wait for the next: there was nothing that
-// they could have been part of; not those of a block that was undone.
+// sessionEnded notes which hooks of a session are due.
 func (s *Scope) sessionEnded(sl *slot, ss *session, o driver.Outcome) {
 	if !s.hooked.Load() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl.hooks.Ended(o, &sl.due)
-	for b, l := range s.blockHooks {
-		if b.s != ss {
-			continue
-		}
-		l.Session.Ended(o, &sl.due)
-		if o == driver.Committed {
-			sl.hooks.Before.Absorb(&l.Session.Before)
-		}
-		l.Session = hooks.Waiting{}
-	}
-	if ss.live.Load() {
-		sl.hooks = hooks.Waiting{}
-	}
+	s.hooks.SessionEnded(o, &sl.hooks, &sl.due, func(b *block) bool { return b.s == ss }, ss.live.Load())
 }
 
 // awaited reports whether a hook waits for the end of the place's session.
@@ -130,11 +78,7 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 		if !ss.live.Load() || sl.current.Load() != ss {
 			return nil
 		}
-		from := &sl.hooks.Before
-		if l := s.blockHooks[own]; l != nil {
-			from = hooks.Earlier(from, &l.Session.Before)
-		}
-		return from.Take()
+		return s.hooks.Before(&sl.hooks, own).Take()
 	})
 }
 
@@ -157,7 +101,7 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 	return s.runBefore(ctx, refuse, func() *hooks.Hook {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		from := &s.hooks.Before
+		from := &s.hooks.Own.Before
 		for sl := range s.slots() {
 			if ss := sl.current.Load(); ss != nil && ss.live.Load() {
 				from = hooks.Earlier(from, &sl.hooks.Before)
@@ -186,18 +130,9 @@ func (s *session) refuse() {
 
 // runBefore runs the hooks that next returns, until it returns nil.
 func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hooks.Hook) error {
-	returned := true
-	defer func() {
-		if !returned {
-			refuse()
-		}
-	}()
-	for h := next(); h != nil; h = next() {
-		returned = false
-		err := h.Fn(s.inside(ctx))
-		if returned = true; err != nil {
-			return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
-		}
+	err := hooks.RunBefore(next, func(fn func(context.Context) error) error { return fn(s.inside(ctx)) }, refuse)
+	if err != nil {
+		return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
 	}
 	return nil
 }
@@ -236,13 +171,7 @@ func (s *Scope) takeDue(sl *slot) *hooks.Hook {
 func (s *Scope) takeAllDue() *hooks.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due hooks.List
-	s.hooks.Ended(s.outcome, &due)
-	s.hooks = hooks.Waiting{}
-	for _, l := range s.blockHooks {
-		l.Scope.Ended(s.outcome, &due)
-		l.Scope = hooks.Waiting{}
-	}
+	due := s.hooks.Ended(s.outcome)
 	for sl := range s.slots() {
 		due.Absorb(&sl.due)
 	}

@@ -72,9 +72,9 @@ func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) er
 	b := s.openBlock(contextBlock(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {
 		if b == nil {
-			return &s.hooks
+			return &s.hooks.Own
 		}
-		return &s.of(b).Scope
+		return &s.hooks.Of(b).Scope
 	})
 }
 
@@ -93,7 +93,7 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 	sl := slotOf(ss)
 	return sl.scope.addHook(when, fn, func() *hooks.Waiting {
 		if b := ss.top(); b != nil {
-			return &sl.scope.of(b).Session
+			return &sl.scope.hooks.Of(b).Session
 		}
 		return &sl.hooks
 	})

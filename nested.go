@@ -153,7 +153,7 @@ func (s *session) dropHandle() {
 
 // nest begins a block in the session, or in one of its blocks.
 func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, kind blockKind) (driver.Session, error) {
-	if err := s.cannotHave(driver.TxOptions{TxOptions: opts}); err != nil {
+	if err := s.CannotHave(driver.TxOptions{TxOptions: opts}); err != nil {
 		return nil, err
 	}
 	if err := s.take(ctx, in); err != nil {
@@ -164,25 +164,4 @@ func (s *session) nest(ctx context.Context, in *block, opts sql.TxOptions, kind 
 		return nil, err
 	}
 	return b, nil
-}
-
-// cannotHave refuses options that the open transaction does not have.
-func (s *session) cannotHave(opts driver.TxOptions) error {
-	has := s.TX
-	if (opts.Isolation == sql.LevelDefault || opts.Isolation == has.Isolation) &&
-		(has.ReadOnly || !opts.ReadOnly) && (has.Deferrable || !opts.Deferrable) {
-		return nil
-	}
-	return s.DB.Errorf("a nested transaction has the options of the one around it and cannot be %s: "+
-		"pass them to the scope: %w", describe(opts), ErrOpenTransaction)
-}
-
-func describe(opts driver.TxOptions) string {
-	switch {
-	case opts.ReadOnly:
-		return "read-only"
-	case opts.Deferrable:
-		return "deferrable"
-	}
-	return opts.Isolation.String()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/backoff"
 	"github.com/dbscope/dbscope/internal/settle"
 )
 
@@ -32,7 +33,7 @@ func (set scopeOption) applyToScope(o *scopeOptions) { set(o) }
 
 type unitOptions struct {
 	tx    driver.TxOptions
-	retry *RetryPolicy
+	retry *backoff.Policy
 }
 
 type scopeOptions struct {
@@ -198,6 +199,14 @@ func SettleByLedger() DBOption {
 	return func(o *dbOptions) { o.settler = settle.ByLedger{} }
 }
 
+// RetryPolicy says how often, and after what waits, a unit of work is run
+// again. The zero value is the default of each field.
+type RetryPolicy struct {
+	Attempts int           // the first included; the default is 5
+	MinDelay time.Duration // before the second attempt, doubled for each further one; the default is 10 ms
+	MaxDelay time.Duration // the longest wait; the default is 1 s
+}
+
 // Retry runs the unit's function again when the database undid its work for a
 // reason that need not happen again: a serialization failure, a deadlock, a
 // database that is busy, a table that was altered under a prepared statement,
@@ -221,7 +230,8 @@ func Retry(policy RetryPolicy) UnitOption {
 	if policy.MaxDelay <= 0 {
 		policy.MaxDelay = time.Second
 	}
-	return unitOption(func(o *unitOptions) { o.retry = &policy })
+	filled := backoff.Policy(policy)
+	return unitOption(func(o *unitOptions) { o.retry = &filled })
 }
 
 // AtomicMode is an [AtomicOption]: it says what becomes of a transaction that is

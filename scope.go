@@ -18,11 +18,11 @@ import (
 // session for each DB. It is safe for concurrent use; it must end with
 // End, which [Run] and the middlewares do.
 type Scope struct {
-	ctx    context.Context // that carries it
-	unit   unit.Unit       // itself among the others; with a Group if that commits together
-	box    unit.Sandbox    // that gives out the connections, in a test, or nil
-	run    bool            // begun by Run, which has it on its stack
-	opts   scopeOptions
+	ctx  context.Context // that carries it
+	unit unit.Unit       // itself among the others; with a Group if that commits together
+	box  unit.Sandbox    // that gives out the connections, in a test, or nil
+	run  bool            // begun by Run, which has it on its stack
+	opts scopeOptions
 
 	first        atomic.Pointer[slot] // in order of first use; appended under mu
 	ended        atomic.Bool          // set under mu
@@ -34,12 +34,10 @@ type Scope struct {
 	met          atomic.Bool           // a statement failed with such an error
 	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 
-	mu         sync.Mutex    // guards the list of slots, each slot's spare and hooks, and the rest
-	hooks      hooks.Waiting // of the scope itself
-	blockHooks map[*block]*hooks.OfBlock
-	turns      uint64         // hooks registered so far
-	sealed     bool           // none of BeforeCommit may come any more
-	outcome    driver.Outcome // of its last end
+	mu      sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
+	hooks   hooks.OfScope[*block]
+	sealed  bool           // none of BeforeCommit may come any more
+	outcome driver.Outcome // of its last end
 }
 
 // control is a scope in the hands of its middleware. It implements Control of

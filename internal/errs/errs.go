@@ -11,8 +11,9 @@ import (
 
 // Errors of package dbscope, which documents them.
 var (
-	ErrRolledBack    = errors.New("the transaction was rolled back")
-	ErrCommitUnknown = errors.New("the outcome of the commit is unknown")
+	ErrRolledBack      = errors.New("the transaction was rolled back")
+	ErrCommitUnknown   = errors.New("the outcome of the commit is unknown")
+	ErrOpenTransaction = errors.New("a transaction is open here")
 )
 
 // Joined is [errors.Join] that keeps a lone error as it is: code that looks at

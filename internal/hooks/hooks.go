@@ -113,8 +113,8 @@ func (l *List) filter(keep func(*Hook) bool) {
 // Waiting are hooks that wait for the same end.
 type Waiting struct{ Before, After List }
 
-// Add adds a hook, which is the latest.
-func (w *Waiting) Add(h *Hook) {
+// add adds a hook, which is the latest.
+func (w *Waiting) add(h *Hook) {
 	if h.When == BeforeCommit {
 		w.Before.add(h)
 	} else {
@@ -122,8 +122,8 @@ func (w *Waiting) Add(h *Hook) {
 	}
 }
 
-// Absorb takes all hooks that wait for another end.
-func (w *Waiting) Absorb(other *Waiting) {
+// absorb takes all hooks that wait for another end.
+func (w *Waiting) absorb(other *Waiting) {
 	w.Before.Absorb(&other.Before)
 	w.After.Absorb(&other.After)
 }
@@ -131,9 +131,9 @@ func (w *Waiting) Absorb(other *Waiting) {
 // Empty reports whether there are none.
 func (w *Waiting) Empty() bool { return w.Before.Head == nil && w.After.Head == nil }
 
-// Undone leaves of the hooks of a block that was undone those of AfterRollback,
+// undone leaves of the hooks of a block that was undone those of AfterRollback,
 // which run once the whole has ended.
-func (w *Waiting) Undone() {
+func (w *Waiting) undone() {
 	w.Before = List{}
 	w.After.filter(func(h *Hook) bool {
 		if h.When == AfterCommit {
@@ -144,16 +144,10 @@ func (w *Waiting) Undone() {
 	})
 }
 
-// Ended moves the hooks that are due when what they wait for has ended so, and
+// ended moves the hooks that are due when what they wait for has ended so, and
 // forgets the other after-hooks. Those of BeforeCommit stay: they may wait for
 // another end.
-func (w *Waiting) Ended(o driver.Outcome, due *List) {
+func (w *Waiting) ended(o driver.Outcome, due *List) {
 	w.After.filter(func(h *Hook) bool { return h.due(o) })
 	due.Absorb(&w.After)
-}
-
-// OfBlock are those of one block.
-type OfBlock struct {
-	Session Waiting // for the end of the block's session
-	Scope   Waiting // for the end of the scope
 }

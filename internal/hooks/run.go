@@ -38,3 +38,22 @@ func runEach(h *Hook, run func(func(context.Context) error) error, failures *[]e
 	}()
 	err = run(h.Fn)
 }
+
+// RunBefore runs the hooks that next returns with call, until it returns nil, or until
+// the first error. unfinished is called where one did not return.
+func RunBefore(next func() *Hook, call func(func(context.Context) error) error, unfinished func()) error {
+	returned := true
+	defer func() {
+		if !returned {
+			unfinished()
+		}
+	}()
+	for h := next(); h != nil; h = next() {
+		returned = false
+		err := call(h.Fn)
+		if returned = true; err != nil {
+			return err
+		}
+	}
+	return nil
+}

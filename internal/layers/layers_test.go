@@ -18,7 +18,6 @@ import (
 // the files before it, and those of its own line what is in each other.
 const layers = `
 doc errors
-retry
 options
 route
 session block end
