@@ -12,7 +12,7 @@ func (c *control) Transient(err error) bool { return (*Scope)(c).canRepeat(err) 
 // before it.
 func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	p := s.opts.retry
-	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.met.Load()) {
+	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.sawTransient.Load()) {
 		return false
 	}
 	failed := p.Wait(ctx, attempt, *err)
@@ -30,7 +30,7 @@ func (s *Scope) canRepeat(err error) bool {
 // repeatable reports whether the unit left nothing that a repetition would
 // double, and was not undone by choice.
 func (s *Scope) repeatable() bool {
-	return !s.committed.Load() && !s.rollbackOnly.Load() && s.why.Load() == nil
+	return !s.committed.Load() && !s.rollbackOnly.Load() && s.abortedBy.Load() == nil
 }
 
 // knows reports whether one of the scope's databases calls the error transient.

@@ -23,16 +23,16 @@ type block struct {
 	s      *session
 	kind   blockKind
 	mark   string          // the savepoint's name
-	ctx    context.Context // whose end undoes the block, or nil
+	ctx    context.Context // the block is undone when this ends; nil for one that no context ends
 	atomic bool            // begun by Atomic: its statements come with its context
-	alone  bool            // the transaction is nobody else's, and no hook from before waits for it
-	below  *block          // the one around it in this session
-	outer  *block          // the one around its context, perhaps in another session
-	depth  int             // how many blocks of the session are open with it
+	alone  bool            // its transaction was begun by it, and no hook from before waits for that
+	below  *block          // the block around it in this session
+	outer  *block          // the Atomic block around its context, perhaps in another session
+	depth  int             // how many blocks of the session are open, itself included
 
 	// The session's mu guards these.
 	over bool
-	why  error // it is over, where its context has ended
+	why  error // where its context has ended: the error of any later use
 }
 
 // blockKind says how a block is kept and undone:

@@ -47,7 +47,7 @@ const closingAborted = 100 * time.Millisecond
 
 // closing implements [place].
 func (sl *slot) closing(most time.Duration) time.Duration {
-	if sl.scope.why.Load() != nil {
+	if sl.scope.abortedBy.Load() != nil {
 		return min(most, closingAborted)
 	}
 	return most
@@ -57,7 +57,7 @@ func (sl *slot) closing(most time.Duration) time.Duration {
 func (s *Scope) abort(why error, live []*Scope) []*Scope {
 	s.mu.Lock()
 	if !s.ended.Load() {
-		s.why.Store(&why) // first, since others look whether it has ended
+		s.abortedBy.Store(&why) // first, since others look whether it has ended
 		s.ended.Store(true)
 		live = append(live, s)
 	}

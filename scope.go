@@ -18,26 +18,27 @@ import (
 // session for each DB. It is safe for concurrent use; it must end with
 // End, which [Run] and the middlewares do.
 type Scope struct {
-	ctx  context.Context // that carries it
-	unit unit.Unit       // itself among the others; with a Group if that commits together
-	box  unit.Sandbox    // that gives out the connections, in a test, or nil
-	run  bool            // begun by Run, which has it on its stack
+	ctx  context.Context // the context that carries the scope
+	unit unit.Unit       // its place among the units around and inside it
+	box  unit.Sandbox    // gives out the connections in a test of package scopetest, else nil
+	run  bool            // Run has begun it, and so is on the stack of its function
 	opts scopeOptions
 
-	first        atomic.Pointer[slot] // in order of first use; appended under mu
-	ended        atomic.Bool          // set under mu
-	rollbackOnly atomic.Bool
-	streams      atomic.Bool           // its answer has begun to leave: it keeps no connection without a transaction
-	hooked       atomic.Bool           // there has been a hook; set under mu
-	committed    atomic.Bool           // something of it is, or may be
+	// Others look at these without a lock.
+	first        atomic.Pointer[slot]  // the list of slots, in the order of first use; appended to under mu
+	ended        atomic.Bool           // nothing can be done in it any more; set under mu
+	abortedBy    atomic.Pointer[error] // why Abort has ended it, nil where it has not; set under mu
+	rollbackOnly atomic.Bool           // MarkRollback was called
+	streams      atomic.Bool           // its answer has begun to leave, so that it keeps no connection without a transaction
+	hooked       atomic.Bool           // a hook has been registered; set under mu
+	committed    atomic.Bool           // a transaction of it was committed, or may have been
 	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
-	met          atomic.Bool           // a statement failed with such an error
-	why          atomic.Pointer[error] // it was ended by Abort; set under mu
+	sawTransient atomic.Bool           // a statement of it failed with such an error, whatever became of the session
 
 	mu      sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
 	hooks   hooks.OfScope[*block]
-	sealed  bool           // none of BeforeCommit may come any more
-	outcome driver.Outcome // of its last end
+	sealed  bool           // no further BeforeCommit hook is taken, since the last of them has run
+	outcome driver.Outcome // what became of it when its transactions were last ended together
 }
 
 // control is a scope in the hands of its middleware. It implements Control of
@@ -48,18 +49,18 @@ type control Scope
 type slot struct {
 	db      *link.Database
 	scope   *Scope
-	current atomic.Pointer[session] // nil between transactions
+	current atomic.Pointer[session] // nil between two transactions
 	next    atomic.Pointer[slot]
-	holding atomic.Int32               // connections taken, spare or in use
-	pool    atomic.Pointer[pools.Host] // that the last one was taken from
-	blocks  atomic.Bool                // there has been an Atomic block
-	uses    atomic.Int64               // statements admitted so far
+	holding atomic.Int32               // how many connections it has, in use or spare
+	pool    atomic.Pointer[pools.Host] // where the last of them was taken from
+	blocks  atomic.Bool                // an Atomic block was begun here
+	uses    atomic.Int64               // how many statements were admitted
 
 	// The scope's mu guards the rest.
-	spare  driver.Conn   // the connection between two transactions
-	engine driver.Engine // that the spare is of
-	hooks  hooks.Waiting // of the session, or of the next one
-	due    hooks.List    // of sessions that have ended
+	spare  driver.Conn   // the connection that is kept between two transactions
+	engine driver.Engine // the pool of the spare
+	hooks  hooks.Waiting // wait for the end of the session, or of the next one
+	due    hooks.List    // of sessions that have ended; they run when the connection is back
 }
 
 // scopeContext is the context and its scope in one allocation.
@@ -205,7 +206,7 @@ func (s *Scope) close(last bool) bool {
 
 // endedError is the answer to any use of the scope after its end.
 func (s *Scope) endedError() error {
-	if why := s.why.Load(); why != nil {
+	if why := s.abortedBy.Load(); why != nil {
 		return fmt.Errorf("%w: %w", ErrRolledBack, *why)
 	}
 	return ErrScopeEnded
@@ -213,7 +214,7 @@ func (s *Scope) endedError() error {
 
 // aborted returns what a commit of the scope answers after Abort, or nil.
 func (s *Scope) aborted() error {
-	if s.why.Load() == nil {
+	if s.abortedBy.Load() == nil {
 		return nil
 	}
 	return fmt.Errorf("dbscope: %w", s.endedError())

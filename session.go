@@ -16,13 +16,12 @@ import (
 	"github.com/dbscope/dbscope/internal/state"
 )
 
-// place is where a session is: that of its DB in a unit of work, or outside of
-// units. Its methods may be called by whoever has the session, but for those that
-// say otherwise.
+// place is where a session stands: in the slot of its DB in a unit, or outside of
+// units. Where a method does not say otherwise, the session's holder calls it.
 type place interface {
 	link.Source
-	// unitEnded is the answer to any use of the unit once it is over, else nil. It is
-	// called under the session's mu.
+	// unitEnded returns what any use of the unit answers once it is over, else nil. It
+	// is called under the session's mu.
 	unitEnded() error
 	// admitted counts a statement. It is called under the session's mu.
 	admitted()
@@ -30,19 +29,19 @@ type place interface {
 	// context is one of the unit's. They are called under the session's mu.
 	hasBlocks() bool
 	owns(ctx context.Context) bool
-	// failed is told of what may be a reason to run the unit again.
+	// failed is called with an error that may be a reason to run the unit again.
 	failed(err error)
-	// blockEnded is told of each block, kept or undone, once it is off the stack.
+	// blockEnded is called for each block, kept or undone, once it is off the stack.
 	blockEnded(b *block, kept bool)
-	// ended is told of the session's end, of which its result tells. A session that
-	// is abandoned is so before its transaction is.
+	// ended is called once the session has its result. For a session that is abandoned
+	// that is before its transaction is undone.
 	ended(s *session)
-	// closing is how long rows left open may take to be closed, of the time for ends.
+	// closing shortens the time in which rows left open must be closed.
 	closing(time.Duration) time.Duration
 	// keep takes the connection for the next session, or reports false.
 	keep(s *session) bool
 	// endEarly ends the session's transaction while the unit goes on, and with it
-	// the block whose transaction it is, or nil. It is for who has not the session.
+	// the block whose transaction it is, unless that is nil. Anybody may call it.
 	endEarly(ctx context.Context, s *session, w wish, own *block) error
 }
 
@@ -56,19 +55,19 @@ type place interface {
 type session struct {
 	link.Link
 	place      place
-	handle     atomic.Pointer[any] // the native handle, once asked for
-	live       atomic.Bool         // a transaction is open, or was at the end, or a statement runs that may open one
-	id         atomic.Uint64       // once asked for
-	ending     sync.Mutex          // for one at a time who seizes the session
-	marks      int                 // savepoints named so far
-	rows       driver.Rows         // left open by the reader
-	handleOver func()              // tells the adapter; guarded by mu
+	handle     atomic.Pointer[any] // the native handle, made when it is first asked for
+	live       atomic.Bool         // a transaction is open or being opened; after the end: there was one
+	id         atomic.Uint64       // made when it is first asked for
+	ending     sync.Mutex          // lets one at a time end the session or a block of it
+	marks      int                 // how many savepoints were named
+	rows       driver.Rows         // what the last statement has left open
+	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex
 	holder    state.Holder
-	begun     bool // a transaction, or the session outside units
+	begun     bool // there is a transaction, or outside units a connection
 	condition state.Condition
-	blocks    []*block // open nested blocks, innermost last
+	blocks    []*block // the open nested blocks, the innermost last
 	timed     int      // how many of them end with their contexts
 	result    link.Result
 }

@@ -86,7 +86,7 @@ func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItsel
 // failed implements [place].
 func (sl *slot) failed(err error) {
 	if sl.scope.opts.retry != nil && sl.db.Transient(err) {
-		sl.scope.met.Store(true)
+		sl.scope.sawTransient.Store(true)
 	}
 }
 

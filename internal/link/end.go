@@ -63,10 +63,10 @@ func (l *Link) SendCommit(ctx context.Context) (Result, error) {
 	} else {
 		r.Outcome, err = l.Conn.Commit(ctx)
 	}
-	switch {
-	case r.Outcome == driver.Committed:
+	switch r.Outcome {
+	case driver.Committed:
 		return r, nil
-	case r.Outcome == driver.RolledBack:
+	case driver.RolledBack:
 		r.Err = l.DB.Errorf("%w: %w", errs.ErrRolledBack, err)
 		return r, nil
 	}
