@@ -124,7 +124,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	}
 	sl := slotOf(ss)
 	b := &block{s: ss, atomic: true, outer: contextBlock(ctx)}
-	if !ss.isPart() && (!ss.begun || o.mode == ContinueOpen) {
+	if !ss.isPart() && (!ss.begun || atomicModes[o.mode].continues) {
 		b.kind = owner
 	}
 	if b.kind == owner && !ss.begun {
@@ -138,8 +138,12 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 // takeForAtomic takes the session in which the block is to begin, after the open
 // transaction has ended where the mode says so.
 func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*session, error) {
-	if s := scopeOf(ctx); (o.mode == CommitOpen || o.mode == RollbackOpen) && (s == nil || !s.together()) {
-		if err := d.endOpen(ctx, wishTo(o.mode == CommitOpen)); err != nil {
+	if int(o.mode) >= len(atomicModes) {
+		return nil, d.Errorf("Atomic has no mode %d: pass CommitOpen or one of its siblings", o.mode)
+	}
+	mode := atomicModes[o.mode]
+	if s := scopeOf(ctx); mode.ends && (s == nil || !s.together()) {
+		if err := d.endOpen(ctx, wishTo(mode.commits)); err != nil {
 			return nil, err
 		}
 	}
@@ -174,7 +178,7 @@ func (s *session) admitMode(o *atomicOptions) error {
 	case part && o.mode != 0:
 		return s.DB.Errorf("%w: an Atomic block in another one, or in a Group that commits together, "+
 			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
-	case o.mode == RefuseOpen:
+	case atomicModes[o.mode].refuses:
 		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
 	}
 	return s.CannotHave(o.tx)

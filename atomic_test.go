@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dbscope/dbscope"
@@ -272,4 +273,15 @@ func TestAPanicOfAHookLeavesNoConnectionOut(t *testing.T) {
 		}
 	}()
 	_ = g.Wait()
+}
+
+func TestAModeThatDoesNotExistIsRefused(t *testing.T) {
+	f, db := newFake(t)
+	err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+		return db.Atomic(ctx, func(context.Context) error { return nil }, dbscope.AtomicMode(99))
+	})
+	if err == nil || !strings.Contains(err.Error(), "no mode 99") {
+		t.Fatalf("the error is %v", err)
+	}
+	equal(t, "calls", f.Log())
 }

@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
@@ -50,22 +49,15 @@ func (s *Scope) inGroup() bool {
 	return s != nil
 }
 
-// A unit that waits for a connection while it, or the caller that waits for
-// it, holds one of the same pool, or one that others wait for, could wait for
-// itself: it waits at most this long.
-const holdingTimeout = 5 * time.Second
-
 // mayWaitForItself tells which connection the scope, or one that waits for it, holds
 // while another one of the database is taken, where that may wait until the first is
 // given back. The connections of one slot do not count.
 func (s *Scope) mayWaitForItself(d *link.Database, except *slot) pools.Limit {
-	const held = "this unit, one that waits for it, or another function of its Group holds "
 	switch {
 	case s.inGroup() || s.holds(except, func(p *pools.Pools) bool { return p == d.Pools }):
-		return pools.Limit{Time: holdingTimeout, Why: held + "one of the same pool: make the pool larger, or release or end the outer unit first"}
+		return pools.HoldsOneOfTheSame
 	case s.holds(except, (*pools.Pools).Awaited):
-		return pools.Limit{Time: holdingTimeout, Why: held + "one of another pool that somebody waits for: " +
-			"use the databases in the same order everywhere, or make the pools larger"}
+		return pools.HoldsOneOfAnother
 	}
 	return pools.Limit{}
 }

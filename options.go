@@ -253,9 +253,22 @@ const (
 	RefuseOpen
 )
 
+// atomicModes says what each mode does with a transaction that is open.
+var atomicModes = [...]struct {
+	ends      bool // it is ended first,
+	commits   bool // by a commit
+	continues bool // the block's end is its end
+	refuses   bool
+}{
+	CommitOpen:   {ends: true, commits: true},
+	RollbackOpen: {ends: true},
+	ContinueOpen: {continues: true},
+	RefuseOpen:   {refuses: true},
+}
+
 func (m AtomicMode) applyToAtomic(o *atomicOptions) { o.mode = m }
 
 type atomicOptions struct {
 	unitOptions
-	mode AtomicMode
+	mode AtomicMode // 0: the block is a savepoint of it
 }

@@ -17,6 +17,21 @@ type Limit struct {
 	Why  string        // which connection is held meanwhile, and what to do
 }
 
+// A unit that waits for a connection while it, or the caller that waits for it, holds
+// one of the same pool, or one that others wait for, could wait for itself: it waits
+// at most this long.
+const holdingTimeout = 5 * time.Second
+
+const held = "this unit, one that waits for it, or another function of its Group holds "
+
+// The limits of a unit that holds a connection already.
+var (
+	HoldsOneOfTheSame = Limit{holdingTimeout, held + "one of the same pool: " +
+		"make the pool larger, or release or end the outer unit first"}
+	HoldsOneOfAnother = Limit{holdingTimeout, held + "one of another pool that somebody waits for: " +
+		"use the databases in the same order everywhere, or make the pools larger"}
+)
+
 // Acquire takes a connection of the place's pool for a unit, which is nil where
 // there is none. w is new. Where the host is left meanwhile, the error sends
 // [Pools.Connect] elsewhere.
