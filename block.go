@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
@@ -29,6 +30,7 @@ type block struct {
 	below  *block          // the block around it in this session
 	outer  *block          // the Atomic block around its context, perhaps in another session
 	depth  int             // how many blocks of the session are open, itself included
+	joins  atomic.Int32    // how many functions of Join run in it
 
 	// The session's mu guards these.
 	over bool
@@ -67,7 +69,7 @@ func (b *block) nothing(context.Context) error { return nil }
 func (b *block) releaseSavepoint(ctx context.Context) error {
 	if err := b.s.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
 		b.s.fail(b.s.Check(ctx, err), err)
-		b.s.doom(err)
+		b.s.doomHere(err)
 		return b.s.brokenError()
 	}
 	return nil
@@ -92,7 +94,7 @@ func (b *block) rollbackTo(ctx context.Context) error {
 }
 
 func (b *block) doomOuter(context.Context) error {
-	b.s.doom(errors.New("a transaction that joined it was rolled back"))
+	b.s.doomHere(errors.New("a transaction that joined it was rolled back"))
 	return nil
 }
 

@@ -58,6 +58,9 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 		if err != nil {
 			return err
 		}
+		if err := slotOf(ss).scope.mayEnd(w); err != nil {
+			return err
+		}
 		if !ss.isOpen() { // asked first: a scope is over before its sessions are
 			if ended := ss.place.unitEnded(); ended != nil {
 				return d.Errorf("%w", ended)

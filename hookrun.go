@@ -85,7 +85,7 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 // beforeEnd is beforeSession for all that the scope has. Where last is set none of
 // BeforeCommit can come any more after that.
 func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
-	if s.unhooked(last) || s.rollbackOnly.Load() || s.ended.Load() {
+	if s.unhooked(last) || s.rollbackOnly.Load() || s.doomedBy.Load() != nil || s.ended.Load() {
 		return nil
 	}
 	for ss := range s.sessions() {
@@ -124,7 +124,7 @@ func closedAndBroken(ctx context.Context, ss *session) bool {
 // recovers from its panic.
 func (s *session) refuse() {
 	if s.isBegun() {
-		s.doom(errors.New("a BeforeCommit hook did not return"))
+		s.doomHere(errors.New("a BeforeCommit hook did not return"))
 	}
 }
 

@@ -2,6 +2,7 @@ package dbscope
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -28,6 +29,9 @@ type Scope struct {
 	first        atomic.Pointer[slot]  // the list of slots, in the order of first use; appended to under mu
 	ended        atomic.Bool           // nothing can be done in it any more; set under mu
 	abortedBy    atomic.Pointer[error] // why Abort has ended it, nil where it has not; set under mu
+	doomedBy     atomic.Pointer[error] // the error of a Join, after which only a rollback is possible; set under mu
+	blocks       atomic.Bool           // an Atomic block was begun in it
+	joins        atomic.Int32          // how many functions of Join run in it
 	rollbackOnly atomic.Bool           // MarkRollback was called
 	streams      atomic.Bool           // its answer has begun to leave, so that it keeps no connection without a transaction
 	hooked       atomic.Bool           // a hook has been registered; set under mu
@@ -164,12 +168,40 @@ func (s *Scope) parent() *Scope {
 // together reports whether the scope is one of a Group that commits together.
 func (s *Scope) together() bool { return s.unit.Group != nil }
 
-// mayCommit refuses an early commit of what is committed together with others.
-func (s *Scope) mayCommit() error {
-	if !s.together() {
-		return nil
+// mayEnd refuses an early end of what is committed together with others.
+func (s *Scope) mayEnd(w wish) error {
+	switch {
+	case s.joins.Load() > 0:
+		return fmt.Errorf("dbscope: %w: a function of Join runs in this unit, and whoever began the unit ends it", ErrOpenTransaction)
+	case w == commit && s.together():
+		return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
 	}
-	return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
+	return nil
+}
+
+// isPart reports whether what begins now is committed together with something else,
+// though perhaps nothing was done yet.
+func (s *Scope) isPart() bool { return s.together() || s.joins.Load() > 0 }
+
+// doom lets only a rollback of the whole through, since half of something would be
+// stored otherwise.
+func (s *Scope) doom(why error) {
+	s.mu.Lock()
+	s.doomedBy.CompareAndSwap(nil, &why)
+	s.mu.Unlock()
+	for ss := range s.sessions() {
+		ss.doom(why, 0)
+	}
+}
+
+var errJoinRuns = errors.New("a function of Join had not returned: wait for it before the unit ends")
+
+// doomed returns what a commit of the scope answers after doom, or nil.
+func (s *Scope) doomed() error {
+	if why := s.doomedBy.Load(); why != nil {
+		return fmt.Errorf("dbscope: %w after: %w", ErrRolledBack, *why)
+	}
+	return nil
 }
 
 // sessions yields the current session of each DB, in the order of first use.

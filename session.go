@@ -139,7 +139,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	switch {
 	case err != nil:
 		s.place.failed(err)
-		s.doom(err) // what the statement was to do is missing
+		s.doomHere(err) // what the statement was to do is missing
 		err = s.DB.Errorf("%w", err)
 	case abandoned:
 		err = s.abandonedError()
@@ -229,12 +229,19 @@ func (s *session) fail(fate driver.Fate, err error) {
 	s.condition.Fail(fate, err)
 }
 
-// doom lets nothing but a rollback through, though the server would: of all, or
+// doomHere lets nothing but a rollback through, though the server would: of all, or
 // of a block that is open now. Whoever finds out calls it.
-func (s *session) doom(err error) {
+func (s *session) doomHere(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.condition.Doom(err, len(s.blocks))
+}
+
+// doom is doomHere where blocks of that number have to be undone.
+func (s *session) doom(err error, depth int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.condition.Doom(err, depth)
 }
 
 // lift asks whether an aborted transaction is so no more, after a statement that
@@ -313,7 +320,7 @@ func (s *session) closeHeld(ctx context.Context) {
 	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.fail(s.Check(ctx, err), err)
-		s.doom(fmt.Errorf("closing rows left open: %w", err))
+		s.doomHere(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 

@@ -33,6 +33,9 @@ func (s *Scope) session(db *link.Database) (*session, error) {
 	if ss == nil {
 		ss = newSession(db, sl, s.opts.tx, s.opts.endTimeout)
 		ss.Conn, ss.Engine, sl.spare = sl.spare, sl.engine, nil
+		if why := s.doomedBy.Load(); why != nil {
+			ss.doom(*why, 0)
+		}
 		sl.current.Store(ss)
 	}
 	return ss, nil
@@ -176,8 +179,8 @@ func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
 	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
 		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
 	}
-	if asked == commit {
-		if err := sl.scope.mayCommit(); err != nil {
+	if own == nil {
+		if err := sl.scope.mayEnd(asked); err != nil {
 			return err
 		}
 	}
@@ -193,7 +196,7 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *
 	defer ss.ending.Unlock()
 	if !ss.seize(ctx) {
 		if own != nil { // its work is neither wanted nor undone
-			ss.doom(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
+			ss.doomHere(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
 			own.pop(false)
 		}
 		return r, sl.db.Errorf("%w", ErrSessionBusy)

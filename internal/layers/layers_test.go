@@ -30,6 +30,7 @@ finish
 holding stream
 again
 run
+join
 group
 gate
 db

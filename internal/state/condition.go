@@ -59,8 +59,11 @@ func (c *Condition) Fail(fate driver.Fate, err error) {
 // Doom lets nothing but a rollback through, though the server would: of all, or of
 // a block that is open now, of which there are depth.
 func (c *Condition) Doom(err error, depth int) {
-	if c.Kind <= Aborted {
+	switch {
+	case c.Kind <= Aborted:
 		*c = Condition{Doomed, errs.Joined(err, c.Why), depth}
+	case c.Kind == Doomed:
+		c.depth = min(c.depth, depth) // both have to be undone
 	}
 }
 
