@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/state"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // block is a transaction nested in a session's. Blocks end in reverse order of
@@ -120,7 +121,7 @@ type blockKey struct{}
 
 // contextBlock returns the innermost Atomic block of the context.
 func contextBlock(ctx context.Context) *block {
-	b, _ := ctx.Value(blockKey{}).(*block)
+	b, _ := unit.Value(ctx, blockKey{}).(*block)
 	return b
 }
 

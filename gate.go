@@ -23,14 +23,14 @@ func (d *database) AllPools() *pools.Pools { return d.Pools }
 func (d *database) find(ctx context.Context) (*session, error) {
 	s := scopeOf(ctx)
 	if s == nil {
-		return nil, d.Errorf("%w", ErrNoScope)
+		return nil, d.Errorf("%w", noScope(ctx))
 	}
 	return s.session(&d.Database)
 }
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) && unit.Refused(ctx) == nil {
 		return &unscoped{newUnscoped(ctx, &d.Database)}, nil
 	}
 	ss, err := d.find(ctx)

@@ -67,7 +67,7 @@ func (db *DB[H]) AfterRollback(ctx context.Context, hook func(context.Context) e
 func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) error) error {
 	s := scopeOf(ctx)
 	if s == nil {
-		return fmt.Errorf("dbscope: %w", ErrNoScope)
+		return fmt.Errorf("dbscope: %w", noScope(ctx))
 	}
 	b := s.openBlock(contextBlock(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {

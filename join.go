@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // Join calls fn in the context's scope, or, where there is none that goes on, in a
@@ -36,6 +37,9 @@ func Join(ctx context.Context, fn func(context.Context) error, opts ...Option) e
 	if s == nil || s.ended.Load() {
 		if s != nil && s.abortedBy.Load() != nil {
 			return s.aborted()
+		}
+		if unit.Refused(ctx) != nil {
+			return fmt.Errorf("dbscope: %w", noScope(ctx))
 		}
 		return Run(ctx, fn, opts...)
 	}

@@ -120,8 +120,17 @@ func FromContext(ctx context.Context) (*Scope, bool) {
 
 // scopeOf returns the context's scope, also when it has ended.
 func scopeOf(ctx context.Context) *Scope {
-	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	s, _ := unit.Value(ctx, scopeKey{}).(*Scope)
 	return s
+}
+
+// noScope is the error of a context without a scope, which may be one that must not
+// be used for a request's.
+func noScope(ctx context.Context) error {
+	if refused := unit.Refused(ctx); refused != nil {
+		return fmt.Errorf("%w: %w", refused, ErrNoScope)
+	}
+	return ErrNoScope
 }
 
 // WithoutScope returns a context with the same values, deadline and cancellation but
@@ -135,7 +144,7 @@ func WithoutScope(ctx context.Context) context.Context {
 func MarkRollback(ctx context.Context) error {
 	s := scopeOf(ctx)
 	if s == nil {
-		return fmt.Errorf("dbscope: %w", ErrNoScope)
+		return fmt.Errorf("dbscope: %w", noScope(ctx))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // With returns a context in which writes are noted, beside what the token tells of.
@@ -42,7 +43,7 @@ type Writes struct {
 
 // Of returns the writes of the context, or nil.
 func Of(ctx context.Context) *Writes {
-	w, _ := ctx.Value(key{}).(*Writes)
+	w, _ := unit.Value(ctx, key{}).(*Writes)
 	return w
 }
 

@@ -3,59 +3,35 @@ package fiberscope_test
 import (
 	"context"
 	"errors"
-	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/gofiber/fiber/v3"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
-	"github.com/dbscope/dbscope/middleware/fiberscope"
 )
 
-type userKey struct{}
-
-// As authentication does, whose user a logger outside names.
-func TestAContextThatTheHandlersSetIsSeenOutside(t *testing.T) {
-	db := drivertest.NewFake().DB()
-	for name, opts := range map[string][]fiberscope.Option{
-		"default":  nil,
-		"unscoped": {fiberscope.TokenHeader("X-Token"), fiberscope.Unscoped(func(fiber.Ctx) bool { return true })},
-	} {
-		for path, replaces := range map[string]bool{"/kept": false, "/replaced": true, "/panics": true} {
-			app := fiber.New()
-			app.Use(func(c fiber.Ctx) error {
-				before := c.Context()
-				defer func() {
-					_ = recover()
-					after := c.Context()
-					if user := after.Value(userKey{}); replaces != (user == "ann") || replaces == (after == before) {
-						t.Errorf("%s, %s: the user outside is %v", name, path, user)
-					}
-					if _, err := db.Session(after); !errors.Is(err, dbscope.ErrNoScope) {
-						t.Errorf("%s, %s: a session outside: %v", name, path, err)
-					}
-				}()
-				return c.Next()
-			}, fiberscope.Middleware(opts...))
-			app.Get(path, func(c fiber.Ctx) error {
-				if replaces {
-					c.SetContext(context.WithValue(c.Context(), userKey{}, "ann"))
-				}
-				if path == "/panics" {
-					panic("no")
-				}
-				return nil
-			})
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
-			if err != nil {
-				t.Fatal(err)
+func TestFibersContextIsRefusedInThePlaceOfTheRequests(t *testing.T) {
+	s := newSite(t)
+	db := s.fake.DB(dbscope.AllowUnscoped()) // it would be stored whatever becomes of the request
+	s.serve(func(c fiber.Ctx) error {
+		for name, err := range map[string]error{
+			"a statement":              drivertest.Exec(c, s.db, "a"),
+			"without need for a scope": drivertest.Exec(c, db, "a"),
+			"derived":                  drivertest.Exec(context.WithoutCancel(c), db, "a"),
+			"the RequestCtx":           drivertest.Exec(c.RequestCtx(), db, "a"),
+			"a hook":                   dbscope.AfterCommit(c, func(context.Context) error { return nil }),
+			"MarkRollback":             dbscope.MarkRollback(c),
+			"Atomic":                   db.Atomic(c, func(context.Context) error { t.Error("it ran"); return nil }),
+			"Join":                     dbscope.Join(c, func(context.Context) error { t.Error("it ran"); return nil }),
+		} {
+			if !errors.Is(err, dbscope.ErrNoScope) || !strings.Contains(err.Error(), "pass c.Context()") {
+				t.Errorf("%s: %v", name, err)
 			}
-			resp, err := app.Test(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = resp.Body.Close()
 		}
-	}
+		return drivertest.Exec(c.Context(), s.db, "b")
+	})
+	s.response("GET")
+	s.wantRows("b")
 }
