@@ -35,7 +35,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{link.Database{
 			Name: o.name, AllowUnscoped: o.allowUnscoped, Resets: o.resets,
-			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession,
+			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession, BeforeCommit: o.beforeCommit,
 			Classify: adapter, Settler: o.settler,
 		}},
 		adapter: adapter, siblings: &sync.Map{},

@@ -78,7 +78,10 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 		if !ss.live.Load() || sl.current.Load() != ss {
 			return nil
 		}
-		return s.hooks.Before(&sl.hooks, own).Take()
+		if h := s.hooks.Before(&sl.hooks, own).Take(); h != nil {
+			return h
+		}
+		return ss.ofEachCommit()
 	})
 }
 
@@ -108,9 +111,24 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 			}
 		}
 		h := from.Take()
+		for sl := range s.slots() {
+			if ss := sl.current.Load(); h == nil && ss != nil && ss.live.Load() {
+				h = ss.ofEachCommit()
+			}
+		}
 		s.sealed = s.sealed || h == nil && last
 		return h
 	})
+}
+
+// ofEachCommit returns the hook of the DB, once for each transaction. The caller holds
+// the scope's mu.
+func (s *session) ofEachCommit() *hooks.Hook {
+	if s.DB.BeforeCommit == nil || s.hooked {
+		return nil
+	}
+	s.hooked = true
+	return &hooks.Hook{Fn: s.DB.BeforeCommit}
 }
 
 // closedAndBroken closes rows left open, and reports whether the session can only

@@ -98,6 +98,7 @@ type dbOptions struct {
 	settler       settle.Settler
 	resets        bool
 	beforeSession func(context.Context) error
+	beforeCommit  func(context.Context) error
 	router        driver.Router
 	adapter       []any // see AdapterOption
 }
@@ -124,6 +125,14 @@ func Router(router driver.Router) DBOption {
 // it opens itself do not call it again.
 func BeforeSession(fn func(context.Context) error) DBOption {
 	return func(o *dbOptions) { o.beforeSession = fn }
+}
+
+// BeforeEachCommit calls hook before each commit of a transaction of the DB, early
+// ones and those of [DB.Atomic] blocks too, as [DB.BeforeCommit] would: in the scope,
+// after the hooks that were registered for it, and not where no transaction is open.
+// Its error prevents the commit. It is called for transactions of siblings too.
+func BeforeEachCommit(hook func(context.Context) error) DBOption {
+	return func(o *dbOptions) { o.beforeCommit = hook }
 }
 
 // Name sets the name of the DB in errors. The default, also for an empty name,

@@ -61,6 +61,7 @@ type session struct {
 	ending     sync.Mutex          // lets one at a time end the session or a block of it
 	marks      int                 // how many savepoints were named
 	rows       driver.Rows         // what the last statement has left open
+	hooked     bool                // the DB's own BeforeCommit hook has been called; guarded by the unit's mu
 	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex

@@ -51,6 +51,9 @@ func (s *Scope) slot(db *link.Database) *slot {
 		last = &sl.next
 	}
 	sl := &slot{db: db, scope: s}
+	if db.BeforeCommit != nil {
+		s.hooked.Store(true)
+	}
 	last.Store(sl)
 	return sl
 }

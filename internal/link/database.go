@@ -17,6 +17,7 @@ type Database struct {
 	AllowUnscoped bool
 	Pools         *pools.Pools
 	BeforeSession func(context.Context) error // or nil
+	BeforeCommit  func(context.Context) error // of each transaction, or nil
 	Classify      Classifier
 	Settler       settle.Settler // or nil
 	Resets        bool           // connections that go back, see dbscope.ResetConnections
