@@ -3,8 +3,8 @@ package pgtest_test
 import (
 	"os"
 	"testing"
-	"time"
 
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/child/childtest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
@@ -62,21 +62,12 @@ func TestKillEndsABusyBackend(t *testing.T) {
 	s := pgtest.Start(t)
 	dsn := s.DSN("postgres")
 	go func() { _ = s.TryQuery(dsn, "do 'begin loop end loop; end'") }()
-	waitUntil(t, func() bool {
+	check.Eventually(t, "a busy backend", func() bool {
 		return s.Query(t, dsn, "select count(*) from pg_stat_activity where query like 'do %' and state = 'active'") == "1"
 	})
 	s.Kill()
 	s.Restart(t)
 	s.Query(t, dsn, "select 1")
-}
-
-func waitUntil(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
 }
 
 func TestAStandbyShowsWhatItsPrimaryCommitted(t *testing.T) {
@@ -88,7 +79,7 @@ func TestAStandbyShowsWhatItsPrimaryCommitted(t *testing.T) {
 		t.Errorf("the standby says %q", got)
 	}
 	primary.Query(t, primary.DSN("postgres"), "create table t (id integer); insert into t values (7)")
-	waitUntil(t, func() bool {
+	check.Eventually(t, "the row on the standby", func() bool {
 		return standby.Query(t, dsn, "select count(*) from pg_class where relname = 't'") == "1" &&
 			standby.Query(t, dsn, "select id from t") == "7"
 	})

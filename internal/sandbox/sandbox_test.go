@@ -13,28 +13,17 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/invariant"
 	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
+var ok, is = check.OK, check.Is
+
 func init() { invariant.Broken = func(what string) { panic(what) } }
 
 var errStop = errors.New("stop")
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
-
-func is(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want one that is %q", err, target)
-	}
-}
 
 // newFake returns a fake database, which has to end without rows and with all
 // connections in the pool.

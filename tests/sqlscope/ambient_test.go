@@ -18,13 +18,6 @@ import (
 
 var errStop = errors.New("stop")
 
-func want(t *testing.T, what string, got []int, ids ...int) {
-	t.Helper()
-	if !slices.Equal(got, ids) {
-		t.Fatalf("%s: got %v, want %v", what, got, ids)
-	}
-}
-
 // R17.
 func TestEveryWayToRunAStatementIsInTheOneTransaction(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/child"
 )
 
@@ -38,7 +39,7 @@ func outlives(t *testing.T, removeAbandoned func()) {
 			if err := cmd.Wait(); err == nil {
 				t.Error("the child ended well")
 			}
-			waitUntil(t, func() bool { return len(child.Within(dir)) == 0 })
+			check.Eventually(t, "the end of its processes", func() bool { return len(child.Within(dir)) == 0 })
 			removeAbandoned()
 			if _, err := os.Stat(dir); !os.IsNotExist(err) {
 				t.Errorf("directory %s is still there (%v)", dir, err)

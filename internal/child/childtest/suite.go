@@ -7,7 +7,8 @@ import (
 	"net"
 	"os"
 	"testing"
-	"time"
+
+	"github.com/dbscope/dbscope/internal/check"
 )
 
 // Server is what a package has that runs servers of a database.
@@ -82,7 +83,7 @@ func (x Suite[S]) openTransaction(t *testing.T) {
 			defer close(done)
 			_ = s.TryQuery(db, "begin; insert into orders values (1); "+x.Sleep)
 		}()
-		waitUntil(t, func() bool { return s.Query(t, db, x.Sleeping) == "1" })
+		check.Eventually(t, "a session that sleeps", func() bool { return s.Query(t, db, x.Sleeping) == "1" })
 	})
 	<-done
 }
@@ -94,7 +95,7 @@ func (x Suite[S]) kill(t *testing.T) {
 	s.Query(t, db, "create table orders (id int); insert into orders values (1), (2)")
 	broken := make(chan error)
 	go func() { broken <- s.TryQuery(db, "begin; insert into orders values (3); "+x.Sleep) }()
-	waitUntil(t, func() bool { return s.Query(t, db, x.Sleeping) == "1" })
+	check.Eventually(t, "a session that sleeps", func() bool { return s.Query(t, db, x.Sleeping) == "1" })
 	port := s.Port()
 
 	s.Kill()
@@ -160,13 +161,4 @@ func answers(port int) bool {
 	}
 	_ = conn.Close()
 	return true
-}
-
-func waitUntil(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
 }
