@@ -3,12 +3,11 @@ package dbscope_test
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/middleware"
 )
 
@@ -19,28 +18,9 @@ func begin(ctx context.Context, opts ...dbscope.Option) (context.Context, middle
 	return ctx, scope
 }
 
+var ok, is, equal = check.OK, check.Is, check.Equal[string]
+
 var errStop = errors.New("stop")
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
-
-func is(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want one that is %q", err, target)
-	}
-}
-
-func equal(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s:\n got %s\nwant %s", what, strings.Join(got, ", "), strings.Join(want, ", "))
-	}
-}
 
 // idleConns fails the test at its end where connections are still in use.
 func idleConns(t *testing.T, fakes ...*drivertest.Fake) {

@@ -12,7 +12,6 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
-	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 func TestAConnectionIsResetOnceAsItLeavesItsUnit(t *testing.T) {
@@ -210,19 +209,5 @@ func TestASessionThatOutlivesItsScopeResetsItsConnectionToo(t *testing.T) {
 		if f.Open() != 0 {
 			t.Fatalf("a connection is out of the pool: %v", log)
 		}
-	}
-}
-
-// The units of a test share its connection and its transaction.
-func TestTheConnectionOfATestIsNotReset(t *testing.T) {
-	f, db := newFake(t, dbscope.ResetConnections())
-	box := sandbox.New(db)
-	for range 2 {
-		ok(t, dbscope.Run(box.Context(t.Context()), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }))
-	}
-	ok(t, box.End(t.Context()))
-	log := f.Log()
-	if slices.Contains(log, "reset") || slices.Contains(log, "discard") {
-		t.Errorf("the log: %v", log)
 	}
 }

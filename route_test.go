@@ -16,7 +16,6 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
-	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 // router is a [driver.Router] that sends who writes to "primary" and who does
@@ -161,10 +160,6 @@ func TestOnlyReadOnlyUnitsAskForAReplica(t *testing.T) {
 		t.Error(err)
 	}
 	needs(t, r, driver.RouteRequest{})
-	b := sandbox.New(db)
-	ok(t, execOnce(b.Context(ctx), db, "f", dbscope.ReadOnly()))
-	needs(t, r, driver.RouteRequest{})
-	ok(t, b.End(ctx))
 	ok(t, db.Close())
 }
 

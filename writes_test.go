@@ -9,7 +9,6 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
-	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
 // token is what the router of these tests makes of positions.
@@ -118,11 +117,6 @@ func TestWhatIsNotCommittedIsNotNoted(t *testing.T) {
 		},
 		"a unit that did nothing": func(ctx context.Context, t *testing.T, _ *drivertest.Fake, _ *dbscope.DB[*drivertest.Tx]) {
 			ok(t, dbscope.Run(ctx, func(context.Context) error { return nil }))
-		},
-		"a test": func(ctx context.Context, t *testing.T, _ *drivertest.Fake, db *dbscope.DB[*drivertest.Tx]) {
-			b := sandbox.New(db)
-			ok(t, execOnce(b.Context(ctx), db, "row"))
-			ok(t, b.End(ctx))
 		},
 		"a DB without a router": func(ctx context.Context, t *testing.T, _ *drivertest.Fake, _ *dbscope.DB[*drivertest.Tx]) {
 			plain, db := newFake(t)

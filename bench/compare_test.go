@@ -6,7 +6,11 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/dbscope/dbscope/internal/check"
 )
+
+var must = check.OK
 
 // compare times two ways of doing the same in turn, so that a machine whose
 // speed drifts slows both, and reports the medians, their ratio, and the
@@ -50,11 +54,4 @@ func perCall(n int, f func()) float64 {
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
-}
-
-func must(b *testing.B, err error) {
-	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
 }

@@ -46,6 +46,20 @@ func BenchmarkMany(b *testing.B) {
 			}
 			return drivertest.Exec(ctx, db, "row")
 		}},
+		{"hooks of the scope beside those of an open block", func(ctx context.Context, db *dbscope.DB[*drivertest.Tx], n int) error {
+			for range n {
+				err := db.Atomic(ctx, func(inner context.Context) error {
+					if err := dbscope.AfterCommit(inner, nothing); err != nil {
+						return err
+					}
+					return dbscope.AfterCommit(ctx, nothing)
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return drivertest.Exec(ctx, db, "row")
+		}},
 		{"BeforeCommit hooks", func(ctx context.Context, _ *dbscope.DB[*drivertest.Tx], n int) error {
 			for range n {
 				if err := dbscope.BeforeCommit(ctx, nothing); err != nil {

@@ -11,7 +11,10 @@ import (
 
 	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/check"
 )
+
+var ok = check.OK
 
 var errRefused = errors.New("connection refused")
 
@@ -203,13 +206,6 @@ func fails(t testing.TB, c *cluster.Cluster, need driver.RouteRequest, target er
 		t.Fatalf("it went to %q, error is %v, want one that is %q", r.Host, err, target)
 	}
 	return err.Error()
-}
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
 }
 
 func equal(t testing.TB, what string, got, want any) {

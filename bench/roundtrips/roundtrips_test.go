@@ -25,9 +25,12 @@ import (
 	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/tests/wire"
 )
+
+var must = check.OK
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m).Run()) }
 
@@ -226,11 +229,4 @@ func medians(b *testing.B, all []subject, rounds int) []time.Duration {
 		out[i] = t[len(t)/2]
 	}
 	return out
-}
-
-func must(b *testing.B, err error) {
-	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
 }

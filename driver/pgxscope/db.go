@@ -48,7 +48,7 @@ type DB struct {
 	*dbscope.DB[pgx.Tx]
 	gate     driver.Gate
 	ambient  *sqlscope.Ambient
-	siblings *sync.Map
+	siblings *sync.Map // of *dbscope.DB to *DB, this one among them
 }
 
 // Open makes a DB of a connection string, as [pgxpool.ParseConfig] reads it:
@@ -82,7 +82,9 @@ const library = "pgx"
 // Closing the DB closes the pools. See [Configure].
 func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opts ...dbscope.DBOption) *DB {
 	core := dbscope.New(&adapter{open: open}, append([]dbscope.DBOption{dbscope.Name("postgres")}, opts...)...)
-	return wrap(core, &sync.Map{})
+	db := wrap(core, &sync.Map{})
+	db.siblings.Store(core, db)
+	return db
 }
 
 func wrap(core *dbscope.DB[pgx.Tx], siblings *sync.Map) *DB {
@@ -153,9 +155,6 @@ func (db *DB) SQL(opts ...sqlscope.SQLOption) *sql.DB { return db.ambient.SQL(op
 // Sibling is [dbscope.DB.Sibling] with this package's methods.
 func (db *DB) Sibling(name string) *DB {
 	core := db.DB.Sibling(name)
-	if core == db.DB {
-		return db
-	}
 	if s, ok := db.siblings.Load(core); ok {
 		return s.(*DB)
 	}
@@ -163,15 +162,15 @@ func (db *DB) Sibling(name string) *DB {
 	return s.(*DB)
 }
 
-// Close is [dbscope.DB.Close]; it also closes what SQL returned. It blocks
-// until connections in use are back.
+// Close is [dbscope.DB.Close]; it also closes what SQL returned, of siblings too.
+// It blocks until connections in use are back.
 func (db *DB) Close() error {
-	errs := []error{db.DB.Close(), db.ambient.Close()}
+	err := db.DB.Close()
 	db.siblings.Range(func(_, s any) bool {
-		errs = append(errs, s.(*DB).ambient.Close())
+		err = errors.Join(err, s.(*DB).ambient.Close())
 		return true
 	})
-	return errors.Join(errs...)
+	return err
 }
 
 // SeparateBegin sends BEGIN, and SAVEPOINT, in a round trip of its own instead

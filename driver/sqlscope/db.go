@@ -58,9 +58,9 @@ import (
 type DB struct {
 	*dbscope.DB[*sql.Tx]
 	gate     driver.Gate
-	inner    *shells  // of the DB's own methods and handles
-	ambient  *Ambient // of SQL, where frameworks may change the pool's limits
-	siblings *sync.Map
+	inner    *shells   // of the DB's own methods and handles
+	ambient  *Ambient  // of SQL, where frameworks may change the pool's limits
+	siblings *sync.Map // of *dbscope.DB to *DB, this one among them
 }
 
 // Open makes a DB of a registered driver and its data source name. In the
@@ -95,6 +95,7 @@ func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...d
 
 func newDB(a *adapter, opts []dbscope.DBOption) *DB {
 	db := wrap(dbscope.New(a, opts...), &sync.Map{})
+	db.siblings.Store(db.DB, db)
 	a.inner = db.inner
 	return db
 }
@@ -203,9 +204,6 @@ func (db *DB) SQL(opts ...SQLOption) *sql.DB {
 // Sibling is [dbscope.DB.Sibling] with this package's methods.
 func (db *DB) Sibling(name string) *DB {
 	core := db.DB.Sibling(name)
-	if core == db.DB {
-		return db
-	}
 	if s, ok := db.siblings.Load(core); ok {
 		return s.(*DB)
 	}
@@ -213,18 +211,14 @@ func (db *DB) Sibling(name string) *DB {
 	return s.(*DB)
 }
 
-// Close is [dbscope.DB.Close]; it also closes what SQL returned.
+// Close is [dbscope.DB.Close]; it also closes what SQL returned, of siblings too.
 func (db *DB) Close() error {
-	errs := []error{db.DB.Close(), db.closeShells()}
+	err := db.DB.Close()
 	db.siblings.Range(func(_, s any) bool {
-		errs = append(errs, s.(*DB).closeShells())
+		err = errors.Join(err, s.(*DB).inner.close(), s.(*DB).ambient.Close())
 		return true
 	})
-	return errors.Join(errs...)
-}
-
-func (db *DB) closeShells() error {
-	return errors.Join(db.inner.close(), db.ambient.Close())
+	return err
 }
 
 // adapter implements [driver.Adapter].

@@ -44,16 +44,16 @@ func Folder(variable string) (string, error) {
 	return filepath.Clean(dir), nil
 }
 
-// Program finds an executable: the one that an environment variable names,
-// where that is set, else the one on PATH, else the one in the first of the
-// folders that has it. An error that it is in none of them is [exec.ErrNotFound].
-func Program(variable, name string, folders ...string) (string, error) {
-	if path := os.Getenv(variable); path != "" {
+// Program finds an executable: the one that the variable of missing names, where
+// that is set, else the one on PATH, else the one in the first of the folders
+// that has it. An error that it is in none of them is missing.
+func Program(missing *MissingError, name string, folders ...string) (string, error) {
+	if path := os.Getenv(missing.Variable); path != "" {
 		found, err := exec.LookPath(path)
 		if err != nil {
-			return "", fmt.Errorf("%s is %s, which is not a program: it has to be %s itself", variable, path, name)
+			return "", fmt.Errorf("%s is %s, which is not a program: it has to be %s itself", missing.Variable, path, name)
 		}
-		return found, usable(variable, path, filepath.Dir(path))
+		return found, usable(missing.Variable, path, filepath.Dir(path))
 	}
 	if path, err := exec.LookPath(name); err == nil {
 		return filepath.Abs(path)
@@ -61,7 +61,7 @@ func Program(variable, name string, folders ...string) (string, error) {
 	if dir, ok := FolderWith(name, folders...); ok {
 		return filepath.Join(dir, name), nil
 	}
-	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
+	return "", missing
 }
 
 // FolderWith returns the first of the folders that has the program.

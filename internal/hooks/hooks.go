@@ -3,17 +3,20 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/dbscope/dbscope/driver"
 )
 
 // Hook is a function that waits for the end of a transaction.
 type Hook struct {
-	When Moment
-	Fn   func(context.Context) error
-	Turn uint64 // in which it was registered in its scope
-	Next *Hook  // of its list
+	When  Moment
+	mixed bool // it is the first of a list that has to be sorted
+	Fn    func(context.Context) error
+	Turn  uint64 // in which it was registered in its scope
+	Next  *Hook  // of its list
 }
 
 // Moment is when a hook runs.
@@ -39,7 +42,7 @@ func (h *Hook) due(o driver.Outcome) bool {
 	}
 }
 
-// List has hooks in the order they were registered in.
+// List has hooks. They leave it in the order they were registered in.
 type List struct{ Head, tail *Hook }
 
 func (l *List) add(h *Hook) {
@@ -54,6 +57,7 @@ func (l *List) add(h *Hook) {
 
 // Take takes the first hook, or returns nil.
 func (l *List) Take() *Hook {
+	l.sort()
 	h := l.Head
 	if h != nil {
 		if l.Head = h.Next; l.Head == nil {
@@ -64,35 +68,42 @@ func (l *List) Take() *Hook {
 	return h
 }
 
-// Absorb takes all hooks of another list. In most cases they are all later, for
-// which it costs nothing how many there are.
+// Absorb takes all hooks of another list. It costs nothing how many there are:
+// where some are earlier than those in front of them, they wait to be sorted.
 func (l *List) Absorb(other *List) {
 	switch {
 	case other.Head == nil:
 		return
 	case l.Head == nil:
 		*l = *other
-	case l.tail.Turn < other.Head.Turn:
-		l.tail.Next, l.tail = other.Head, other.tail
 	default:
-		l.merge(other)
+		l.Head.mixed = l.Head.mixed || other.Head.mixed || l.tail.Turn > other.Head.Turn
+		l.tail.Next, l.tail = other.Head, other.tail
 	}
 	*other = List{}
 }
 
-func (l *List) merge(other *List) {
-	var merged List
-	for l.Head != nil && other.Head != nil {
-		merged.add(Earlier(l, other).Take())
+func (l *List) sort() {
+	if l.Head == nil || !l.Head.mixed {
+		return
 	}
-	merged.Absorb(l)
-	merged.Absorb(other)
-	*l = merged
+	var all []*Hook
+	for h := l.Head; h != nil; h = h.Next {
+		h.mixed = false
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b *Hook) int { return cmp.Compare(a.Turn, b.Turn) })
+	*l = List{}
+	for _, h := range all {
+		l.add(h)
+	}
 }
 
 // Earlier returns the list whose first hook was registered before that of the
 // other.
 func Earlier(a, b *List) *List {
+	a.sort()
+	b.sort()
 	if a.Head == nil || b.Head != nil && b.Head.Turn < a.Head.Turn {
 		return b
 	}

@@ -7,8 +7,9 @@ import (
 	"runtime/debug"
 )
 
-// RunAll runs the hooks from the first on, with run, and reports their errors and
-// panics, joined, where there are any. All run, also where one ends its goroutine.
+// RunAll runs the hooks of the list that begins with first, with run, and reports
+// their errors and panics, joined, where there are any. All run, also where one
+// ends its goroutine.
 func RunAll(first *Hook, run func(func(context.Context) error) error, report func(error)) {
 	if first == nil {
 		return
@@ -19,7 +20,9 @@ func RunAll(first *Hook, run func(func(context.Context) error) error, report fun
 			report(errors.Join(failures...))
 		}
 	}()
-	runEach(first, run, &failures)
+	due := List{Head: first}
+	due.sort()
+	runEach(due.Head, run, &failures)
 }
 
 func runEach(h *Hook, run func(func(context.Context) error) error, failures *[]error) {

@@ -2,11 +2,9 @@ package mariatest
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/dbscope/dbscope/internal/child"
@@ -91,14 +89,4 @@ func within(dir string) (binaries, error) {
 		*program.path = filepath.Join(found, program.name)
 	}
 	return b, nil
-}
-
-// environment is that of the test without the variables by which a developer's
-// own server would reach into it.
-func environment() []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "MYSQL_") || strings.HasPrefix(v, "MARIADB_") ||
-			strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
-	})
-	return append(env, "LC_ALL=C", "TZ=UTC")
 }

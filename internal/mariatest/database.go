@@ -1,37 +1,22 @@
 package mariatest
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
-
-// queryTimeout bounds a statement, such as one that waits for a lock.
-const queryTimeout = 30 * time.Second
 
 // CreateDatabase creates an empty database with a new name and returns its data
 // source name, as [Server.DSN] does. It is dropped when the test ends, together
 // with the connections that are still open to it.
 func (s *Server) CreateDatabase(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("test%d", s.databases.Add(1))
-	if _, err := s.client("", "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if !s.running() { // nothing to connect to, and nothing that needs room
-			return
-		}
-		if err := s.drop(name); err != nil {
-			t.Error(err)
-		}
-	})
-	return s.DSN(name)
+	return s.DSN(s.NewDatabase(t, s.create, s.drop))
+}
+
+func (s *Server) create(name string) error {
+	_, err := s.client("", "CREATE DATABASE "+name)
+	return err
 }
 
 // drop drops a database. A transaction that is open on it would be waited for.
@@ -61,16 +46,8 @@ func (s *Server) Query(t testing.TB, database, statements string) string {
 }
 
 func (s *Server) client(database, statements string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, s.bin.client, "--no-defaults", "--protocol=tcp", "--host=127.0.0.1",
-		"--port="+strconv.Itoa(s.port), "--user=root", "--connect-timeout=10",
+	out, err := kind.Query(statements, kind.Environment(), s.bin.client, "--no-defaults", "--protocol=tcp", "--host=127.0.0.1",
+		"--port="+strconv.Itoa(s.Port()), "--user=root", "--connect-timeout=10",
 		"--batch", "--skip-column-names", "--execute="+statements, database)
-	cmd.Env = environment()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("mariatest: %s: %w\n%s", statements, err, stderr.Bytes())
-	}
-	return strings.ReplaceAll(strings.TrimSuffix(stdout.String(), "\n"), "\t", "|"), nil
+	return strings.ReplaceAll(out, "\t", "|"), err
 }

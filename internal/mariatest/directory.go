@@ -8,15 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-
-	"github.com/dbscope/dbscope/internal/child"
 )
 
-const (
-	directoryPrefix = "dbscope-mariatest-"
-	appUser         = "app"
-)
+const appUser = "app"
 
 // defaults are the settings of every server. Durability stays on, so that what
 // was committed before a Kill is there after it. The binary log is what
@@ -46,14 +40,11 @@ GRANT ALL ON ` + "`test%`" + `.* TO ` + appUser + `@'%';
 GRANT PROCESS, CONNECTION ADMIN, BINLOG MONITOR, SLAVE MONITOR ON *.* TO ` + appUser + `@'%';
 `
 
-// findOwner returns nil for the current user, and user mysql instead of root.
-var findOwner = sync.OnceValues(func() (*child.Owner, error) { return child.FindOwner("mysql") })
-
 // initialize creates the data directory and the configuration. The server's
 // number in a replication is id.
 func (s *Server) initialize(id int64, settings []string) error {
 	conf := fmt.Sprintf("%s\nbasedir = %s\nserver_id = %d\nsocket = %s\npid_file = %s\ndatadir = %s\n%s\n", defaults, s.bin.prefix, id,
-		filepath.Join(s.dir, "socket"), filepath.Join(s.dir, "pid"), s.data(), strings.Join(settings, "\n")) // the last one wins
+		filepath.Join(s.Dir(), "socket"), filepath.Join(s.Dir(), "pid"), s.data(), strings.Join(settings, "\n")) // the last one wins
 	if err := os.WriteFile(s.configFile(), []byte(conf), 0o644); err != nil {
 		return err
 	}
@@ -66,11 +57,11 @@ func (s *Server) initialize(id int64, settings []string) error {
 			return fmt.Errorf("mariatest: copying the data directory: %w", err)
 		}
 	}
-	owner, err := findOwner()
+	owner, err := kind.Owner()
 	if err != nil {
 		return err
 	}
-	return owner.Give(s.dir)
+	return owner.Give(s.Dir())
 }
 
 // template returns a data directory to copy, which it creates where there is
@@ -114,19 +105,19 @@ func keep(data, template string) {
 
 // install creates a data directory that holds the system's tables and users.
 func (s *Server) install(data string) error {
-	owner, err := findOwner()
+	owner, err := kind.Owner()
 	if err != nil {
 		return err
 	}
-	sql := filepath.Join(s.dir, "users.sql")
-	err = errors.Join(os.Mkdir(data, 0o700), os.WriteFile(sql, []byte(users), 0o644), owner.Give(s.dir))
+	sql := filepath.Join(s.Dir(), "users.sql")
+	err = errors.Join(os.Mkdir(data, 0o700), os.WriteFile(sql, []byte(users), 0o644), owner.Give(s.Dir()))
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--basedir="+s.bin.prefix, "--datadir="+data, "--extra-file="+sql,
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--force", "--skip-log-bin", "--innodb-flush-method=nosync")
-	cmd.Dir = s.dir
-	cmd.Env = environment()
+	cmd.Dir = s.Dir()
+	cmd.Env = kind.Environment()
 	if out, err := owner.Run(cmd); err != nil {
 		return fmt.Errorf("mariatest: mariadb-install-db: %w\n%s", err, out)
 	}

@@ -9,8 +9,8 @@ func (s *Server) TryQuery(database, statements string) error {
 	return err
 }
 
-// Dir is where the server keeps everything.
-func (s *Server) Dir() string { return s.dir }
+// RemoveAbandoned is what every start does first.
+func RemoveAbandoned() { kind.RemoveAbandoned() }
 
 // FindAll is what every start does first, each time anew. The programs are the
 // server, the one that installs, and the client.

@@ -1,21 +1,30 @@
 package mariatest_test
 
 import (
-	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/child/childtest"
 	"github.com/dbscope/dbscope/internal/mariatest"
 )
 
 func TestMain(m *testing.M) {
-	if how := os.Getenv(endVariable); how != "" {
-		endBadly(how) // in a child process of TestServerDoesNotOutliveItsTestBinary
-	}
+	childtest.EndBadly(func() (*mariatest.Server, error) { return mariatest.NewServer() })
 	os.Exit(mariatest.Main(m).Run())
+}
+
+func TestServers(t *testing.T) {
+	childtest.Suite[*mariatest.Server]{
+		Start:           mariatest.Start,
+		Shared:          mariatest.Shared,
+		RemoveAbandoned: mariatest.RemoveAbandoned,
+		Database:        databaseOf,
+		Left:            "SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'test%'",
+		Sleep:           "SELECT sleep(60)",
+		Sleeping:        "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT sleep(60)' AND db = database()",
+	}.Run(t)
 }
 
 func TestServerAnswers(t *testing.T) {
@@ -31,12 +40,6 @@ func TestServerAnswers(t *testing.T) {
 		if got := s.Query(t, "", query); got != want {
 			t.Errorf("%s: got %q, want %q", query, got, want)
 		}
-	}
-}
-
-func TestSharedIsOneServer(t *testing.T) {
-	if a, b := mariatest.Shared(t), mariatest.Shared(t); a != b {
-		t.Error("two servers")
 	}
 }
 
@@ -56,112 +59,12 @@ func TestAWrongSettingFailsTheStartWithTheLog(t *testing.T) {
 	}
 }
 
-func TestEachTestHasItsOwnEmptyDatabase(t *testing.T) {
-	s := mariatest.Shared(t)
-	seen := map[string]bool{}
-	for range 3 {
-		t.Run("", func(t *testing.T) {
-			dsn := s.CreateDatabase(t)
-			if seen[dsn] {
-				t.Errorf("%s was used before", dsn)
-			}
-			seen[dsn] = true
-			s.Query(t, databaseOf(t, s, dsn), "CREATE TABLE orders (id INTEGER PRIMARY KEY)")
-		})
-	}
-	const left = "SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'test%'"
-	if got := s.Query(t, "", left); got != "0" {
-		t.Errorf("%s databases were not dropped", got)
-	}
-}
-
-func TestDatabaseIsDroppedThoughATransactionIsOpen(t *testing.T) {
-	s := mariatest.Shared(t)
-	done := make(chan struct{})
-	t.Run("", func(t *testing.T) {
-		db := databaseOf(t, s, s.CreateDatabase(t))
-		s.Query(t, db, "CREATE TABLE orders (id INTEGER PRIMARY KEY)")
-		go func() {
-			defer close(done)
-			_ = s.TryQuery(db, "BEGIN; INSERT INTO orders VALUES (1); SELECT sleep(60)")
-		}()
-		waitUntil(t, func() bool { return sleepers(t, s, db) == "1" })
-	})
-	<-done
-}
-
 func TestTheUserOfTheDSNIsNoAdministrator(t *testing.T) {
 	s := mariatest.Shared(t)
 	grants := s.Query(t, "", "SHOW GRANTS FOR app@'%'")
 	for _, grant := range []string{"SUPER", "READ_ONLY ADMIN", "ALL PRIVILEGES ON *.*"} {
 		if strings.Contains(grants, grant) {
 			t.Errorf("it has %s:\n%s", grant, grants)
-		}
-	}
-}
-
-func TestCommittedRowsSurviveKill(t *testing.T) {
-	t.Parallel()
-	s := mariatest.Start(t)
-	db := databaseOf(t, s, s.CreateDatabase(t))
-	s.Query(t, db, "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1), (2)")
-	broken := make(chan error)
-	go func() { broken <- s.TryQuery(db, "BEGIN; INSERT INTO orders VALUES (3); SELECT sleep(60)") }()
-	waitUntil(t, func() bool { return sleepers(t, s, db) == "1" })
-	port := s.Port()
-
-	s.Kill()
-	s.Kill() // does nothing
-	if err := <-broken; err == nil {
-		t.Error("a client did not notice")
-	}
-	if answers(port) {
-		t.Error("a killed server accepts connections")
-	}
-
-	s.Restart(t)
-	if s.Port() != port {
-		t.Errorf("port %d, was %d", s.Port(), port)
-	}
-	if got := s.Query(t, db, "SELECT id FROM orders ORDER BY id"); got != "1\n2" {
-		t.Errorf("got rows %q", got)
-	}
-}
-
-func TestRestartOfARunningServerKeepsItsData(t *testing.T) {
-	t.Parallel()
-	s := mariatest.Start(t)
-	db := databaseOf(t, s, s.CreateDatabase(t))
-	s.Query(t, db, "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1)")
-	s.Restart(t)
-	s.Stop()
-	s.Stop() // does nothing
-	s.Restart(t)
-	if got := s.Query(t, db, "SELECT id FROM orders"); got != "1" {
-		t.Errorf("got rows %q", got)
-	}
-}
-
-func TestNothingIsLeftWhenTheTestEnds(t *testing.T) {
-	t.Parallel()
-	for name, down := range map[string]func(*mariatest.Server){
-		"running": func(*mariatest.Server) {},
-		"stopped": (*mariatest.Server).Stop,
-		"killed":  (*mariatest.Server).Kill,
-	} {
-		var dir string
-		var port int
-		t.Run(name, func(t *testing.T) {
-			s := mariatest.Start(t)
-			dir, port = s.Dir(), s.Port()
-			s.CreateDatabase(t)
-			down(s)
-		})
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
-			t.Errorf("%s: directory %s is still there (%v)", name, dir, err)
-		}
-		if answers(port) {
-			t.Errorf("%s: the server still runs", name)
 		}
 	}
 }
@@ -206,53 +109,11 @@ func TestAReplicaShowsWhatItsPrimaryCommittedUnlessItIsPaused(t *testing.T) {
 	}
 }
 
-func databaseOf(t *testing.T, s *mariatest.Server, dsn string) string {
+func databaseOf(t testing.TB, s *mariatest.Server, dsn string) string {
 	t.Helper()
 	name, found := strings.CutPrefix(dsn, s.DSN(""))
 	if !found || !strings.HasPrefix(name, "test") {
 		t.Fatalf("DSN %q", dsn)
 	}
 	return name
-}
-
-func sleepers(t *testing.T, s *mariatest.Server, db string) string {
-	return s.Query(t, "", "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT sleep(60)' AND db = '"+db+"'")
-}
-
-func answers(port int) bool {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
-}
-
-func waitUntil(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
-}
-
-// endVariable makes this test binary start a server and end as it says.
-const endVariable = "DBSCOPE_MARIATEST_END"
-
-// endBadly starts a server that nothing cleans up after.
-func endBadly(how string) {
-	s, err := mariatest.NewServer()
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	fmt.Println(s.Dir())
-	switch how {
-	case "exits":
-		os.Exit(3)
-	case "panics":
-		go func() { panic("on purpose") }()
-	}
-	select {} // waits for the kill, or the panic
 }

@@ -3,6 +3,8 @@ package mariatest
 import (
 	"fmt"
 	"testing"
+
+	"github.com/dbscope/dbscope/internal/child"
 )
 
 // Replica starts a server that follows this one and is read_only. It has what
@@ -11,9 +13,10 @@ func (s *Server) Replica(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	// The primary's binary log goes back to its beginning, so the replica
 	// needs no copy of its data.
-	replica := startFrom(t, s, append([]string{"read_only = ON"}, settings...))
+	settings = append([]string{"read_only = ON"}, settings...)
+	replica := child.ForTest(t, func() (*Server, error) { return newServer(s, settings) })
 	replica.Query(t, "", fmt.Sprintf("CHANGE MASTER TO master_host = '127.0.0.1', master_port = %d, master_user = 'root', "+
-		"master_use_gtid = slave_pos, master_connect_retry = 1; START SLAVE", s.port))
+		"master_use_gtid = slave_pos, master_connect_retry = 1; START SLAVE", s.Port()))
 	replica.CatchUp(t)
 	return replica
 }

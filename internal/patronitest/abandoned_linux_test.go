@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/patronitest"
 )
@@ -39,7 +40,7 @@ func TestClusterDoesNotOutliveItsTestBinary(t *testing.T) {
 			if alsoKeeper {
 				patronitest.RemoveAbandoned()
 			}
-			waitUntil(t, func() bool {
+			check.Eventually(t, "the end of the cluster", func() bool {
 				_, err := os.Stat(dir)
 				return os.IsNotExist(err) && len(child.Within(dir)) == 0
 			})

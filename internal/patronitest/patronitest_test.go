@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/patronitest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok = check.OK
 
 // patience is for all that one fault brings, on a busy machine.
 const patience = 2 * time.Minute
@@ -107,7 +110,7 @@ func TestCluster(t *testing.T) {
 			if err := meet(replica.Host()); !errors.Is(err, f.meets) {
 				t.Errorf("a client meets: %v; want: %v", err, f.meets)
 			}
-			waitUntil(t, func() bool { return !slices.Contains(replicating(t, leader), replica.Name()) })
+			check.Eventually(t, "a replica that does not replicate", func() bool { return !slices.Contains(replicating(t, leader), replica.Name()) })
 			order(t, leader) // at the latest when Patroni has named another synchronous replica
 			if err := c.WaitHealthy(ctx); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), replica.Name()) {
 				t.Errorf("WaitHealthy: %v", err)
@@ -129,7 +132,7 @@ func TestCluster(t *testing.T) {
 		for _, n := range replicas {
 			ok(t, n.Cut())
 		}
-		waitUntil(t, func() bool { // Patroni goes on without a replica
+		check.Eventually(t, "a primary without a replica", func() bool { // Patroni goes on without a replica
 			status, err := c.Status(ctx)
 			return err == nil && status.Sync == "" && status.Leader == leader.Name()
 		})
@@ -160,7 +163,7 @@ func TestCluster(t *testing.T) {
 			t.Log(outage)
 			order(t, outage.Next)
 			for _, n := range c.Nodes() {
-				waitUntil(t, func() bool {
+				check.Eventually(t, "all orders on each node", func() bool {
 					return query(t, n.DSN(), "select count(*), max(id) from orders") == fmt.Sprintf("%d|%[1]d", orders)
 				})
 			}
@@ -208,20 +211,4 @@ func query(t *testing.T, dsn, statement string) string {
 	out, err := pgtest.Psql(dsn, statement)
 	ok(t, err)
 	return out
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func waitUntil(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
 }

@@ -3,7 +3,6 @@ package patronitest
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,11 +13,8 @@ import (
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
-// What chooses a Patroni and an etcd: the paths of the programs.
-const (
-	patroniVariable = "DBSCOPE_PATRONI"
-	etcdVariable    = "DBSCOPE_ETCD"
-)
+// patroniVariable chooses a Patroni: the path of the program.
+const patroniVariable = "DBSCOPE_PATRONI"
 
 // programs is where the executables are.
 type programs struct{ patroni, etcd, postgres string }
@@ -41,32 +37,25 @@ func findPrograms() (found programs, err error) {
 // FindEtcd returns the path of the etcd that DBSCOPE_ETCD names, else that of the
 // one on PATH.
 func FindEtcd() (string, error) {
-	path, err := child.Program(etcdVariable, "etcd")
-	return path, explain(err, &child.MissingError{Name: "etcd", Key: "etcd", Variable: etcdVariable})
+	path, err := child.Program(&child.MissingError{Name: "etcd", Key: "etcd", Variable: "DBSCOPE_ETCD"}, "etcd")
+	if err != nil {
+		return "", fmt.Errorf("patronitest: %w", err)
+	}
+	return path, nil
 }
 
 // FindPatroni returns the path of the Patroni that DBSCOPE_PATRONI names, else
 // that of the one on PATH. That it lacks what it talks to etcd and PostgreSQL
 // with, which packages leave to the user, is an error too.
 func FindPatroni() (string, error) {
-	path, err := child.Program(patroniVariable, "patroni")
+	path, err := child.Program(&child.MissingError{Name: "Patroni", Key: "patroni", Variable: patroniVariable}, "patroni")
 	if err != nil {
-		return "", explain(err, &child.MissingError{Name: "Patroni", Key: "patroni", Variable: patroniVariable})
+		return "", fmt.Errorf("patronitest: %w", err)
 	}
 	if err := imports(path); err != nil {
 		return "", err
 	}
 	return path, nil
-}
-
-func explain(err error, missing *child.MissingError) error {
-	if errors.Is(err, exec.ErrNotFound) {
-		err = missing
-	}
-	if err != nil {
-		err = fmt.Errorf("patronitest: %w", err)
-	}
-	return err
 }
 
 // imports tries the modules in the Python that Patroni's first line names. What

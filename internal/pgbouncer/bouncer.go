@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dbscope/dbscope/internal/child"
@@ -44,9 +45,18 @@ ignore_startup_parameters = extra_float_digits, options
 // userlist names who may log in: the user of pgtest's DSNs.
 const userlist = `"postgres" ""` + "\n"
 
+var kind = &child.Kind{
+	Package: "pgbouncer",
+	Name:    "PgBouncer",
+	User:    "postgres",
+	Foreign: []string{"PG"},
+	Stop:    syscall.SIGTERM,
+	Discard: syscall.SIGTERM,
+}
+
 // Bouncer is a PgBouncer in front of a server. Its methods are safe for
 // concurrent use.
-type Bouncer struct{ port int }
+type Bouncer struct{ *child.Server }
 
 // Start starts a PgBouncer that belongs to this test: it ends when the test
 // does. Start blocks until it accepts connections; the server may be restarted
@@ -54,39 +64,38 @@ type Bouncer struct{ port int }
 // "default_pool_size = 1", and win over the package's own.
 func Start(t testing.TB, server *pgtest.Server, settings ...string) *Bouncer {
 	t.Helper()
-	program, err := Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Bouncer{server.RunBeside(t, pgtest.Program{
-		Path:  program,
-		Ready: "process up: PgBouncer",
-		Configure: func(dir string, port int) ([]string, error) {
-			ini := fmt.Sprintf(configuration, server.Port(), port) +
+	return child.ForTest(t, func() (*Bouncer, error) {
+		program, err := Find()
+		if err != nil {
+			return nil, err
+		}
+		b := &Bouncer{}
+		if b.Server, err = kind.NewServer(); err != nil {
+			return nil, err
+		}
+		command := func() (*exec.Cmd, error) {
+			ini := fmt.Sprintf(configuration, server.Port(), b.Port()) +
 				strings.Join(settings, "\n") + "\n" // the last one wins
-			return []string{"pgbouncer.ini"}, errors.Join(
-				os.WriteFile(filepath.Join(dir, "pgbouncer.ini"), []byte(ini), 0o600),
-				os.WriteFile(filepath.Join(dir, "userlist.txt"), []byte(userlist), 0o600),
+			return exec.Command(program, "pgbouncer.ini"), errors.Join(
+				os.WriteFile(filepath.Join(b.Dir(), "pgbouncer.ini"), []byte(ini), 0o644),
+				os.WriteFile(filepath.Join(b.Dir(), "userlist.txt"), []byte(userlist), 0o644),
 			)
-		},
-	})}
+		}
+		ready := func(_ int, log string) bool { return strings.Contains(log, "process up: PgBouncer") }
+		return b, b.Launch(nil, command, ready)
+	})
 }
 
 // Find returns the path of the program: the one that DBSCOPE_PGBOUNCER names, else
 // the one on PATH, else the one where systems put it.
 func Find() (string, error) {
-	path, err := child.Program(variable, "pgbouncer", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
-	if errors.Is(err, exec.ErrNotFound) {
-		err = &child.MissingError{Name: "PgBouncer", Key: "pgbouncer", Variable: variable}
-	}
+	path, err := child.Program(&child.MissingError{Name: "PgBouncer", Key: "pgbouncer", Variable: "DBSCOPE_PGBOUNCER"},
+		"pgbouncer", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 	if err != nil {
 		return "", fmt.Errorf("pgbouncer: %w", err)
 	}
 	return path, nil
 }
-
-// variable chooses a PgBouncer.
-const variable = "DBSCOPE_PGBOUNCER"
 
 // DSN is a connection URL of the server, as of [pgtest.Server.DSN] or
 // CreateDatabase, changed to lead through the bouncer. It panics where dsn is
@@ -102,4 +111,4 @@ func (b *Bouncer) DSN(dsn string) string {
 }
 
 // Addr is where the bouncer listens, as host:port.
-func (b *Bouncer) Addr() string { return "127.0.0.1:" + strconv.Itoa(b.port) }
+func (b *Bouncer) Addr() string { return "127.0.0.1:" + strconv.Itoa(b.Port()) }

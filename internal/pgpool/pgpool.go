@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dbscope/dbscope/internal/child"
@@ -39,47 +41,56 @@ health_check_period = 0
 use_watchdog = off
 `
 
+var kind = &child.Kind{
+	Package: "pgpool",
+	Name:    "pgpool-II",
+	User:    "postgres",
+	Foreign: []string{"PG"},
+	Stop:    syscall.SIGTERM,
+	Discard: syscall.SIGTERM,
+}
+
 // Start starts a pgpool-II that belongs to this test: it ends when the test
 // does. Start blocks until it accepts connections. It returns a function that
 // changes a connection URL of the server to lead through it.
 func Start(t testing.TB, server *pgtest.Server) (through func(dsn string) string) {
 	t.Helper()
-	program, err := Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := server.RunBeside(t, pgtest.Program{
-		Path:  program,
-		Ready: "successfully started",
-		Configure: func(dir string, port int) ([]string, error) {
+	pool := child.ForTest(t, func() (*child.Server, error) {
+		program, err := Find()
+		if err != nil {
+			return nil, err
+		}
+		s, err := kind.NewServer()
+		if err != nil {
+			return nil, err
+		}
+		command := func() (*exec.Cmd, error) {
 			pcp, err := child.FreePort()
-			file := filepath.Join(dir, "pgpool.conf")
-			text := fmt.Sprintf(configuration, port, pcp, dir, server.Port())
-			return []string{"-n", "-f", file, "-F", filepath.Join(dir, "none"), "-a", filepath.Join(dir, "none")},
-				errors.Join(err, os.WriteFile(file, []byte(text), 0o600))
-		},
+			file, none := filepath.Join(s.Dir(), "pgpool.conf"), filepath.Join(s.Dir(), "none")
+			text := fmt.Sprintf(configuration, s.Port(), pcp, s.Dir(), server.Port())
+			return exec.Command(program, "-n", "-f", file, "-F", none, "-a", none),
+				errors.Join(err, os.WriteFile(file, []byte(text), 0o644))
+		}
+		ready := func(_ int, log string) bool { return strings.Contains(log, "successfully started") }
+		return s, s.Launch(nil, command, ready)
 	})
 	return func(dsn string) string {
 		u, err := url.Parse(dsn)
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.Host = "127.0.0.1:" + strconv.Itoa(port)
+		u.Host = "127.0.0.1:" + strconv.Itoa(pool.Port())
 		return u.String()
 	}
 }
 
-// Find returns the pgpool-II that tests run.
+// Find returns the pgpool-II that tests run, the one that DBSCOPE_PGPOOL names
+// where that is set.
 func Find() (string, error) {
-	path, err := child.Program(variable, "pgpool", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
-	if errors.Is(err, exec.ErrNotFound) {
-		err = &child.MissingError{Name: "pgpool-II", Key: "pgpool2", Variable: variable}
-	}
+	path, err := child.Program(&child.MissingError{Name: "pgpool-II", Key: "pgpool2", Variable: "DBSCOPE_PGPOOL"},
+		"pgpool", "/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 	if err != nil {
 		return "", fmt.Errorf("pgpool: %w", err)
 	}
 	return path, nil
 }
-
-// variable chooses a pgpool-II.
-const variable = "DBSCOPE_PGPOOL"

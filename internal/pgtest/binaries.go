@@ -3,7 +3,6 @@ package pgtest
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -106,21 +105,4 @@ func majorVersion(bin string) int {
 	name := filepath.Base(filepath.Dir(bin))
 	version, _ := strconv.Atoi(name[strings.LastIndexAny(name, "@-")+1:]) // 0 sorts last
 	return version
-}
-
-// environment is that of the test without the variables by which a developer's
-// own PostgreSQL would reach into it.
-func environment(extra ...string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "PG") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
-	})
-	return append(append(env, "LC_ALL=C", "TZ=UTC"), extra...)
-}
-
-// command prepares a program to run as the owner of the server's files.
-func (s *Server) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, program), args...)
-	cmd.Dir = s.dir
-	cmd.Env = environment()
-	return cmd
 }

@@ -8,15 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-
-	"github.com/dbscope/dbscope/internal/child"
+	"sync/atomic"
 )
 
-const (
-	superuser       = "postgres"
-	directoryPrefix = "dbscope-pgtest-"
-)
+const superuser = "postgres"
 
 // defaults are the settings of every server. Durability stays on, so that what
 // was committed before a Kill is there after it.
@@ -30,9 +25,6 @@ fsync = on
 log_line_prefix = '%m [%p] %q%d '
 `
 
-// findOwner returns nil for the current user, and user postgres instead of root.
-var findOwner = sync.OnceValues(func() (*child.Owner, error) { return child.FindOwner("postgres") })
-
 // initialize creates the data directory.
 func (s *Server) initialize(settings []string) error {
 	if err := s.run("initdb", "--no-sync", "--no-locale", "--encoding=UTF8",
@@ -42,12 +34,15 @@ func (s *Server) initialize(settings []string) error {
 	return s.configure(defaults, settings)
 }
 
+// standbys counts those of the test binary: each has a slot of its primary.
+var standbys atomic.Int64
+
 // follow creates the data directory of a standby.
 func (s *Server) follow(primary *Server, settings []string) error {
 	if err := Needs(s.bin, "pg_basebackup"); err != nil {
 		return fmt.Errorf("pgtest: a standby is a copy of its primary: %w", err)
 	}
-	slot := "standby" + strconv.Itoa(int(primary.databases.Add(1)))
+	slot := "standby" + strconv.Itoa(int(standbys.Add(1)))
 	if err := s.run("pg_basebackup", "--dbname="+primary.DSN("postgres"), "--pgdata="+s.data(), "--no-sync",
 		"--checkpoint=fast", "--wal-method=stream", "--create-slot", "--slot="+slot, "--write-recovery-conf"); err != nil {
 		return err
@@ -57,11 +52,14 @@ func (s *Server) follow(primary *Server, settings []string) error {
 
 // run runs one of PostgreSQL's programs to its end.
 func (s *Server) run(program string, args ...string) error {
-	owner, err := findOwner()
+	owner, err := Owner()
 	if err != nil {
 		return err
 	}
-	if out, err := owner.Run(s.command(program, args...)); err != nil {
+	cmd := exec.Command(filepath.Join(s.bin, program), args...)
+	cmd.Dir = s.Dir()
+	cmd.Env = Environment()
+	if out, err := owner.Run(cmd); err != nil {
 		return fmt.Errorf("pgtest: %s: %w\n%s", program, err, out)
 	}
 	return nil
@@ -74,26 +72,4 @@ func (s *Server) configure(defaults string, settings []string) error {
 	}
 	_, err = conf.WriteString(defaults + strings.Join(settings, "\n") + "\n") // the last one wins
 	return errors.Join(err, conf.Close())
-}
-
-// removeAbandoned deletes what test binaries that had no time to have left.
-func removeAbandoned() {
-	child.RemoveAbandoned(directoryPrefix, func(dir string) {
-		removeSharedMemory(filepath.Join(dir, "data", "postmaster.pid"))
-	})
-}
-
-// removeSharedMemory deletes the few bytes of System V shared memory that a
-// killed server leaves in the kernel. A server that stopped has removed them,
-// and its file too.
-func removeSharedMemory(pidFile string) {
-	content, err := os.ReadFile(pidFile)
-	if err != nil {
-		return
-	}
-	if lines := strings.Split(string(content), "\n"); len(lines) > 6 {
-		if key := strings.Fields(lines[6]); len(key) == 2 {
-			_ = exec.Command("ipcrm", "-m", key[1]).Run() // a courtesy
-		}
-	}
 }

@@ -1,9 +1,7 @@
 package pgtest
 
 // NewServer starts a server that only the death of the process stops.
-func NewServer() (*Server, error) {
-	return newServer(func(s *Server) error { return s.initialize(nil) })
-}
+func NewServer() (*Server, error) { return newServer(nil) }
 
 // TryQuery is Query for statements that may fail.
 func (s *Server) TryQuery(dsn, statements string) error {
@@ -11,8 +9,5 @@ func (s *Server) TryQuery(dsn, statements string) error {
 	return err
 }
 
-// Dir is where the server keeps everything.
-func (s *Server) Dir() string { return s.dir }
-
 // RemoveAbandoned is what every start does first.
-func RemoveAbandoned() { removeAbandoned() }
+func RemoveAbandoned() { kind.RemoveAbandoned() }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -15,9 +14,12 @@ import (
 	"github.com/dbscope/dbscope/cluster"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok, eventually = check.OK, check.Eventually
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
@@ -85,25 +87,6 @@ func where(ctx context.Context, db database, opts ...dbscope.Option) (host strin
 
 func write(ctx context.Context, db database, statement string, args ...any) error {
 	return dbscope.Run(ctx, func(ctx context.Context) error { return db.exec(ctx, statement, args...) })
-}
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually waits for what is bound to happen.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for range 600 {
-		if is() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("it did not happen: " + what)
 }
 
 // arrived waits until a standby has a table.

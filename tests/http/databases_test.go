@@ -22,9 +22,12 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
+
+var must, eventually = check.OK, check.Eventually
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
@@ -72,13 +75,6 @@ func open(t *testing.T, driver, dsn string) *sqlscope.DB {
 		parent INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)`)
 	must(t, err)
 	return db
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // serve starts the server with the middleware between outside, where it is not

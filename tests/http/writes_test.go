@@ -102,14 +102,3 @@ func ask(t *testing.T, client *http.Client, method, url string) (answer string) 
 	must(t, errors.Join(err, resp.Body.Close()))
 	return string(body)
 }
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for range 200 {
-		if is() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("it did not happen: " + what)
-}

@@ -27,8 +27,11 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok = check.OK
 
 // GORM's statement cache has a goroutine that nothing ends.
 func TestMain(m *testing.M) {
@@ -148,13 +151,6 @@ func count(ctx context.Context, t *testing.T, db scoped, want int) {
 	ok(t, err)
 	if n != want {
 		t.Fatalf("%d items, want %d", n, want)
-	}
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
 	}
 }
 

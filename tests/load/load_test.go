@@ -22,9 +22,12 @@ import (
 
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
+
+var ok = check.OK
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -115,13 +118,6 @@ func (s *service) stored(t *testing.T) map[int]bool {
 		t.Errorf("%d connections are in use", n)
 	}
 	return ids
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
 }
 
 // Every third request says that it failed.

@@ -17,8 +17,11 @@ import (
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok = check.OK
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
@@ -48,17 +51,7 @@ type database interface {
 }
 
 // failer is what rapid's tests have in common with others.
-type failer interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
-func ok(t failer, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
+type failer = check.Test
 
 var fakeKind = kind{inject: true, fates: map[failure]failure{
 	harmless: harmless, aborting: aborting, undoing: undoing, losing: losing,

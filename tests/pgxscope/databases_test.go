@@ -2,8 +2,6 @@ package pgxscope_test
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,8 +14,11 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok, is, want = check.OK, check.Is, check.Equal[int]
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
@@ -95,24 +96,3 @@ func insert(ctx context.Context, db interface {
 }
 
 func itoa(i int) string { return strconv.Itoa(i) }
-
-func want(t *testing.T, what string, got []int, ids ...int) {
-	t.Helper()
-	if !slices.Equal(got, ids) {
-		t.Fatalf("%s: got %v, want %v", what, got, ids)
-	}
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
-
-func is(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want one that is %q", err, target)
-	}
-}

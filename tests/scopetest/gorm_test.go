@@ -92,7 +92,7 @@ func TestHooksOfAUnitThatGORMWritesIn(t *testing.T) {
 		unit := func(end error) func(context.Context) error {
 			return func(ctx context.Context) error {
 				ok(t, dbscope.BeforeCommit(ctx, create(1)))
-				ok(t, d.afterCommit(ctx, create(2)))
+				ok(t, d.AfterCommit(ctx, create(2)))
 				ok(t, dbscope.AfterRollback(ctx, create(3)))
 				ok(t, create(4)(ctx))
 				return end

@@ -36,7 +36,7 @@ func TestAStatementThatCommitsFailsTheTest(t *testing.T) {
 		return func(ctx context.Context, t *testing.T, d opened) error {
 			return dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, insert(ctx, d, 2))
-				ok(t, d.afterCommit(ctx, func(context.Context) error { t.Error("the unit counts as committed"); return nil }))
+				ok(t, d.AfterCommit(ctx, func(context.Context) error { t.Error("the unit counts as committed"); return nil }))
 				err := d.exec(ctx, commits)
 				told(t, err)
 				told(t, insert(ctx, d, 3))

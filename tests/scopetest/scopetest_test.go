@@ -20,10 +20,13 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/scopetest"
 )
+
+var ok, is = check.OK, check.Is
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
@@ -33,12 +36,12 @@ type database interface {
 	define(ctx context.Context, query string) error // on the pool
 	exec(ctx context.Context, query string) error
 	count(ctx context.Context) (int, error)
-	atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error
-	afterCommit(ctx context.Context, fn func(context.Context) error) error
 	detached(ctx context.Context, query string) error
 	open(ctx context.Context, query string) (done func())
 	other() database // a sibling
 	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	Atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error
+	AfterCommit(ctx context.Context, fn func(context.Context) error) error
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
 	PurgeLedger(ctx context.Context, age time.Duration) error
@@ -63,14 +66,6 @@ func (d overSQL) exec(ctx context.Context, query string) error {
 func (d overSQL) count(ctx context.Context) (n int, err error) {
 	err = d.QueryRowContext(ctx, "SELECT count(*) FROM t").Scan(&n)
 	return n, err
-}
-
-func (d overSQL) atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error {
-	return d.Atomic(ctx, fn, opts...)
-}
-
-func (d overSQL) afterCommit(ctx context.Context, fn func(context.Context) error) error {
-	return d.AfterCommit(ctx, fn)
 }
 
 func (d overSQL) detached(ctx context.Context, query string) error {
@@ -108,14 +103,6 @@ func (d overPgx) exec(ctx context.Context, query string) error {
 func (d overPgx) count(ctx context.Context) (n int, err error) {
 	err = d.QueryRow(ctx, "SELECT count(*) FROM t").Scan(&n)
 	return n, err
-}
-
-func (d overPgx) atomic(ctx context.Context, fn func(context.Context) error, opts ...dbscope.AtomicOption) error {
-	return d.Atomic(ctx, fn, opts...)
-}
-
-func (d overPgx) afterCommit(ctx context.Context, fn func(context.Context) error) error {
-	return d.AfterCommit(ctx, fn)
 }
 
 func (d overPgx) detached(ctx context.Context, query string) error {
@@ -234,20 +221,6 @@ func (d opened) stored(t *testing.T) string {
 
 var errStop = errors.New("stop")
 
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
-
-func is(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want one that is %q", err, target)
-	}
-}
-
 func want(ctx context.Context, t *testing.T, d opened, rows int) {
 	t.Helper()
 	n, err := d.count(ctx)
@@ -315,14 +288,14 @@ func TestScopesNestAndSpoilOnlyThemselves(t *testing.T) {
 			hooks := 0
 			ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 				ok(t, insert(ctx, d, 1))
-				ok(t, d.afterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 2) }))
+				ok(t, d.AfterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 2) }))
 				is(t, dbscope.Run(ctx, store(d, 3, errStop)), errStop)
 				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
-					ok(t, d.afterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 5) }))
+					ok(t, d.AfterCommit(ctx, func(ctx context.Context) error { hooks++; return insert(ctx, d, 5) }))
 					return insert(ctx, d, 4)
 				}))
-				is(t, d.atomic(ctx, store(d, 6, errStop)), errStop)
-				ok(t, d.atomic(ctx, store(d, 7, nil)))
+				is(t, d.Atomic(ctx, store(d, 6, errStop)), errStop)
+				ok(t, d.Atomic(ctx, store(d, 7, nil)))
 				ok(t, d.detached(ctx, "SELECT 1"))
 				ok(t, d.Commit(ctx))
 				ok(t, d.other().exec(ctx, "INSERT INTO t (id) VALUES (8)"))
@@ -343,11 +316,11 @@ func TestABlockAroundAUnitIsUndoneWhole(t *testing.T) {
 			for _, end := range []error{nil, errStop} {
 				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 					ok(t, insert(ctx, d, 1))
-					is(t, d.atomic(ctx, func(ctx context.Context) error {
+					is(t, d.Atomic(ctx, func(ctx context.Context) error {
 						ok(t, insert(ctx, d, 2))
 						ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 							ok(t, insert(ctx, d, 3))
-							is(t, d.atomic(ctx, store(d, 4, end)), end)
+							is(t, d.Atomic(ctx, store(d, 4, end)), end)
 							return nil
 						}))
 						return errStop

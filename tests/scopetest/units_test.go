@@ -221,13 +221,13 @@ func TestReadOnlyBlocksBesideWritingOnesObeyTheirOptions(t *testing.T) {
 				ok(t, dbscope.Run(ctx, func(ctx context.Context) error {
 					for _, first := range []bool{true, false} {
 						if first {
-							ok(t, d.atomic(ctx, read, dbscope.ReadOnly()))
+							ok(t, d.Atomic(ctx, read, dbscope.ReadOnly()))
 						}
-						if err := d.atomic(ctx, write, dbscope.ReadOnly()); err == nil {
+						if err := d.Atomic(ctx, write, dbscope.ReadOnly()); err == nil {
 							t.Error("a read-only block wrote")
 						}
-						ok(t, d.atomic(ctx, write))
-						ok(t, d.atomic(ctx, func(ctx context.Context) error { return d.exec(ctx, "DELETE FROM t") }))
+						ok(t, d.Atomic(ctx, write))
+						ok(t, d.Atomic(ctx, func(ctx context.Context) error { return d.exec(ctx, "DELETE FROM t") }))
 					}
 					return nil
 				}))

@@ -17,10 +17,13 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/tests/wire"
 )
+
+var ok = check.OK
 
 const poolSize = 8
 
@@ -306,10 +309,3 @@ func (w *world) sessions() (postgres, mariadb int, err error) {
 }
 
 func pick[T any](from []T) T { return from[rand.IntN(len(from))] }
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}

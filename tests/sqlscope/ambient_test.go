@@ -18,13 +18,6 @@ import (
 
 var errStop = errors.New("stop")
 
-func want(t *testing.T, what string, got []int, ids ...int) {
-	t.Helper()
-	if !slices.Equal(got, ids) {
-		t.Fatalf("%s: got %v, want %v", what, got, ids)
-	}
-}
-
 // R17.
 func TestEveryWayToRunAStatementIsInTheOneTransaction(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
@@ -63,13 +56,15 @@ func TestSQLReturnsTheSameDatabaseForTheSameOptions(t *testing.T) {
 	givesTheSame(t, pgxscope.Open("host=nowhere"))
 }
 
-func givesTheSame[DB interface {
+// family is the DB of an adapter that has siblings.
+type family[DB any] interface {
 	comparable
 	SQL(opts ...sqlscope.SQLOption) *sql.DB
 	Sibling(name string) DB
 	Close() error
-}](t *testing.T, d DB,
-) {
+}
+
+func givesTheSame[DB family[DB]](t *testing.T, d DB) {
 	ambient, joining, sibling := d.SQL(), d.SQL(sqlscope.JoinBegin()), d.Sibling("s")
 	if d.SQL() != ambient || d.SQL(sqlscope.JoinBegin()) != joining || ambient == joining {
 		t.Error("it does not")
@@ -78,6 +73,25 @@ func givesTheSame[DB interface {
 		t.Error("siblings do not")
 	}
 	ok(t, d.Close())
+}
+
+func TestCloseOfAnySiblingClosesWhatSQLOfAllReturned(t *testing.T) {
+	for _, name := range []string{"", "s"} {
+		closesAll(t, sqlscope.Open("sqlite", "file::memory:"), name)
+		closesAll(t, pgxscope.Open("host=nowhere"), name)
+	}
+}
+
+func closesAll[DB family[DB]](t *testing.T, d DB, closed string) {
+	returned := map[string]*sql.DB{
+		"the DB": d.SQL(), "a sibling": d.Sibling("s").SQL(), "another": d.Sibling("t").SQL(sqlscope.JoinBegin()),
+	}
+	ok(t, d.Sibling(closed).Close())
+	for of, db := range returned {
+		if _, err := db.Conn(t.Context()); err == nil || err.Error() != "sql: database is closed" {
+			t.Errorf("%T, closed by sibling %q: what SQL of %s returned answers %v", d, closed, of, err)
+		}
+	}
 }
 
 func TestStatementsWithoutAScopeAreRefusedAndPingIsNot(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	sqldriver "database/sql/driver"
-	"errors"
 	"maps"
 	"path/filepath"
 	"sync/atomic"
@@ -20,9 +19,12 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
+
+var ok, is, equal, want = check.OK, check.Is, check.Equal[string], check.Equal[int]
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
 
@@ -172,19 +174,5 @@ func countingPool(dsn string, n *atomic.Int64) func(context.Context, string) (*p
 		config.AfterConnect = func(context.Context, *pgx.Conn) error { n.Add(1); return nil }
 		pgxscope.Configure(config)
 		return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	}
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
-	}
-}
-
-func is(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want one that is %q", err, target)
 	}
 }

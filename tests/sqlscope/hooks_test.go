@@ -338,13 +338,6 @@ func noted(ctx context.Context, t *testing.T, d *opened, who string, ran *[]stri
 	ok(t, d.AfterRollback(ctx, note(ran, who+"'s DB.AfterRollback")))
 }
 
-func equal(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s: got %q, want %q", what, got, want)
-	}
-}
-
 func without(ids []int, id int) []int {
 	return slices.DeleteFunc(ids, func(i int) bool { return i == id })
 }

@@ -24,19 +24,13 @@ func TestATransactionByHandIsThreeTurns(t *testing.T) {
 			if mode == pgx.QueryExecModeDescribeExec {
 				expected = 4 // it asks for the description of every statement with arguments
 			}
-			transaction := func() {
+			b.each(repetitions, expected, func() {
 				tx := must[pgx.Tx](t)(conn.Begin(t.Context()))
 				must[pgconn.CommandTag](t)(tx.Exec(t.Context(), "insert into t (id) values ($1)", 1))
 				if err := tx.Commit(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-			}
-			transaction()
-			b.Reset()
-			for range repetitions {
-				transaction()
-				b.expect(expected)
-			}
+			})
 		})
 	}
 }
@@ -50,7 +44,7 @@ func TestABatchIsOneTurn(t *testing.T) {
 			if mode == pgx.QueryExecModeDescribeExec {
 				expected = 2
 			}
-			send := func() {
+			b.each(repetitions, expected, func() {
 				var batch pgx.Batch
 				batch.Queue("begin")
 				batch.Queue("insert into t (id) values ($1)", 1)
@@ -58,13 +52,7 @@ func TestABatchIsOneTurn(t *testing.T) {
 				if err := conn.SendBatch(t.Context(), &batch).Close(); err != nil {
 					t.Fatal(err)
 				}
-			}
-			send()
-			b.Reset()
-			for range repetitions {
-				send()
-				b.expect(expected)
-			}
+			})
 		})
 	}
 }
@@ -73,7 +61,7 @@ func TestABatchIsOneTurn(t *testing.T) {
 func TestABatchLargerThanAllBuffersIsOneTurn(t *testing.T) {
 	b := newBench(t)
 	conn := b.connect(pgx.QueryExecModeCacheStatement)
-	send := func() {
+	b.each(10, 1, func() {
 		var batch pgx.Batch
 		for range 1000 {
 			batch.Queue("select $1::text, repeat('x', 1000)", strings.Repeat("y", 3000))
@@ -81,13 +69,7 @@ func TestABatchLargerThanAllBuffersIsOneTurn(t *testing.T) {
 		if err := conn.SendBatch(t.Context(), &batch).Close(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	send()
-	b.Reset()
-	for range 10 {
-		send()
-		b.expect(1)
-	}
+	})
 }
 
 func statement(sql string) []pgproto3.FrontendMessage {

@@ -126,6 +126,18 @@ func (b *bench) expect(turns int) {
 	b.Reset()
 }
 
+// each repeats something and expects so many turns of it each time, but for the
+// first, which may prepare statements.
+func (b *bench) each(repetitions, turns int, do func()) {
+	b.t.Helper()
+	do()
+	b.Reset()
+	for range repetitions {
+		do()
+		b.expect(turns)
+	}
+}
+
 func must[T any](t *testing.T) func(T, error) T {
 	return func(value T, err error) T {
 		t.Helper()

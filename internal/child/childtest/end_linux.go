@@ -1,4 +1,4 @@
-package pgtest_test
+package childtest
 
 import (
 	"bufio"
@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/internal/check"
+	"github.com/dbscope/dbscope/internal/child"
 )
 
-// Only Linux tells a process that its parent is gone.
-func TestServerDoesNotOutliveItsTestBinary(t *testing.T) {
+// outlives is the test for which [EndBadly] is. Only Linux tells a process that
+// its parent is gone.
+func outlives(t *testing.T, removeAbandoned func()) {
 	for _, how := range []string{"exits", "panics", "is killed"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -37,8 +39,8 @@ func TestServerDoesNotOutliveItsTestBinary(t *testing.T) {
 			if err := cmd.Wait(); err == nil {
 				t.Error("the child ended well")
 			}
-			waitUntil(t, func() bool { return len(pgtest.Within(dir+"/data")) == 0 })
-			pgtest.RemoveAbandoned()
+			check.Eventually(t, "the end of its processes", func() bool { return len(child.Within(dir)) == 0 })
+			removeAbandoned()
 			if _, err := os.Stat(dir); !os.IsNotExist(err) {
 				t.Errorf("directory %s is still there (%v)", dir, err)
 			}

@@ -1,7 +1,11 @@
-package dbscope_test
+// Package sandbox_test has what needs no real database; package tests/scopetest
+// has the rest.
+package sandbox_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,23 +13,47 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
+	"github.com/dbscope/dbscope/internal/check"
+	"github.com/dbscope/dbscope/internal/invariant"
+	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/internal/sandbox"
 )
 
-// Package tests/scopetest has what can be tested on real databases.
+var ok, is = check.OK, check.Is
+
+func init() { invariant.Broken = func(what string) { panic(what) } }
+
+var errStop = errors.New("stop")
+
+// newFake returns a fake database, which has to end without rows and with all
+// connections in the pool.
+func newFake(t *testing.T, opts ...dbscope.DBOption) (*drivertest.Fake, *dbscope.DB[*drivertest.Tx]) {
+	f := drivertest.NewFake()
+	t.Cleanup(func() {
+		if rows, open := f.Rows(), f.Open(); len(rows) > 0 || open > 0 {
+			t.Errorf("rows %q are stored, and %d connections are out of the pool", rows, open)
+		}
+	})
+	return f, f.DB(opts...)
+}
+
+// run stores a row in a unit.
+func run(ctx context.Context, db *dbscope.DB[*drivertest.Tx], row string, opts ...dbscope.Option) error {
+	return dbscope.Run(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, row) }, opts...)
+}
 
 func TestAUnitOfATestThatNothingHappensForIsToldWhatItWaitsFor(t *testing.T) {
-	f, db := newFake(t)
+	_, db := newFake(t)
 	synctest.Test(t, func(t *testing.T) {
 		box := sandbox.New(db)
 		ctx := box.Context(t.Context())
 		var waited error
 		ok(t, dbscope.Run(ctx, func(outer context.Context) error {
-			exec(outer, t, db, "one")
+			ok(t, drivertest.Exec(outer, db, "one"))
 			answer := make(chan struct{})
 			go func() { // as a server would, whose answer the outer unit waits for
 				defer close(answer)
-				waited = dbscope.Run(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "two") })
+				waited = run(ctx, db, "two")
 			}()
 			<-answer
 			return nil
@@ -36,7 +64,6 @@ func TestAUnitOfATestThatNothingHappensForIsToldWhatItWaitsFor(t *testing.T) {
 		}
 		ok(t, box.End(t.Context()))
 	})
-	equal(t, "rows", f.Rows())
 }
 
 func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T) {
@@ -46,9 +73,7 @@ func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T)
 		ctx := box.Context(t.Context())
 		entered, until := make(chan struct{}), make(chan struct{})
 		f.Inject("exec", drivertest.Fault{Entered: entered, Until: until})
-		go func() {
-			_ = dbscope.Run(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") })
-		}()
+		go func() { _ = run(ctx, db, "one") }()
 		<-entered
 		start := time.Now()
 		err := box.End(t.Context())
@@ -61,23 +86,19 @@ func TestAStatementThatOutlivesATestHasItsConnectionUndoneInTheEnd(t *testing.T)
 		close(until)
 		synctest.Wait()
 	})
-	equal(t, "rows", f.Rows())
 }
 
 func TestATestThatCannotBeginSaysWhy(t *testing.T) {
 	f, db := newFake(t)
 	box := sandbox.New(db)
-	run := func() error {
-		return dbscope.Run(box.Context(t.Context()), func(ctx context.Context) error { return drivertest.Exec(ctx, db, "one") })
-	}
+	ctx := box.Context(t.Context())
 	f.Inject("row", drivertest.Fault{Err: errStop})
-	is(t, run(), errStop)
-	ok(t, run()) // on another connection
+	is(t, run(ctx, db, "one"), errStop)
+	ok(t, run(ctx, db, "one")) // on another connection
 	f.Inject("savepoint", drivertest.Fault{Err: errStop})
-	is(t, run(), errStop)
-	is(t, run(), dbscope.ErrRolledBack)
+	is(t, run(ctx, db, "one"), errStop)
+	is(t, run(ctx, db, "one"), dbscope.ErrRolledBack)
 	is(t, box.End(t.Context()), errStop)
-	equal(t, "rows", f.Rows())
 }
 
 func TestManyUnitsOfATestLeaveFewSavepoints(t *testing.T) {
@@ -115,5 +136,35 @@ func TestManyUnitsOfATestLeaveFewSavepoints(t *testing.T) {
 		t.Errorf("%d savepoints, %d released", made, released)
 	}
 	ok(t, box.End(t.Context()))
-	equal(t, "rows", f.Rows())
+}
+
+// The units of a test share its connection and its transaction.
+func TestTheConnectionOfATestIsNotReset(t *testing.T) {
+	f, db := newFake(t, dbscope.ResetConnections())
+	box := sandbox.New(db)
+	for range 2 {
+		ok(t, run(box.Context(t.Context()), db, "one"))
+	}
+	ok(t, box.End(t.Context()))
+	log := f.Log()
+	if slices.Contains(log, "reset") || slices.Contains(log, "discard") {
+		t.Errorf("the log: %v", log)
+	}
+}
+
+func TestAUnitOfATestAsksForNoReplicaAndItsCommitIsNotNoted(t *testing.T) {
+	fake := drivertest.NewFake()
+	router, db := routertest.New(t, fake)
+	stored := fake.Rows()
+	ctx := dbscope.ReadYourWrites(t.Context(), "")
+	box := sandbox.New(db)
+	ok(t, run(box.Context(ctx), db, "one"))
+	ok(t, run(box.Context(ctx), db, "two", dbscope.ReadOnly()))
+	ok(t, box.End(ctx))
+	if hosts, token := router.Reads(), dbscope.WritesToken(ctx); len(hosts) > 0 || token != "" {
+		t.Errorf("units of the test have read on %q and left the token %q", hosts, token)
+	}
+	if !slices.Equal(fake.Rows(), stored) {
+		t.Errorf("stored: %q", fake.Rows())
+	}
 }
