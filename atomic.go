@@ -187,7 +187,9 @@ func (s *session) admitMode(o *atomicOptions) error {
 
 // isPart reports whether a block that begins now is a part of something, though
 // nothing was done yet.
-func (s *session) isPart() bool { return s.innermost() != nil || slotOf(s).scope.isPart() }
+func (s *session) isPart() bool {
+	return s.innermost() != nil || s.Adopted != nil || slotOf(s).scope.isPart()
+}
 
 // endAtomic ends the block, and with it the transaction that is its own.
 func (b *block) endAtomic(ctx context.Context, w wish) error {

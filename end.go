@@ -138,6 +138,9 @@ func (s *session) settle(ctx context.Context, w wish) link.Result {
 	if was == state.Over {
 		return link.Result{}
 	}
+	if s.Adopted != nil {
+		return s.settleAdopted(ctx, was)
+	}
 	why := s.obstacle()
 	r := link.Result{Outcome: driver.RolledBack}
 	if was != state.Deserter {
@@ -178,6 +181,8 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 	}
 	r, reuse := link.Result{Outcome: driver.RolledBack}, true
 	switch {
+	case s.Adopted != nil:
+		r.Open, r.Err = true, s.preventCommit(ctx)
 	case s.begun && s.Transactional():
 		r, reuse = s.endTransaction(ctx, commits)
 	case commits:
@@ -188,7 +193,7 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 		s.place.blockEnded(b, false)
 	}
 	if s.Conn != nil {
-		if reuse && s.Shared == nil && s.place.keep(s) {
+		if reuse && s.Shared == nil && s.Adopted == nil && s.place.keep(s) {
 			s.Conn = nil
 		}
 		s.Release(reuse)

@@ -20,7 +20,7 @@ import (
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
 func (s *Scope) Commit(ctx context.Context) error {
-	if err := s.mayEnd(commit); err != nil {
+	if err := s.mayEnd(commit, nil); err != nil {
 		return err
 	}
 	return finish(ctx, commit, goesOn, s)
@@ -29,7 +29,7 @@ func (s *Scope) Commit(ctx context.Context) error {
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.
 func (s *Scope) Rollback(ctx context.Context) error {
-	if err := s.mayEnd(rollBack); err != nil {
+	if err := s.mayEnd(rollBack, nil); err != nil {
 		return err
 	}
 	err := finish(ctx, rollBack, goesOn, s)

@@ -58,7 +58,7 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 		if err != nil {
 			return err
 		}
-		if err := slotOf(ss).scope.mayEnd(w); err != nil {
+		if err := slotOf(ss).scope.mayEnd(w, ss.DB); err != nil {
 			return err
 		}
 		if !ss.isOpen() { // asked first: a scope is over before its sessions are

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope/internal/hooks"
+	"github.com/dbscope/dbscope/internal/link"
 )
 
 // BeforeCommit calls hook before the context's scope is committed, in the
@@ -69,6 +70,9 @@ func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) er
 	if s == nil {
 		return fmt.Errorf("dbscope: %w", noScope(ctx))
 	}
+	if s.adopted != nil && when == hooks.BeforeCommit {
+		return errUnseenCommit(s.adopted)
+	}
 	b := s.openBlock(contextBlock(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {
 		if b == nil {
@@ -85,6 +89,9 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 	if err != nil {
 		return err
 	}
+	if ss.Adopted != nil && when == hooks.BeforeCommit {
+		return errUnseenCommit(ss.DB)
+	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := ss.overError(); err != nil {
@@ -97,4 +104,8 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 		}
 		return &sl.hooks
 	})
+}
+
+func errUnseenCommit(db *link.Database) error {
+	return db.Errorf("%w: it was begun by other code, whose commit nobody here sees come, so that no BeforeCommit hook can run", ErrOpenTransaction)
 }

@@ -24,6 +24,8 @@ type Scope struct {
 	box  unit.Sandbox    // gives out the connections in a test of package scopetest, else nil
 	run  bool            // Run has begun it, and so is on the stack of its function
 	opts scopeOptions
+	// The database whose transaction is other code's, see DB.Adopt; else nil.
+	adopted *link.Database
 
 	// Others look at these without a lock.
 	first        atomic.Pointer[slot]  // the list of slots, in the order of first use; appended to under mu
@@ -146,6 +148,9 @@ func MarkRollback(ctx context.Context) error {
 	if s == nil {
 		return fmt.Errorf("dbscope: %w", noScope(ctx))
 	}
+	if s.adopted != nil {
+		s.doom(ErrRollbackOnly) // its owner has to be kept from committing
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
@@ -177,9 +182,12 @@ func (s *Scope) parent() *Scope {
 // together reports whether the scope is one of a Group that commits together.
 func (s *Scope) together() bool { return s.unit.Group != nil }
 
-// mayEnd refuses an early end of what is committed together with others.
-func (s *Scope) mayEnd(w wish) error {
+// mayEnd refuses an early end, of one database or of all, of what is committed
+// together with others, or by others.
+func (s *Scope) mayEnd(w wish, of *link.Database) error {
 	switch {
+	case s.adopted != nil && (of == nil || of == s.adopted):
+		return s.adopted.Errorf("%w: it was begun by other code, which ends it", ErrOpenTransaction)
 	case s.joins.Load() > 0:
 		return fmt.Errorf("dbscope: %w: a function of Join runs in this unit, and whoever began the unit ends it", ErrOpenTransaction)
 	case w == commit && s.together():
@@ -199,7 +207,9 @@ func (s *Scope) doom(why error) {
 	s.doomedBy.CompareAndSwap(nil, &why)
 	s.mu.Unlock()
 	for ss := range s.sessions() {
-		ss.doom(why, 0)
+		if ss.doom(why, 0); ss.Adopted != nil {
+			ss.closeRows(s.ctx) // whoever leaves the session makes it unable to commit
+		}
 	}
 }
 

@@ -70,6 +70,7 @@ type session struct {
 	condition state.Condition
 	blocks    []*block // the open nested blocks, the innermost last
 	timed     int      // how many of them end with their contexts
+	owner     ownerEnd // of a transaction that is other code's: how that has ended it
 	result    link.Result
 }
 
@@ -269,6 +270,11 @@ func (s *session) leave(err error) error {
 	if err == nil && s.condition.Kind == state.Aborted {
 		s.mu.Unlock()
 		s.lift(context.Background())
+		s.mu.Lock()
+	}
+	if s.Adopted != nil && s.condition.Final() {
+		s.mu.Unlock()
+		err = errs.Joined(err, s.preventCommit(context.Background()))
 		s.mu.Lock()
 	}
 	if s.Shared != nil {

@@ -183,7 +183,7 @@ func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
 		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
 	}
 	if own == nil {
-		if err := sl.scope.mayEnd(asked); err != nil {
+		if err := sl.scope.mayEnd(asked, sl.db); err != nil {
 			return err
 		}
 	}

@@ -44,6 +44,26 @@ type Adapter[H any] interface {
 // whether it knows the option.
 type Configurable interface{ Configure(option any) (known bool) }
 
+// Adopter is an [Adapter] that can run statements in a transaction which other code
+// has begun, and will end, see dbscope.DB.Adopt.
+type Adopter[H any] interface {
+	// Adopt returns the transaction's connection. It may ask the server.
+	Adopt(ctx context.Context, tx H) (AdoptedConn, error)
+}
+
+// AdoptedConn is a [Conn] whose transaction is other code's. The core never calls its
+// Begin, Commit, Rollback and Release.
+type AdoptedConn interface {
+	Conn
+	// PreventCommit makes the transaction unable to commit, unless it is already: by
+	// making the server abort it, or by a rollback. It may be called again.
+	PreventCommit(ctx context.Context) error
+	// Left tells that the transaction was ended by whoever began it: from then on
+	// nothing may be sent, and rows are only let go. It may be called while another
+	// goroutine uses the connection.
+	Left()
+}
+
 // Engine is a pool of connections to one host. It must be safe for concurrent
 // use.
 type Engine interface {

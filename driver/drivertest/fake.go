@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -146,7 +147,7 @@ func (a adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 	return &engine{a.f}, nil
 }
 
-func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, nil, nil }
+func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s: s}, nil, nil }
 
 func (a adapter) Transient(err error) bool { return errors.Is(err, ErrTransient) }
 
@@ -360,7 +361,7 @@ func Exec(ctx context.Context, db *dbscope.DB[*Tx], row string) error {
 	if err != nil {
 		return err
 	}
-	return (&Tx{s}).Exec(ctx, row)
+	return (&Tx{s: s}).Exec(ctx, row)
 }
 
 // Begin nests a transaction in the session of ctx's scope, or begins one where
@@ -370,19 +371,86 @@ func Begin(ctx context.Context, db *dbscope.DB[*Tx]) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&Tx{s}).Begin(ctx)
+	return (&Tx{s: s}).Begin(ctx)
 }
 
 // Tx is the fake's native handle.
-type Tx struct{ s driver.Session }
+type Tx struct {
+	s   driver.Session
+	own *conn // of a transaction that no session has begun, else nil
+}
+
+// BeginOther begins a transaction that is no session's, as code does that knows
+// nothing of dbscope. Its connection is not one of the pool.
+func (f *Fake) BeginOther(ctx context.Context) (*Tx, error) {
+	c := &conn{f: f, fate: driver.Intact}
+	if err := c.Begin(ctx, driver.TxOptions{}); err != nil {
+		return nil, err
+	}
+	return &Tx{own: c}, nil
+}
+
+// adopted implements [driver.AdoptedConn].
+type adopted struct {
+	*conn
+	left atomic.Bool
+}
+
+// Adopt implements [driver.Adopter].
+func (a adapter) Adopt(_ context.Context, tx *Tx) (driver.AdoptedConn, error) {
+	if tx == nil || tx.own == nil {
+		return nil, errors.New("not a transaction of BeginOther")
+	}
+	return &adopted{conn: tx.own}, nil
+}
+
+func (c *adopted) PreventCommit(ctx context.Context) error {
+	if c.left.Load() {
+		panic("drivertest: a transaction that is over was kept from being committed")
+	}
+	fault, err := c.f.step(ctx, "prevent commit", "", func() { c.fate = driver.Aborted })
+	c.after(fault, err)
+	return err
+}
+
+func (c *adopted) Left() { c.left.Store(true) }
+
+func (c *adopted) Commit(context.Context) (driver.Outcome, error) {
+	panic("drivertest: the commit of a transaction that is other code's")
+}
+
+func (c *adopted) Rollback(context.Context) error {
+	panic("drivertest: the rollback of a transaction that is other code's")
+}
+
+func (c *adopted) Release(bool) {
+	panic("drivertest: the release of a connection that is other code's")
+}
+
+func (c *adopted) RollbackTo(ctx context.Context, name string) error {
+	if c.left.Load() {
+		return sql.ErrTxDone
+	}
+	return c.conn.RollbackTo(ctx, name)
+}
+
+func connOf(dc driver.Conn) *conn {
+	if a, is := dc.(*adopted); is {
+		return a.conn
+	}
+	return dc.(*conn)
+}
 
 // Exec stores a row in the transaction.
 func (t *Tx) Exec(ctx context.Context, row string) error {
+	if t.own != nil {
+		return t.own.statement(ctx, "exec", row, func() { t.own.rows = append(t.own.rows, row) })
+	}
 	dc, err := t.s.Enter(ctx)
 	if err != nil {
 		return err
 	}
-	c := dc.(*conn)
+	c := connOf(dc)
 	return t.s.Exit(ctx, c.statement(ctx, "exec", row, func() {
 		if c.begun {
 			c.rows = append(c.rows, row)
@@ -398,7 +466,7 @@ func (t *Tx) Query(ctx context.Context, what string) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := dc.(*conn)
+	c := connOf(dc)
 	r := &Rows{s: t.s, ctx: ctx, raw: &rawRows{c: c}}
 	if err := c.statement(ctx, "query", what, func() {
 		r.raw.left = append(slices.Clone(c.f.rows), c.rows...)
@@ -415,7 +483,7 @@ func (t *Tx) Begin(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s}, nil
+	return &Tx{s: s}, nil
 }
 
 // Join nests a transaction that is part of this one.
@@ -424,14 +492,25 @@ func (t *Tx) Join(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s}, nil
+	return &Tx{s: s}, nil
 }
 
 // Commit commits the transaction.
-func (t *Tx) Commit(ctx context.Context) error { return t.s.Commit(ctx) }
+func (t *Tx) Commit(ctx context.Context) error {
+	if t.own != nil {
+		_, err := t.own.Commit(ctx)
+		return err
+	}
+	return t.s.Commit(ctx)
+}
 
 // Rollback undoes the transaction.
-func (t *Tx) Rollback(ctx context.Context) error { return t.s.Rollback(ctx) }
+func (t *Tx) Rollback(ctx context.Context) error {
+	if t.own != nil {
+		return t.own.Rollback(ctx)
+	}
+	return t.s.Rollback(ctx)
+}
 
 // Rows are a result that is being read.
 type Rows struct {

@@ -34,7 +34,7 @@ join
 group
 gate
 db
-hooks atomic
+hooks atomic adopt
 `
 
 func TestFilesKnowOnlyThoseBelowThem(t *testing.T) {

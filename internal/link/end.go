@@ -21,7 +21,7 @@ type Result struct {
 // CallWitness asks for what a lost COMMIT can be settled with. There is nothing to
 // settle where a statement has committed the transaction: its Commit will say so.
 func (l *Link) CallWitness(ctx context.Context) (err error) {
-	if l.DB.Settler == nil || l.Source.Context() == nil || l.TX.ReadOnly || l.endedByStatement() {
+	if l.DB.Settler == nil || l.Adopted != nil || l.Source.Context() == nil || l.TX.ReadOnly || l.endedByStatement() {
 		return nil
 	}
 	bounded := ending.New(ctx, l.Timeout)
@@ -35,7 +35,7 @@ func (l *Link) CallWitness(ctx context.Context) (err error) {
 // has committed before is not undone by that: there the connection's Commit tells.
 func (l *Link) Look() error {
 	looker, can := l.Conn.(driver.Looker)
-	if !can || l.endedByStatement() {
+	if !can || l.Adopted != nil || l.endedByStatement() {
 		return nil
 	}
 	return looker.Look()
@@ -78,6 +78,13 @@ func (l *Link) SendCommit(ctx context.Context) (Result, error) {
 	}
 	r.Err = l.DB.Errorf("%w: %w", errs.ErrCommitUnknown, err)
 	return r, nil
+}
+
+// CommitAdopted notes a commit of other code's. Its position is not known.
+func (l *Link) CommitAdopted() {
+	if w := l.Writes(); w != nil {
+		w.NoteNewest(l.DB.Pools.Router())
+	}
 }
 
 // askBefore asks what has to be asked before COMMIT, where that cannot do it itself.

@@ -49,11 +49,12 @@ type Link struct {
 	TX      driver.TxOptions
 	Timeout time.Duration // of what ends a transaction, or asks about it
 
-	Conn   driver.Conn   // nil where there is none yet
-	Shared unit.Conn     // the same, where it is one of a sandbox's
-	Engine driver.Engine // that conn is of
-	Host   *pools.Host   // whose engine it is, while the session is open
-	wait   pools.Wait    // for the first connection
+	Conn    driver.Conn        // nil where there is none yet
+	Shared  unit.Conn          // the same, where it is one of a sandbox's
+	Adopted driver.AdoptedConn // the same, where its transaction is other code's
+	Engine  driver.Engine      // that conn is of
+	Host    *pools.Host        // whose engine it is, while the session is open
+	wait    pools.Wait         // for the first connection
 
 	witness []string // of the transaction, once it is about to be committed
 }
@@ -207,7 +208,7 @@ func (l *Link) Release(reuse bool) {
 	conn, shared := l.Conn, l.Shared
 	l.Conn, l.Shared = nil, nil
 	switch {
-	case conn == nil:
+	case conn == nil || l.Adopted != nil:
 	case shared != nil:
 		shared.Release(reuse)
 	default:
@@ -261,7 +262,7 @@ func (l *Link) Explain(err error) error {
 		return err
 	case l.TX.ReadOnly:
 		return l.DB.Errorf("this unit was begun with the option ReadOnly and cannot write, begin it without: %w", err)
-	case l.DB.Pools.Router() != nil:
+	case l.DB.Pools.Router() != nil && l.Host != nil:
 		return l.DB.Errorf("the host %s has become a replica, run the unit again: %w", l.Host.Name(), err)
 	}
 	return err

@@ -85,5 +85,8 @@ func (c *Condition) BlockUndone(depth int) {
 // one that goes back to a savepoint.
 func (c *Condition) Runs() bool { return c.Kind <= Aborted }
 
+// Final reports whether nothing short of the end of the transaction makes it sound.
+func (c *Condition) Final() bool { return c.Kind >= Undone || c.Kind == Doomed && c.depth == 0 }
+
 // Gone reports whether the transaction no longer exists on the server.
 func (c *Condition) Gone() bool { return c.Kind >= Undone }

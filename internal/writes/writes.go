@@ -79,6 +79,9 @@ func (w *Writes) note(r driver.Router, p driver.Position) {
 	}
 }
 
+// NoteNewest notes a commit whose position is not known.
+func (w *Writes) NoteNewest(r driver.Router) { w.note(r, driver.Newest) }
+
 func (w *Writes) position(r driver.Router) driver.Position {
 	if w.outer != nil {
 		return w.outer.position(r) // which has all that w has
