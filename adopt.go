@@ -3,15 +3,12 @@ package dbscope
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
-	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
-	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
 )
 
@@ -91,15 +88,6 @@ func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 	return a.Adopt(ctx, tx)
 }
 
-// ownerEnd is what the owner of a transaction has said of its end.
-type ownerEnd uint8
-
-const (
-	ownerGoesOn ownerEnd = iota
-	ownerRolledBack
-	ownerCommitted
-)
-
 // ownerEnded ends the scope of a transaction that its owner has ended.
 func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) error {
 	broken := ss.brokenError() // later it would be what nobody could do any more
@@ -119,43 +107,4 @@ func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) err
 		err = errs.Joined(broken, err)
 	}
 	return err
-}
-
-func (s *session) ownerSays() ownerEnd {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.owner
-}
-
-// settleAdopted is settle for a session whose transaction is other code's.
-func (s *session) settleAdopted(ctx context.Context, was state.Holder) link.Result {
-	why := s.obstacle()
-	r := link.Result{Open: true, Outcome: driver.RolledBack}
-	if was != state.Deserter {
-		r.Err = s.end(ctx, false).Err
-	}
-	if s.ownerSays() == ownerCommitted {
-		if r.Outcome = driver.Committed; why != nil {
-			r.Outcome = driver.Unknown
-			r.Err = s.DB.Errorf("%w: a statement or a nested transaction was under way when the owner of the transaction committed it", ErrCommitUnknown)
-		}
-		s.CommitAdopted()
-	}
-	s.publish(r)
-	s.place.ended(s)
-	return r
-}
-
-// preventCommit makes a transaction that is other code's, and goes on, unable to
-// commit.
-func (s *session) preventCommit(ctx context.Context) error {
-	if s.ownerSays() != ownerGoesOn {
-		return nil
-	}
-	bounded := ending.New(ctx, s.Timeout)
-	defer bounded.Cancel()
-	if err := s.Adopted.PreventCommit(bounded); err != nil {
-		return fmt.Errorf("the transaction, which is not dbscope's, could not be kept from being committed: %w", err)
-	}
-	return nil
 }

@@ -254,6 +254,22 @@ func (s *session) rollBack(ctx context.Context) error {
 	return nil
 }
 
+// closeHeld closes rows that somebody has left open at the end of their
+// transaction, however long they are: it takes no longer than an end may.
+func (s *session) closeHeld(ctx context.Context) {
+	rows := s.rows
+	if s.rows = nil; rows == nil {
+		return
+	}
+	bounded := ending.New(ctx, s.place.closing(s.Timeout))
+	defer bounded.Cancel()
+	if err := rows.Close(bounded); err != nil {
+		// Even where the server goes on: what the rows did is not certain.
+		s.fail(s.Check(ctx, err), err)
+		s.doomHere(fmt.Errorf("closing rows left open: %w", err))
+	}
+}
+
 // takeUnused takes the connection of a session that has not begun, which is that
 // of its predecessor.
 func (s *session) takeUnused() (conn driver.Conn) {
@@ -272,4 +288,52 @@ func (s *session) closeRows(ctx context.Context) {
 	if s.seize(ctx) && !s.isOver() {
 		_ = s.leave(nil)
 	}
+}
+
+// ownerEnd is what the owner of a transaction has said of its end.
+type ownerEnd uint8
+
+const (
+	ownerGoesOn ownerEnd = iota
+	ownerRolledBack
+	ownerCommitted
+)
+
+func (s *session) ownerSays() ownerEnd {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner
+}
+
+// settleAdopted is settle for a session whose transaction is other code's.
+func (s *session) settleAdopted(ctx context.Context, was state.Holder) link.Result {
+	why := s.obstacle()
+	r := link.Result{Open: true, Outcome: driver.RolledBack}
+	if was != state.Deserter {
+		r.Err = s.end(ctx, false).Err
+	}
+	if s.ownerSays() == ownerCommitted {
+		if r.Outcome = driver.Committed; why != nil {
+			r.Outcome = driver.Unknown
+			r.Err = s.DB.Errorf("%w: a statement or a nested transaction was under way when the owner of the transaction committed it", ErrCommitUnknown)
+		}
+		s.CommitAdopted()
+	}
+	s.publish(r)
+	s.place.ended(s)
+	return r
+}
+
+// preventCommit makes a transaction that is other code's, and goes on, unable to
+// commit.
+func (s *session) preventCommit(ctx context.Context) error {
+	if s.ownerSays() != ownerGoesOn {
+		return nil
+	}
+	bounded := ending.New(ctx, s.Timeout)
+	defer bounded.Cancel()
+	if err := s.Adopted.PreventCommit(bounded); err != nil {
+		return fmt.Errorf("the transaction, which is not dbscope's, could not be kept from being committed: %w", err)
+	}
+	return nil
 }

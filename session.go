@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
-	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
@@ -312,22 +311,6 @@ func (s *session) Hold(rows driver.Rows) {
 		// is undone with the rest.
 		s.closeHeld(context.Background())
 		_ = s.leave(nil)
-	}
-}
-
-// closeHeld closes rows that somebody has left open at the end of their
-// transaction, however long they are: it takes no longer than an end may.
-func (s *session) closeHeld(ctx context.Context) {
-	rows := s.rows
-	if s.rows = nil; rows == nil {
-		return
-	}
-	bounded := ending.New(ctx, s.place.closing(s.Timeout))
-	defer bounded.Cancel()
-	if err := rows.Close(bounded); err != nil {
-		// Even where the server goes on: what the rows did is not certain.
-		s.fail(s.Check(ctx, err), err)
-		s.doomHere(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 
