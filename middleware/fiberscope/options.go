@@ -23,10 +23,7 @@ type options struct {
 
 func newOptions(opts []Option) *options {
 	o := &options{
-		policy: middleware.Policy[fiber.Ctx]{
-			Commit:  func(_ fiber.Ctx, status int) bool { return status < fiber.StatusBadRequest },
-			OnError: logError,
-		},
+		policy:  middleware.Policy[fiber.Ctx]{OnError: logError},
 		failure: func(fiber.Ctx, error) error { return fiber.ErrInternalServerError },
 	}
 	for _, set := range opts {

@@ -30,10 +30,7 @@ const defaultHoldLimit = 64 << 10
 
 func newOptions(opts []Option) *options {
 	o := &options{
-		policy: middleware.Policy[*http.Request]{
-			Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
-			OnError: logError,
-		},
+		policy:    middleware.Policy[*http.Request]{OnError: logError},
 		failure:   plainFailure,
 		limit:     defaultHoldLimit,
 		bodyLimit: -1,

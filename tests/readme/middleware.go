@@ -85,10 +85,7 @@ type Handler func(r *http.Request) (Answer, error)
 
 // Scoped runs each request in a scope of its own.
 func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
-	policy := &middleware.Policy[*http.Request]{
-		Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
-		OnError: onError,
-	}
+	policy := &middleware.Policy[*http.Request]{OnError: onError}
 	return func(r *http.Request) (Answer, error) {
 		if !policy.Scoped(r.Context(), r) { // a scope that is there already stays in charge
 			return next(r)
