@@ -1,6 +1,7 @@
 package connectscope_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -18,29 +19,44 @@ import (
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
 
-func TestTheInterceptorConformsForUnaryCalls(t *testing.T) {
-	for name, protocol := range protocols {
-		t.Run(name, func(t *testing.T) {
-			middlewaretest.Run(t, middlewaretest.Framework{
-				Serve: serve,
-				Call:  callUnary(protocol),
-				Lacks: map[middlewaretest.Ability]string{middlewaretest.Flush: "a unary call has one response"},
-			})
-		})
-	}
+type abilities = map[middlewaretest.Ability]string
+
+const (
+	once  = "there is one response"
+	there = "the one request is there before the handler is called"
+	stays = "a stream's headers are set on the connection, and go out with errors as well"
+)
+
+// methods are those of all kinds, with what they lack.
+var methods = map[string]abilities{
+	placeMethod: {
+		middlewaretest.Flush: once, middlewaretest.Receive: there,
+		middlewaretest.ClientTimeout: "the handler of a unary call does not wait for its client",
+	},
+	watchMethod:  {middlewaretest.Headers: stays, middlewaretest.Receive: there},
+	uploadMethod: {middlewaretest.Headers: stays, middlewaretest.Flush: once},
+	chatMethod:   {middlewaretest.Headers: stays},
 }
 
-func TestTheInterceptorConformsForStreams(t *testing.T) {
+// lacks is what Connect lacks, and a method.
+func lacks(method string) abilities {
+	lacks := abilities{
+		middlewaretest.SetContext: "a handler's context is its own",
+		middlewaretest.Hijack:     "a connection is that of many calls",
+		middlewaretest.BufferBody: "there is no such option",
+		middlewaretest.Retry:      "there is no such option",
+	}
+	maps.Copy(lacks, methods[method])
+	return lacks
+}
+
+func TestTheInterceptorConforms(t *testing.T) {
 	for name, protocol := range protocols {
-		t.Run(name, func(t *testing.T) {
-			middlewaretest.Run(t, middlewaretest.Framework{
-				Serve: serve,
-				Call:  callStream(protocol),
-				Lacks: map[middlewaretest.Ability]string{
-					middlewaretest.Headers: "a stream's headers are set on the connection, and go out with errors as well",
-				},
+		for method := range methods {
+			t.Run(name+method, func(t *testing.T) {
+				middlewaretest.Run(t, middlewaretest.Framework{Serve: serve, Call: call(method, protocol), Lacks: lacks(method)})
 			})
-		})
+		}
 	}
 }
 
@@ -55,33 +71,37 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWi
 
 // serveWith answers methods of all kinds.
 func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscope.Option) string {
-	opts = append(opts, connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }))
+	opts = append(options(site), opts...)
+	once := func(ctx context.Context, in io.Reader) (*connect.Response[text], error) {
+		x := &exchange{ctx: ctx, in: in, status: 200, header: http.Header{}}
+		if err := x.outcome(site.Handler(x)); err != nil {
+			return nil, err
+		}
+		answer := response(x.body.String())
+		maps.Copy(answer.Header(), x.header)
+		answer.Header().Set("X-Status", strconv.Itoa(x.status))
+		return answer, nil
+	}
+	streams := func(x *exchange) error {
+		if err := x.outcome(site.Handler(x)); err != nil {
+			return err
+		}
+		return x.Flush()
+	}
 	service := &orders{
-		place: func(ctx context.Context, _ *connect.Request[text]) (*connect.Response[text], error) {
-			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
-			if err := x.outcome(site.Handler(x)); err != nil {
-				return nil, err
-			}
-			answer := response(x.body.String())
-			maps.Copy(answer.Header(), x.header)
-			answer.Header().Set("X-Status", strconv.Itoa(x.status))
-			return answer, nil
+		place: func(ctx context.Context, r *connect.Request[text]) (*connect.Response[text], error) {
+			return once(ctx, strings.NewReader(r.Msg.GetValue()))
 		},
-		watch: func(ctx context.Context, _ *connect.Request[text], stream *connect.ServerStream[text]) error {
-			x := &exchange{ctx: ctx, status: 200, header: stream.ResponseHeader(), stream: stream}
-			if err := x.outcome(site.Handler(x)); err != nil || x.flushed {
-				return err
-			}
-			return x.Flush()
+		watch: func(ctx context.Context, r *connect.Request[text], stream *connect.ServerStream[text]) error {
+			in := strings.NewReader(r.Msg.GetValue())
+			return streams(&exchange{ctx: ctx, in: in, status: 200, header: stream.ResponseHeader(), stream: stream})
 		},
-		upload: func(ctx context.Context, _ *connect.ClientStream[text]) (*connect.Response[text], error) {
-			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
-			err := x.outcome(site.Handler(x))
-			return response(x.body.String()), err
+		upload: func(ctx context.Context, stream *connect.ClientStream[text]) (*connect.Response[text], error) {
+			return once(ctx, &messages{receive: func() (*text, error) { return next(stream) }})
 		},
 		chat: func(ctx context.Context, stream *connect.BidiStream[text, text]) error {
-			x := &exchange{ctx: ctx, status: 200, header: stream.ResponseHeader(), stream: stream}
-			return x.outcome(site.Handler(x))
+			in := &messages{receive: stream.Receive}
+			return streams(&exchange{ctx: ctx, in: in, status: 200, header: stream.ResponseHeader(), stream: stream})
 		},
 	}
 	h := service.handler(
@@ -105,10 +125,26 @@ func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscop
 	return server.URL
 }
 
+func options(site middlewaretest.Site) []connectscope.Option {
+	all := func(want bool) func(connectscope.Call) bool { return func(connectscope.Call) bool { return want } }
+	opts := []connectscope.Option{
+		connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }),
+		connectscope.ReadOnly(all(site.Options.ReadOnly)), connectscope.Unscoped(all(site.Options.Unscoped)),
+	}
+	if limit := site.Options.ClientTimeout; limit != 0 {
+		opts = append(opts, connectscope.ClientTimeout(limit))
+	}
+	if name := site.Options.TokenHeader; name != "" {
+		opts = append(opts, connectscope.TokenHeader(name))
+	}
+	return opts
+}
+
 // exchange turns statuses of HTTP into codes. What is written is one message,
 // or the text of an error.
 type exchange struct {
 	ctx     context.Context
+	in      io.Reader
 	status  int
 	header  http.Header
 	body    strings.Builder
@@ -117,6 +153,7 @@ type exchange struct {
 }
 
 func (x *exchange) Context() context.Context    { return x.ctx }
+func (x *exchange) Body() io.Reader             { return x.in }
 func (x *exchange) Status(code int)             { x.status = code }
 func (x *exchange) SetHeader(key, value string) { x.header.Set(key, value) }
 
@@ -128,9 +165,10 @@ func (x *exchange) Write(body string) error {
 	return nil
 }
 
-// Flush sends a message. An error has no part that goes ahead of it.
+// Flush sends the first message; after it each Write sends one. An error has no
+// part that goes ahead of it.
 func (x *exchange) Flush() error {
-	if x.status >= 400 {
+	if x.status >= 400 || x.flushed {
 		return nil
 	}
 	x.flushed = true
@@ -153,6 +191,8 @@ var statuses = map[connect.Code]int{
 	connect.CodeAlreadyExists:   409,
 	connect.CodeInternal:        500,
 	connect.CodeUnavailable:     503,
+
+	connect.CodeDeadlineExceeded: 408,
 }
 
 // failure is an error as an answer.
@@ -178,61 +218,119 @@ func newClient(url string, protocol connect.ClientOption) (client *connect.Clien
 	return connect.NewClient[text, text](&http.Client{Transport: transport}, url, protocol), transport.CloseIdleConnections
 }
 
-type caller = func(ctx context.Context, url string) (*middlewaretest.Answer, error)
-
-func callUnary(protocol connect.ClientOption) caller {
-	return func(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-		client, done := newClient(url+placeMethod, protocol)
-		defer done()
-		answer, err := client.CallUnary(ctx, request(""))
-		if err != nil {
-			return failure(err), nil
+// call calls a method in its way.
+func call(method string, protocol connect.ClientOption) func(context.Context, string, io.Reader) (*middlewaretest.Answer, error) {
+	return func(ctx context.Context, url string, body io.Reader) (*middlewaretest.Answer, error) {
+		client, done := newClient(url+method, protocol)
+		switch method {
+		case placeMethod:
+			defer done()
+			words, _ := io.ReadAll(body)
+			return whole(client.CallUnary(ctx, request(string(words))))
+		case uploadMethod:
+			defer done()
+			stream := client.CallClientStream(ctx)
+			_ = sendAll(stream.Send, body) // its error is the answer's
+			return whole(stream.CloseAndReceive())
+		case watchMethod:
+			words, _ := io.ReadAll(body)
+			stream, err := client.CallServerStream(ctx, request(string(words)))
+			if err != nil {
+				done()
+				return failure(err), nil
+			}
+			return streamed(&messages{
+				receive: func() (*text, error) { return next(stream) },
+				close:   func() { _ = stream.Close(); done() }, // which returns the stream's error
+			}, stream.ResponseHeader)
 		}
-		status, err := strconv.Atoi(answer.Header().Get("X-Status"))
-		return &middlewaretest.Answer{
-			Status: status, Header: answer.Header().Get,
-			Body: io.NopCloser(strings.NewReader(answer.Msg.GetValue())),
-		}, err
+		stream := client.CallBidiStream(ctx)
+		_ = stream.Send(nil) // the request's headers, for it to begin
+		go func() {
+			_ = sendAll(stream.Send, body)
+			_ = stream.CloseRequest()
+		}()
+		return streamed(&messages{receive: stream.Receive, close: func() { _ = stream.CloseResponse(); done() }}, stream.ResponseHeader)
 	}
 }
 
-func callStream(protocol connect.ClientOption) caller {
-	return func(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-		client, done := newClient(url+watchMethod, protocol)
-		stream, err := client.CallServerStream(ctx, request(""))
-		if err == nil && !stream.Receive() {
-			err = errors.Join(stream.Err(), stream.Close())
+// sendAll sends what comes as messages.
+func sendAll(send func(*text) error, body io.Reader) error {
+	part := make([]byte, 1000)
+	for {
+		n, err := body.Read(part)
+		if n > 0 {
+			if err := send(message(string(part[:n]))); err != nil {
+				return err
+			}
 		}
 		if err != nil {
-			done()
-			return failure(err), nil
+			return err
 		}
-		status, err := strconv.Atoi(stream.ResponseHeader().Get("X-Status"))
-		first := strings.NewReader(stream.Msg().GetValue())
-		return &middlewaretest.Answer{Status: status, Header: stream.ResponseHeader().Get, Body: &messages{stream, first, done}}, err
 	}
 }
 
-// messages reads the messages of a stream. Its error came too late to be that
-// of the answer.
+// whole is the answer that there is one response.
+func whole(answer *connect.Response[text], err error) (*middlewaretest.Answer, error) {
+	if err != nil {
+		return failure(err), nil
+	}
+	status, err := strconv.Atoi(answer.Header().Get("X-Status"))
+	return &middlewaretest.Answer{
+		Status: status, Header: answer.Header().Get,
+		Body: io.NopCloser(strings.NewReader(answer.Msg.GetValue())),
+	}, err
+}
+
+// streamed is the answer that begins with the first message.
+func streamed(m *messages, header func() http.Header) (*middlewaretest.Answer, error) {
+	if _, err := m.Read(nil); err != nil {
+		_ = m.Close()
+		return failure(err), nil
+	}
+	status, err := strconv.Atoi(header().Get("X-Status"))
+	return &middlewaretest.Answer{Status: status, Header: header().Get, Body: m}, err
+}
+
+// messages reads the messages of a stream, from the client or the server.
 type messages struct {
-	stream  *connect.ServerStreamForClient[text]
-	current *strings.Reader
-	done    func()
+	receive func() (*text, error)
+	close   func()
+	current *strings.Reader // nil before the first
 }
 
+// inParts is a stream that has methods for the parts of what it receives.
+type inParts interface {
+	Receive() bool
+	Msg() *text
+	Err() error
+}
+
+func next(stream inParts) (*text, error) {
+	if !stream.Receive() {
+		return nil, cmp.Or(stream.Err(), io.EOF)
+	}
+	return stream.Msg(), nil
+}
+
+// Read of nothing waits for a message.
 func (m *messages) Read(p []byte) (int, error) {
-	for m.current.Len() == 0 {
-		if !m.stream.Receive() {
+	for m.current == nil || m.current.Len() == 0 && len(p) > 0 {
+		next, err := m.receive()
+		if errors.Is(err, io.EOF) { // which Connect wraps
 			return 0, io.EOF
+		} else if err != nil {
+			return 0, err
 		}
-		m.current = strings.NewReader(m.stream.Msg().GetValue())
+		m.current = strings.NewReader(next.GetValue())
+	}
+	if len(p) == 0 {
+		return 0, nil
 	}
 	return m.current.Read(p)
 }
 
 func (m *messages) Close() error {
-	_ = m.stream.Close() // which returns the stream's error
-	m.done()
+	m.close()
 	return nil
 }

@@ -1,6 +1,7 @@
 package readme
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v3/middleware/logger"
 	"github.com/gofiber/fiber/v3/middleware/recover"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware"
 	"github.com/dbscope/dbscope/middleware/fiberscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
@@ -90,7 +92,8 @@ func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
 		if !policy.Scoped(r.Context(), r) { // a scope that is there already stays in charge
 			return next(r)
 		}
-		ctx, scope := policy.Begin(r.Context(), r)
+		ctx, scope := policy.Begin(r.Context(), r,
+			dbscope.OnHookError(func(_ context.Context, err error) { policy.Report(r, err) }))
 		r = r.WithContext(ctx)
 		// Undoes what is not committed, also when next panics. No recover: the stack stays whole.
 		defer func() { policy.Report(r, scope.Release(ctx)) }()
