@@ -89,30 +89,43 @@ var endings = []Scenario{
 		s.wantErrors(errSecret)
 	}},
 	{Name: "a panic rolls back and goes on to the recovery", Needs: []Ability{Recover}, run: func(s *stage) {
-		value := &struct{ int }{42}
-		answer, body := s.call(s.serve(func(x Exchange) error {
+		value, calls := &struct{ int }{42}, 0
+		url := s.serve(func(x Exchange) error {
 			if err := s.store(x.Context(), "row"); err != nil {
 				return err
 			}
 			if err := x.Write("half"); err != nil {
 				return err
 			}
-			panicsFarDown(value)
+			if calls++; calls == 1 {
+				panicsFarDown(value)
+			}
 			return nil
-		}))
+		})
+		answer, body := s.call(url)
 		s.wantStatus(answer, 500)
 		if strings.Contains(body, "half") {
 			s.Errorf("the client got what was held: %q", body)
 		}
 		s.wantRows()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if len(s.recovered) != 1 || s.recovered[0] != any(value) {
-			s.Errorf("the recovery outside saw %v, want the value of the panic", s.recovered)
-		}
-		if !strings.Contains(s.stack, "panicsFarDown") {
-			s.Errorf("the stack has lost the place of the panic:\n%s", s.stack)
-		}
+		s.wantRecovered(value)
+		s.wantIdle()
+		answer, _ = s.call(url) // the server lives on
+		s.wantStatus(answer, 200)
+		s.wantRows("row")
+		s.wantErrors()
+	}},
+	{Name: "a rollback that fails under a panic is reported", Needs: []Ability{Recover}, run: func(s *stage) {
+		s.fake.Inject("rollback", drivertest.Fault{Err: errSecret})
+		answer, _ := s.call(s.serve(func(x Exchange) error {
+			if err := s.store(x.Context(), "row"); err != nil {
+				return err
+			}
+			panic("on purpose")
+		}))
+		s.wantStatus(answer, 500)
+		s.wantRows()
+		s.wantErrors(errSecret)
 		s.wantIdle()
 	}},
 	{Name: "a handler that leaves by Goexit rolls back", Needs: []Ability{Goexit}, run: func(s *stage) {
@@ -203,6 +216,19 @@ var endings = []Scenario{
 
 //go:noinline
 func panicsFarDown(value any) { panic(value) }
+
+// wantRecovered checks what the recovery outside got, the stack included.
+func (s *stage) wantRecovered(value any) {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.recovered) != 1 || s.recovered[0] != value {
+		s.Errorf("the recovery outside saw %v, want the value of the panic", s.recovered)
+	}
+	if !strings.Contains(s.stack, "panicsFarDown") {
+		s.Errorf("the stack has lost the place of the panic:\n%s", s.stack)
+	}
+}
 
 // commitFirst checks that nothing reaches the client before the commit. The handler
 // calls after when it has written its answer.

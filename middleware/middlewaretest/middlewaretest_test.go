@@ -52,7 +52,11 @@ func (b behaviour) middleware(site middlewaretest.Site) func(http.Handler) http.
 				}
 			}))
 			if !b.neverRelease {
-				defer func() { _ = scope.Release(ctx) }()
+				defer func() {
+					if err := scope.Release(ctx); err != nil && !b.hideErrors {
+						site.OnError(err)
+					}
+				}()
 			}
 			var panicked any
 			func() {
@@ -184,6 +188,7 @@ func TestAWrongMiddlewareFailsTheScenarioThatIsAboutIt(t *testing.T) {
 		"tells the client":       {behaviour{tellErrors: true}, []string{"a failed commit is a 500 that tells nothing"}},
 		"tells nobody": {behaviour{hideErrors: true}, []string{
 			"a failed commit is a 500 that tells nothing", "a failed rollback is reported", "errors of after-hooks are reported",
+			"a rollback that fails under a panic is reported",
 		}},
 		"takes a dry run for a fault":   {behaviour{dryRunFails: true}, []string{"a dry run rolls back and answers as it would"}},
 		"takes any dry run for its own": {behaviour{anyDryRun: true}, []string{"a dry run within a hook is not the request's"}},

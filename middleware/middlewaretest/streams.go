@@ -99,7 +99,8 @@ var streams = []Scenario{
 			if err := errors.Join(s.store(x.Context(), "early"), x.Write("sent"), x.Flush(), s.store(x.Context(), "late")); err != nil {
 				return err
 			}
-			panic("late")
+			panicsFarDown("late")
+			return nil
 		})
 		answer, err := s.framework.Call(s.ctx, url, http.NoBody)
 		if err == nil {
@@ -108,6 +109,7 @@ var streams = []Scenario{
 		}
 		s.wait(back, "the late work is rolled back")
 		s.wantRows("early")
+		s.wantRecovered("late")
 	}},
 	{Name: "what is flushed is sent after the commit", Needs: []Ability{Flush}, run: func(s *stage) { s.commitFirst(Exchange.Flush) }},
 	{Name: "rows that are open at a flush are refused, and not closed", Needs: []Ability{Flush}, run: func(s *stage) {
