@@ -9,12 +9,12 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
+	"github.com/dbscope/dbscope/internal/callsite"
 	"github.com/dbscope/dbscope/middleware/connectscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
@@ -73,35 +73,28 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWi
 func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscope.Option) string {
 	opts = append(options(site), opts...)
 	once := func(ctx context.Context, in io.Reader) (*connect.Response[text], error) {
-		x := &exchange{ctx: ctx, in: in, status: 200, header: http.Header{}}
-		if err := x.outcome(site.Handler(x)); err != nil {
-			return nil, err
-		}
-		answer := response(x.body.String())
-		maps.Copy(answer.Header(), x.header)
-		answer.Header().Set("X-Status", strconv.Itoa(x.status))
-		return answer, nil
-	}
-	streams := func(x *exchange) error {
-		if err := x.outcome(site.Handler(x)); err != nil {
-			return err
-		}
-		return x.Flush()
+		header := http.Header{}
+		words, err := callsite.New(ctx, in, header.Set, nil).Answer(site.Handler, refusal)
+		answer := response(words)
+		maps.Copy(answer.Header(), header)
+		return answer, err
 	}
 	service := &orders{
 		place: func(ctx context.Context, r *connect.Request[text]) (*connect.Response[text], error) {
 			return once(ctx, strings.NewReader(r.Msg.GetValue()))
 		},
 		watch: func(ctx context.Context, r *connect.Request[text], stream *connect.ServerStream[text]) error {
-			in := strings.NewReader(r.Msg.GetValue())
-			return streams(&exchange{ctx: ctx, in: in, status: 200, header: stream.ResponseHeader(), stream: stream})
+			x := callsite.New(ctx, strings.NewReader(r.Msg.GetValue()), stream.ResponseHeader().Set, texts(stream.Send))
+			_, err := x.Answer(site.Handler, refusal)
+			return err
 		},
 		upload: func(ctx context.Context, stream *connect.ClientStream[text]) (*connect.Response[text], error) {
-			return once(ctx, &messages{receive: func() (*text, error) { return next(stream) }})
+			return once(ctx, &callsite.Messages{Receive: next(stream)})
 		},
 		chat: func(ctx context.Context, stream *connect.BidiStream[text, text]) error {
-			in := &messages{receive: stream.Receive}
-			return streams(&exchange{ctx: ctx, in: in, status: 200, header: stream.ResponseHeader(), stream: stream})
+			in := &callsite.Messages{Receive: words(stream.Receive)}
+			_, err := callsite.New(ctx, in, stream.ResponseHeader().Set, texts(stream.Send)).Answer(site.Handler, refusal)
+			return err
 		},
 	}
 	h := service.handler(
@@ -140,71 +133,28 @@ func options(site middlewaretest.Site) []connectscope.Option {
 	return opts
 }
 
-// exchange turns statuses of HTTP into codes. What is written is one message,
-// or the text of an error.
-type exchange struct {
-	ctx     context.Context
-	in      io.Reader
-	status  int
-	header  http.Header
-	body    strings.Builder
-	stream  interface{ Send(*text) error } // nil where there is one answer
-	flushed bool
+func refusal(code int, words string) error { return refuse(connect.Code(code), words) }
+
+// texts sends messages that are strings.
+func texts(send func(*text) error) func(string) error {
+	return func(words string) error { return send(message(words)) }
 }
 
-func (x *exchange) Context() context.Context    { return x.ctx }
-func (x *exchange) Body() io.Reader             { return x.in }
-func (x *exchange) Status(code int)             { x.status = code }
-func (x *exchange) SetHeader(key, value string) { x.header.Set(key, value) }
-
-func (x *exchange) Write(body string) error {
-	if x.flushed {
-		return x.stream.Send(message(body))
+// words receives them.
+func words(receive func() (*text, error)) func() (string, error) {
+	return func() (string, error) {
+		next, err := receive()
+		return next.GetValue(), err
 	}
-	x.body.WriteString(body)
-	return nil
-}
-
-// Flush sends the first message; after it each Write sends one. An error has no
-// part that goes ahead of it.
-func (x *exchange) Flush() error {
-	if x.status >= 400 || x.flushed {
-		return nil
-	}
-	x.flushed = true
-	x.SetHeader("X-Status", strconv.Itoa(x.status))
-	return x.stream.Send(message(x.body.String()))
-}
-
-func (x *exchange) outcome(err error) error {
-	for code, as := range statuses {
-		if err == nil && as == x.status {
-			err = refuse(code, x.body.String())
-		}
-	}
-	return err
-}
-
-var statuses = map[connect.Code]int{
-	connect.CodeInvalidArgument: 400,
-	connect.CodeNotFound:        404,
-	connect.CodeAlreadyExists:   409,
-	connect.CodeInternal:        500,
-	connect.CodeUnavailable:     503,
-
-	connect.CodeDeadlineExceeded: 408,
 }
 
 // failure is an error as an answer.
 func failure(err error) *middlewaretest.Answer {
-	a := &middlewaretest.Answer{Status: 500, Header: func(string) string { return "" }}
+	a := &middlewaretest.Answer{Status: callsite.Status(int(connect.CodeOf(err))), Header: func(string) string { return "" }}
 	text := err.Error()
 	var coded *connect.Error
 	if errors.As(err, &coded) {
 		text, a.Header = coded.Message(), coded.Meta().Get
-	}
-	if as, ok := statuses[connect.CodeOf(err)]; ok {
-		a.Status = as
 	}
 	a.Body = io.NopCloser(strings.NewReader(text))
 	return a
@@ -230,7 +180,7 @@ func call(method string, protocol connect.ClientOption) func(context.Context, st
 		case uploadMethod:
 			defer done()
 			stream := client.CallClientStream(ctx)
-			_ = sendAll(stream.Send, body) // its error is the answer's
+			_ = callsite.SendAll(texts(stream.Send), body) // its error is the answer's
 			return whole(stream.CloseAndReceive())
 		case watchMethod:
 			words, _ := io.ReadAll(body)
@@ -239,34 +189,21 @@ func call(method string, protocol connect.ClientOption) func(context.Context, st
 				done()
 				return failure(err), nil
 			}
-			return streamed(&messages{
-				receive: func() (*text, error) { return next(stream) },
-				close:   func() { _ = stream.Close(); done() }, // which returns the stream's error
+			return streamed(&callsite.Messages{
+				Receive: next(stream),
+				OnClose: func() { _ = stream.Close(); done() }, // which returns the stream's error
 			}, stream.ResponseHeader)
 		}
 		stream := client.CallBidiStream(ctx)
 		_ = stream.Send(nil) // the request's headers, for it to begin
 		go func() {
-			_ = sendAll(stream.Send, body)
+			_ = callsite.SendAll(texts(stream.Send), body)
 			_ = stream.CloseRequest()
 		}()
-		return streamed(&messages{receive: stream.Receive, close: func() { _ = stream.CloseResponse(); done() }}, stream.ResponseHeader)
-	}
-}
-
-// sendAll sends what comes as messages.
-func sendAll(send func(*text) error, body io.Reader) error {
-	part := make([]byte, 1000)
-	for {
-		n, err := body.Read(part)
-		if n > 0 {
-			if err := send(message(string(part[:n]))); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return err
-		}
+		return streamed(&callsite.Messages{
+			Receive: words(stream.Receive),
+			OnClose: func() { _ = stream.CloseResponse(); done() },
+		}, stream.ResponseHeader)
 	}
 }
 
@@ -275,28 +212,19 @@ func whole(answer *connect.Response[text], err error) (*middlewaretest.Answer, e
 	if err != nil {
 		return failure(err), nil
 	}
-	status, err := strconv.Atoi(answer.Header().Get("X-Status"))
 	return &middlewaretest.Answer{
-		Status: status, Header: answer.Header().Get,
+		Status: callsite.HeaderStatus(answer.Header().Get), Header: answer.Header().Get,
 		Body: io.NopCloser(strings.NewReader(answer.Msg.GetValue())),
-	}, err
+	}, nil
 }
 
 // streamed is the answer that begins with the first message.
-func streamed(m *messages, header func() http.Header) (*middlewaretest.Answer, error) {
+func streamed(m *callsite.Messages, header func() http.Header) (*middlewaretest.Answer, error) {
 	if _, err := m.Read(nil); err != nil {
 		_ = m.Close()
 		return failure(err), nil
 	}
-	status, err := strconv.Atoi(header().Get("X-Status"))
-	return &middlewaretest.Answer{Status: status, Header: header().Get, Body: m}, err
-}
-
-// messages reads the messages of a stream, from the client or the server.
-type messages struct {
-	receive func() (*text, error)
-	close   func()
-	current *strings.Reader // nil before the first
+	return &middlewaretest.Answer{Status: callsite.HeaderStatus(header().Get), Header: header().Get, Body: m}, nil
 }
 
 // inParts is a stream that has methods for the parts of what it receives.
@@ -306,31 +234,12 @@ type inParts interface {
 	Err() error
 }
 
-func next(stream inParts) (*text, error) {
-	if !stream.Receive() {
-		return nil, cmp.Or(stream.Err(), io.EOF)
-	}
-	return stream.Msg(), nil
-}
-
-// Read of nothing waits for a message.
-func (m *messages) Read(p []byte) (int, error) {
-	for m.current == nil || m.current.Len() == 0 && len(p) > 0 {
-		next, err := m.receive()
-		if errors.Is(err, io.EOF) { // which Connect wraps
-			return 0, io.EOF
-		} else if err != nil {
-			return 0, err
+// next receives from such a stream.
+func next(stream inParts) func() (string, error) {
+	return func() (string, error) {
+		if !stream.Receive() {
+			return "", cmp.Or(stream.Err(), io.EOF)
 		}
-		m.current = strings.NewReader(next.GetValue())
+		return stream.Msg().GetValue(), nil
 	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	return m.current.Read(p)
-}
-
-func (m *messages) Close() error {
-	m.close()
-	return nil
 }

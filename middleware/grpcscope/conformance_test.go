@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"maps"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/dbscope/dbscope/internal/callsite"
 	"github.com/dbscope/dbscope/middleware/grpcscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
@@ -67,19 +67,15 @@ func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...grpcscope.O
 	o.server, address = listen(t,
 		&orders{
 			place: func(ctx context.Context, order *text) (*text, error) {
-				x := &exchange{ctx: ctx, in: strings.NewReader(order.GetValue()), status: 200}
-				if err := x.outcome(site.Handler(x)); err != nil {
-					return nil, err
-				}
-				x.SetHeader("x-status", strconv.Itoa(x.status))
-				return wrapperspb.String(x.body.String()), nil
+				x := callsite.New(ctx, strings.NewReader(order.GetValue()), setHeader(ctx), nil)
+				answer, err := x.Answer(site.Handler, refuse)
+				return wrapperspb.String(answer), err
 			},
 			stream: func(stream grpc.ServerStream) error {
-				x := &exchange{ctx: stream.Context(), in: reader(stream), status: 200, stream: stream}
-				if err := x.outcome(site.Handler(x)); err != nil {
-					return err
-				}
-				return x.Flush()
+				ctx := stream.Context()
+				x := callsite.New(ctx, reader(stream), setHeader(ctx), func(message string) error { return send(stream, message) })
+				_, err := x.Answer(site.Handler, refuse)
+				return err
 			},
 		},
 		grpc.ChainUnaryInterceptor(o.unary, grpcscope.UnaryServerInterceptor(opts...)),
@@ -150,77 +146,24 @@ type withContext struct {
 
 func (s *withContext) Context() context.Context { return s.ctx }
 
-// exchange turns statuses of HTTP into codes. What is written is one message,
-// or the text of an error.
-type exchange struct {
-	ctx     context.Context
-	in      io.Reader
-	status  int
-	body    strings.Builder
-	stream  grpc.ServerStream // nil where the call is unary
-	flushed bool
+// setHeader fails where the client is gone.
+func setHeader(ctx context.Context) func(key, value string) {
+	return func(key, value string) { _ = grpc.SetHeader(ctx, metadata.Pairs(key, value)) }
 }
 
-func (x *exchange) Context() context.Context { return x.ctx }
-func (x *exchange) Body() io.Reader          { return x.in }
-func (x *exchange) Status(code int)          { x.status = code }
-
-// SetHeader fails where the client is gone.
-func (x *exchange) SetHeader(key, value string) {
-	_ = grpc.SetHeader(x.ctx, metadata.Pairs(key, value))
-}
-
-func (x *exchange) Write(body string) error {
-	if x.flushed {
-		return x.stream.SendMsg(wrapperspb.String(body))
-	}
-	x.body.WriteString(body)
-	return nil
-}
-
-// Flush sends the first message; after it each Write sends one. An error has no
-// part that goes ahead of it.
-func (x *exchange) Flush() error {
-	if x.status >= 400 || x.flushed {
-		return nil
-	}
-	x.flushed = true
-	x.SetHeader("x-status", strconv.Itoa(x.status))
-	return x.stream.SendMsg(wrapperspb.String(x.body.String()))
-}
-
-func (x *exchange) outcome(err error) error {
-	for code, as := range statuses {
-		if err == nil && as == x.status {
-			err = status.Error(code, x.body.String())
-		}
-	}
-	return err
-}
-
-var statuses = map[codes.Code]int{
-	codes.InvalidArgument: 400,
-	codes.NotFound:        404,
-	codes.AlreadyExists:   409,
-	codes.Internal:        500,
-	codes.Unavailable:     503,
-
-	codes.DeadlineExceeded: 408,
-}
+func refuse(code int, words string) error { return status.Error(codes.Code(code), words) }
 
 // answer is what the client got with the headers, or as an error before them.
 func answer(header metadata.MD, body io.ReadCloser, err error) *middlewaretest.Answer {
-	a := &middlewaretest.Answer{Status: 500, Body: body, Header: func(key string) string {
+	a := &middlewaretest.Answer{Body: body, Header: func(key string) string {
 		return strings.Join(header.Get(key), ", ")
 	}}
 	if err != nil {
-		if as, ok := statuses[status.Code(err)]; ok {
-			a.Status = as
-		}
+		a.Status = callsite.Status(int(status.Code(err)))
 		a.Body = io.NopCloser(strings.NewReader(status.Convert(err).Message()))
 		return a
 	}
-	a.Status, _ = strconv.Atoi(a.Header("x-status"))
+	a.Status = callsite.HeaderStatus(a.Header)
 	return a
 }
 
@@ -242,63 +185,27 @@ func call(method string) func(context.Context, string, io.Reader) (*middlewarete
 			_ = send(stream, string(request)) // its error is the answer's
 			_ = stream.CloseSend()
 		} else {
-			go sendAll(stream, body)
+			go func() {
+				_ = callsite.SendAll(func(message string) error { return send(stream, message) }, body)
+				_ = stream.CloseSend()
+			}()
 		}
 		messages := reader(stream)
+		messages.OnClose = func() { _ = conn.Close() }
 		_, err = messages.Read(nil)
 		header, _ := stream.Header()
 		if err != nil {
 			_ = conn.Close()
 		}
-		return answer(header, closing{messages, conn}, err), nil
+		return answer(header, messages, err), nil
 	}
 }
 
-// sendAll sends what comes as messages.
-func sendAll(stream grpc.ClientStream, body io.Reader) {
-	part := make([]byte, 1000)
-	for {
-		n, err := body.Read(part)
-		if n > 0 && send(stream, string(part[:n])) != nil {
-			return
-		}
-		if err != nil {
-			_ = stream.CloseSend()
-			return
-		}
-	}
-}
-
-// messages reads the messages of a stream, from the client or the server.
-type messages struct {
-	receive func() (string, error)
-	current *strings.Reader // nil before the first
-}
-
-func reader(stream interface{ RecvMsg(any) error }) *messages {
-	return &messages{receive: func() (string, error) {
+// reader reads the messages of a stream, from the client or the server.
+func reader(stream interface{ RecvMsg(any) error }) *callsite.Messages {
+	return &callsite.Messages{Receive: func() (string, error) {
 		next := &text{}
 		err := stream.RecvMsg(next)
 		return next.GetValue(), err
 	}}
-}
-
-// Read of nothing waits for a message.
-func (m *messages) Read(p []byte) (int, error) {
-	for m.current == nil || m.current.Len() == 0 && len(p) > 0 {
-		next, err := m.receive()
-		if err != nil {
-			return 0, err
-		}
-		m.current = strings.NewReader(next)
-	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	return m.current.Read(p)
-}
-
-type closing struct {
-	io.Reader
-	io.Closer
 }
