@@ -25,17 +25,6 @@ func send(stream interface{ SendMsg(any) error }, messages ...string) error {
 	return nil
 }
 
-// drain reads what the client sends.
-func drain(stream grpc.ServerStream) error {
-	for {
-		if err := stream.RecvMsg(&text{}); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
 // finish closes the client's side and checks all that the server sends.
 func (s *site) finish(stream grpc.ClientStream, code codes.Code, want ...string) {
 	s.t.Helper()
