@@ -6,6 +6,8 @@ package middleware
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/dbscope/dbscope"
@@ -14,7 +16,8 @@ import (
 // Policy decides about the unit of work of each request. R is a request as the
 // framework knows it, such as *http.Request; code is the framework's word for
 // how it went, an HTTP status or a gRPC code. The zero value of each field is
-// its default. The functions must be safe for concurrent use.
+// its default, so that the zero Policy is ready to use. The functions must be
+// safe for concurrent use.
 type Policy[R any] struct {
 	// Unscoped: requests it answers true for have no scope. The default is
 	// that every request has one.
@@ -23,10 +26,12 @@ type Policy[R any] struct {
 	// default is scopes that may write.
 	ReadOnly func(r R) bool
 	// Commit: requests it answers true for are committed, the others rolled
-	// back. The default is the middleware's: a status under 400, code OK.
+	// back. By default HTTP statuses from 100 to 399 are committed, and 0, which is
+	// gRPC's code OK and the status of a response that has none yet. Every other
+	// code is rolled back, be it a failure in HTTP, one in gRPC, or in neither.
 	Commit func(r R, code int) bool
 	// OnError is told of every error that the handler does not get. The default
-	// is the middleware's: a line in the log.
+	// is a line in the log, of [slog.Error].
 	OnError func(r R, err error)
 	// ShowErrors: errors of handlers it answers true for are for the client's
 	// eyes, text and all. The default is none: an error that does not say itself
@@ -70,7 +75,7 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 // that was to be, for which the client must not be told of a success, and
 // reports all others. After [dbscope.MarkRollback] there is nothing to return.
 func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) error {
-	if !p.Commit(r, code) {
+	if !p.Commits(r, code) {
 		p.Report(r, scope.Rollback(ctx))
 		return nil
 	}
@@ -85,10 +90,23 @@ func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) erro
 	return err
 }
 
+// Commits reports whether a request that went as code says is committed, as the
+// field Commit says, or its default.
+func (p *Policy[R]) Commits(r R, code int) bool {
+	if p.Commit != nil {
+		return p.Commit(r, code)
+	}
+	return code == ok || 100 <= code && code < http.StatusBadRequest
+}
+
 // Report passes an error on that the handler does not get; nil is none.
 func (p *Policy[R]) Report(r R, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+	case p.OnError != nil:
 		p.OnError(r, err)
+	default:
+		slog.Error("a request's unit of work did not end as it should", "error", err)
 	}
 }
 

@@ -21,9 +21,15 @@ type RPC[R any] struct {
 // client is to know. fail makes the framework's error of a failure; its text and
 // code are what the client gets, and [errors.Is] must find what the failure wraps.
 func NewRPC[R any, O ~func(*Policy[R])](log func(R, error), codeOf func(error) (code int, own bool), fail func(*Failure) error, opts []O) *RPC[R] {
-	p := &RPC[R]{Policy[R]{Commit: func(_ R, code int) bool { return code == ok }, OnError: log}, codeOf, fail}
+	p := &RPC[R]{codeOf: codeOf, fail: fail}
 	for _, set := range opts {
 		set(&p.policy)
+	}
+	if p.policy.Commit == nil { // an error may have any code, also one that were a success in HTTP
+		p.policy.Commit = func(_ R, code int) bool { return code == ok }
+	}
+	if p.policy.OnError == nil {
+		p.policy.OnError = log
 	}
 	p.policy.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
 		ctx.Value(unitKey[R]{}).(*Unit[R]).report(err)

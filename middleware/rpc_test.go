@@ -26,7 +26,17 @@ var (
 	errNotFound = errors.New("not found")
 )
 
-func codeOf(err error) (code int, own bool) { return notFound, errors.Is(err, errNotFound) }
+// coded is an error with a code of its own.
+type coded int
+
+func (coded) Error() string { return "so it is" }
+
+func codeOf(err error) (code int, own bool) {
+	if c := coded(0); errors.As(err, &c) {
+		return int(c), true
+	}
+	return notFound, errors.Is(err, errNotFound)
+}
 
 // call is a unit of the call "place" over a fake database.
 type call struct {

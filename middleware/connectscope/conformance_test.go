@@ -1,6 +1,7 @@
 package connectscope_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,39 +9,54 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
+	"github.com/dbscope/dbscope/internal/callsite"
 	"github.com/dbscope/dbscope/middleware/connectscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
 
-func TestTheInterceptorConformsForUnaryCalls(t *testing.T) {
-	for name, protocol := range protocols {
-		t.Run(name, func(t *testing.T) {
-			middlewaretest.Run(t, middlewaretest.Framework{
-				Serve: serve,
-				Call:  callUnary(protocol),
-				Lacks: map[middlewaretest.Ability]string{middlewaretest.Flush: "a unary call has one response"},
-			})
-		})
-	}
+type abilities = map[middlewaretest.Ability]string
+
+const (
+	once  = "there is one response"
+	there = "the one request is there before the handler is called"
+	stays = "a stream's headers are set on the connection, and go out with errors as well"
+)
+
+// methods are those of all kinds, with what they lack.
+var methods = map[string]abilities{
+	placeMethod: {
+		middlewaretest.Flush: once, middlewaretest.Receive: there,
+		middlewaretest.ClientTimeout: "the handler of a unary call does not wait for its client",
+	},
+	watchMethod:  {middlewaretest.Headers: stays, middlewaretest.Receive: there},
+	uploadMethod: {middlewaretest.Headers: stays, middlewaretest.Flush: once},
+	chatMethod:   {middlewaretest.Headers: stays},
 }
 
-func TestTheInterceptorConformsForStreams(t *testing.T) {
+// lacks is what Connect lacks, and a method.
+func lacks(method string) abilities {
+	lacks := abilities{
+		middlewaretest.SetContext: "a handler's context is its own",
+		middlewaretest.Hijack:     "a connection is that of many calls",
+		middlewaretest.BufferBody: "there is no such option",
+		middlewaretest.Retry:      "there is no such option",
+	}
+	maps.Copy(lacks, methods[method])
+	return lacks
+}
+
+func TestTheInterceptorConforms(t *testing.T) {
 	for name, protocol := range protocols {
-		t.Run(name, func(t *testing.T) {
-			middlewaretest.Run(t, middlewaretest.Framework{
-				Serve: serve,
-				Call:  callStream(protocol),
-				Lacks: map[middlewaretest.Ability]string{
-					middlewaretest.Headers: "a stream's headers are set on the connection, and go out with errors as well",
-				},
+		for method := range methods {
+			t.Run(name+method, func(t *testing.T) {
+				middlewaretest.Run(t, middlewaretest.Framework{Serve: serve, Call: call(method, protocol), Lacks: lacks(method)})
 			})
-		})
+		}
 	}
 }
 
@@ -55,33 +71,30 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWi
 
 // serveWith answers methods of all kinds.
 func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscope.Option) string {
-	opts = append(opts, connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }))
+	opts = append(options(site), opts...)
+	once := func(ctx context.Context, in io.Reader) (*connect.Response[text], error) {
+		header := http.Header{}
+		words, err := callsite.New(ctx, in, header.Set, nil).Answer(site.Handler, refusal)
+		answer := response(words)
+		maps.Copy(answer.Header(), header)
+		return answer, err
+	}
 	service := &orders{
-		place: func(ctx context.Context, _ *connect.Request[text]) (*connect.Response[text], error) {
-			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
-			if err := x.outcome(site.Handler(x)); err != nil {
-				return nil, err
-			}
-			answer := response(x.body.String())
-			maps.Copy(answer.Header(), x.header)
-			answer.Header().Set("X-Status", strconv.Itoa(x.status))
-			return answer, nil
+		place: func(ctx context.Context, r *connect.Request[text]) (*connect.Response[text], error) {
+			return once(ctx, strings.NewReader(r.Msg.GetValue()))
 		},
-		watch: func(ctx context.Context, _ *connect.Request[text], stream *connect.ServerStream[text]) error {
-			x := &exchange{ctx: ctx, status: 200, header: stream.ResponseHeader(), stream: stream}
-			if err := x.outcome(site.Handler(x)); err != nil || x.flushed {
-				return err
-			}
-			return x.Flush()
+		watch: func(ctx context.Context, r *connect.Request[text], stream *connect.ServerStream[text]) error {
+			x := callsite.New(ctx, strings.NewReader(r.Msg.GetValue()), stream.ResponseHeader().Set, texts(stream.Send))
+			_, err := x.Answer(site.Handler, refusal)
+			return err
 		},
-		upload: func(ctx context.Context, _ *connect.ClientStream[text]) (*connect.Response[text], error) {
-			x := &exchange{ctx: ctx, status: 200, header: http.Header{}}
-			err := x.outcome(site.Handler(x))
-			return response(x.body.String()), err
+		upload: func(ctx context.Context, stream *connect.ClientStream[text]) (*connect.Response[text], error) {
+			return once(ctx, &callsite.Messages{Receive: next(stream)})
 		},
 		chat: func(ctx context.Context, stream *connect.BidiStream[text, text]) error {
-			x := &exchange{ctx: ctx, status: 200, header: stream.ResponseHeader(), stream: stream}
-			return x.outcome(site.Handler(x))
+			in := &callsite.Messages{Receive: words(stream.Receive)}
+			_, err := callsite.New(ctx, in, stream.ResponseHeader().Set, texts(stream.Send)).Answer(site.Handler, refusal)
+			return err
 		},
 	}
 	h := service.handler(
@@ -105,66 +118,43 @@ func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...connectscop
 	return server.URL
 }
 
-// exchange turns statuses of HTTP into codes. What is written is one message,
-// or the text of an error.
-type exchange struct {
-	ctx     context.Context
-	status  int
-	header  http.Header
-	body    strings.Builder
-	stream  interface{ Send(*text) error } // nil where there is one answer
-	flushed bool
-}
-
-func (x *exchange) Context() context.Context    { return x.ctx }
-func (x *exchange) Status(code int)             { x.status = code }
-func (x *exchange) SetHeader(key, value string) { x.header.Set(key, value) }
-
-func (x *exchange) Write(body string) error {
-	if x.flushed {
-		return x.stream.Send(message(body))
+func options(site middlewaretest.Site) []connectscope.Option {
+	all := func(want bool) func(connectscope.Call) bool { return func(connectscope.Call) bool { return want } }
+	opts := []connectscope.Option{
+		connectscope.OnError(func(_ connectscope.Call, err error) { site.OnError(err) }),
+		connectscope.ReadOnly(all(site.Options.ReadOnly)), connectscope.Unscoped(all(site.Options.Unscoped)),
 	}
-	x.body.WriteString(body)
-	return nil
-}
-
-// Flush sends a message. An error has no part that goes ahead of it.
-func (x *exchange) Flush() error {
-	if x.status >= 400 {
-		return nil
+	if limit := site.Options.ClientTimeout; limit != 0 {
+		opts = append(opts, connectscope.ClientTimeout(limit))
 	}
-	x.flushed = true
-	x.SetHeader("X-Status", strconv.Itoa(x.status))
-	return x.stream.Send(message(x.body.String()))
-}
-
-func (x *exchange) outcome(err error) error {
-	for code, as := range statuses {
-		if err == nil && as == x.status {
-			err = refuse(code, x.body.String())
-		}
+	if name := site.Options.TokenHeader; name != "" {
+		opts = append(opts, connectscope.TokenHeader(name))
 	}
-	return err
+	return opts
 }
 
-var statuses = map[connect.Code]int{
-	connect.CodeInvalidArgument: 400,
-	connect.CodeNotFound:        404,
-	connect.CodeAlreadyExists:   409,
-	connect.CodeInternal:        500,
-	connect.CodeUnavailable:     503,
+func refusal(code int, words string) error { return refuse(connect.Code(code), words) }
+
+// texts sends messages that are strings.
+func texts(send func(*text) error) func(string) error {
+	return func(words string) error { return send(message(words)) }
+}
+
+// words receives them.
+func words(receive func() (*text, error)) func() (string, error) {
+	return func() (string, error) {
+		next, err := receive()
+		return next.GetValue(), err
+	}
 }
 
 // failure is an error as an answer.
 func failure(err error) *middlewaretest.Answer {
-	a := &middlewaretest.Answer{Status: 500, Header: func(string) string { return "" }}
+	a := &middlewaretest.Answer{Status: callsite.Status(int(connect.CodeOf(err))), Header: func(string) string { return "" }}
 	text := err.Error()
 	var coded *connect.Error
 	if errors.As(err, &coded) {
 		text, a.Header = coded.Message(), coded.Meta().Get
-	}
-	if as, ok := statuses[connect.CodeOf(err)]; ok {
-		a.Status = as
 	}
 	a.Body = io.NopCloser(strings.NewReader(text))
 	return a
@@ -178,61 +168,78 @@ func newClient(url string, protocol connect.ClientOption) (client *connect.Clien
 	return connect.NewClient[text, text](&http.Client{Transport: transport}, url, protocol), transport.CloseIdleConnections
 }
 
-type caller = func(ctx context.Context, url string) (*middlewaretest.Answer, error)
-
-func callUnary(protocol connect.ClientOption) caller {
-	return func(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-		client, done := newClient(url+placeMethod, protocol)
-		defer done()
-		answer, err := client.CallUnary(ctx, request(""))
-		if err != nil {
-			return failure(err), nil
+// call calls a method in its way.
+func call(method string, protocol connect.ClientOption) func(context.Context, string, io.Reader) (*middlewaretest.Answer, error) {
+	return func(ctx context.Context, url string, body io.Reader) (*middlewaretest.Answer, error) {
+		client, done := newClient(url+method, protocol)
+		switch method {
+		case placeMethod:
+			defer done()
+			words, _ := io.ReadAll(body)
+			return whole(client.CallUnary(ctx, request(string(words))))
+		case uploadMethod:
+			defer done()
+			stream := client.CallClientStream(ctx)
+			_ = callsite.SendAll(texts(stream.Send), body) // its error is the answer's
+			return whole(stream.CloseAndReceive())
+		case watchMethod:
+			words, _ := io.ReadAll(body)
+			stream, err := client.CallServerStream(ctx, request(string(words)))
+			if err != nil {
+				done()
+				return failure(err), nil
+			}
+			return streamed(&callsite.Messages{
+				Receive: next(stream),
+				OnClose: func() { _ = stream.Close(); done() }, // which returns the stream's error
+			}, stream.ResponseHeader)
 		}
-		status, err := strconv.Atoi(answer.Header().Get("X-Status"))
-		return &middlewaretest.Answer{
-			Status: status, Header: answer.Header().Get,
-			Body: io.NopCloser(strings.NewReader(answer.Msg.GetValue())),
-		}, err
+		stream := client.CallBidiStream(ctx)
+		_ = stream.Send(nil) // the request's headers, for it to begin
+		go func() {
+			_ = callsite.SendAll(texts(stream.Send), body)
+			_ = stream.CloseRequest()
+		}()
+		return streamed(&callsite.Messages{
+			Receive: words(stream.Receive),
+			OnClose: func() { _ = stream.CloseResponse(); done() },
+		}, stream.ResponseHeader)
 	}
 }
 
-func callStream(protocol connect.ClientOption) caller {
-	return func(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-		client, done := newClient(url+watchMethod, protocol)
-		stream, err := client.CallServerStream(ctx, request(""))
-		if err == nil && !stream.Receive() {
-			err = errors.Join(stream.Err(), stream.Close())
-		}
-		if err != nil {
-			done()
-			return failure(err), nil
-		}
-		status, err := strconv.Atoi(stream.ResponseHeader().Get("X-Status"))
-		first := strings.NewReader(stream.Msg().GetValue())
-		return &middlewaretest.Answer{Status: status, Header: stream.ResponseHeader().Get, Body: &messages{stream, first, done}}, err
+// whole is the answer that there is one response.
+func whole(answer *connect.Response[text], err error) (*middlewaretest.Answer, error) {
+	if err != nil {
+		return failure(err), nil
 	}
+	return &middlewaretest.Answer{
+		Status: callsite.HeaderStatus(answer.Header().Get), Header: answer.Header().Get,
+		Body: io.NopCloser(strings.NewReader(answer.Msg.GetValue())),
+	}, nil
 }
 
-// messages reads the messages of a stream. Its error came too late to be that
-// of the answer.
-type messages struct {
-	stream  *connect.ServerStreamForClient[text]
-	current *strings.Reader
-	done    func()
-}
-
-func (m *messages) Read(p []byte) (int, error) {
-	for m.current.Len() == 0 {
-		if !m.stream.Receive() {
-			return 0, io.EOF
-		}
-		m.current = strings.NewReader(m.stream.Msg().GetValue())
+// streamed is the answer that begins with the first message.
+func streamed(m *callsite.Messages, header func() http.Header) (*middlewaretest.Answer, error) {
+	if _, err := m.Read(nil); err != nil {
+		_ = m.Close()
+		return failure(err), nil
 	}
-	return m.current.Read(p)
+	return &middlewaretest.Answer{Status: callsite.HeaderStatus(header().Get), Header: header().Get, Body: m}, nil
 }
 
-func (m *messages) Close() error {
-	_ = m.stream.Close() // which returns the stream's error
-	m.done()
-	return nil
+// inParts is a stream that has methods for the parts of what it receives.
+type inParts interface {
+	Receive() bool
+	Msg() *text
+	Err() error
+}
+
+// next receives from such a stream.
+func next(stream inParts) func() (string, error) {
+	return func() (string, error) {
+		if !stream.Receive() {
+			return "", cmp.Or(stream.Err(), io.EOF)
+		}
+		return stream.Msg().GetValue(), nil
+	}
 }

@@ -7,12 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
-	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/middleware/connectscope"
 )
@@ -30,34 +28,6 @@ func watches(f func(context.Context, *connect.ServerStream[text]) error) watcher
 	return func(ctx context.Context, _ *connect.Request[text], stream *connect.ServerStream[text]) error {
 		return f(ctx, stream)
 	}
-}
-
-func TestTheFirstMessageIsSentAfterTheCommit(t *testing.T) {
-	s := newSite(t)
-	reached, release := make(chan struct{}), make(chan struct{})
-	s.fake.Inject("commit", drivertest.Fault{Entered: reached, Until: release})
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		s.store(ctx, "row")
-		err := stream.Send(message("stored"))
-		s.wantRows("row")
-		s.wantErrors()
-		return err
-	})
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		got, err := s.receive()
-		wantCode(t, err, 0)
-		wantMessages(t, got, "stored")
-	}()
-	select {
-	case <-reached:
-	case <-answered:
-		t.Error("the client was answered before the commit")
-	}
-	close(release)
-	<-answered
-	s.wantRows("row")
 }
 
 func TestAStreamWithoutAMessageIsDecidedAtItsEnd(t *testing.T) {
@@ -222,120 +192,6 @@ func TestMessagesGoBothWaysInOneTransactionUntilTheFirstIsSent(t *testing.T) {
 	s.wantErrors()
 }
 
-func TestRowsOpenAtTheFirstMessage(t *testing.T) {
-	for _, overlooked := range []bool{true, false} {
-		s := newSite(t)
-		s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-			s.store(ctx, "row")
-			rows := s.query(ctx)
-			err := stream.Send(message("stored"))
-			if !errors.Is(err, dbscope.ErrSessionBusy) || !strings.Contains(err.Error(), "close the rows first") {
-				t.Errorf("Send returned %v", err)
-			}
-			if row, err := rows.Next(); row != "row" || err != nil {
-				t.Errorf("the rows were taken away: %q, %v", row, err)
-			}
-			if err := rows.Close(); err != nil {
-				t.Error(err)
-			}
-			wantCode(t, stream.Send(message("stored")), connect.CodeInternal)
-			if overlooked {
-				return nil
-			}
-			return err
-		})
-		got, err := s.receive()
-		wantCode(t, err, connect.CodeInternal)
-		wantMessages(t, got)
-		s.wantRows()
-		s.wantErrors(dbscope.ErrSessionBusy)
-	}
-}
-
-func TestAReadOnlyScopeStreamsFreely(t *testing.T) {
-	s := newSite(t, connectscope.ReadOnly(func(c connectscope.Call) bool { return c.Spec.StreamType == connect.StreamTypeServer }))
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		rows := s.query(ctx)
-		for range 3 {
-			if err := stream.Send(message("row")); err != nil {
-				return err
-			}
-			if _, err := rows.Next(); !errors.Is(err, io.EOF) {
-				t.Errorf("Next returned %v", err)
-			}
-		}
-		if log := s.fake.Log(); slices.Contains(log, "commit") {
-			t.Errorf("the database saw %q", log)
-		}
-		return rows.Close()
-	})
-	got, err := s.receive()
-	wantCode(t, err, 0)
-	wantMessages(t, got, "row", "row", "row")
-	if log := strings.Join(s.fake.Log(), ", "); !strings.Contains(log, "begin read-only, query all, next, next, next, rows close, commit") {
-		t.Errorf("the database saw %s", log)
-	}
-	s.wantErrors()
-}
-
-func TestAReadOnlyCallThatWaitsBetweenItsMessagesKeepsNoConnection(t *testing.T) {
-	s := newSite(t, connectscope.ReadOnly(func(connectscope.Call) bool { return true }))
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		for range 3 {
-			rows := s.query(ctx)
-			if err := errors.Join(rows.Close(), stream.Send(message("row"))); err != nil {
-				return err
-			}
-			if n := s.fake.Open(); n != 0 {
-				t.Errorf("%d connections are kept", n)
-			}
-		}
-		return nil
-	})
-	got, err := s.receive()
-	wantCode(t, err, 0)
-	wantMessages(t, got, "row", "row", "row")
-	s.wantErrors()
-}
-
-func TestAPanicUndoesWhatFollowedTheFirstMessage(t *testing.T) {
-	value := &struct{ int }{1}
-	s := newSite(t)
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		s.store(ctx, "early")
-		if err := stream.Send(message("first")); err != nil {
-			return err
-		}
-		s.store(ctx, "late")
-		panic(value)
-	})
-	got, err := s.receive()
-	wantCode(t, err, connect.CodeDataLoss)
-	wantMessages(t, got, "first")
-	if v := <-s.recovered; v != any(value) {
-		t.Errorf("the recovery saw %v", v)
-	}
-	s.wantRows("early")
-	s.wantErrors()
-}
-
-func TestADryRunStreamsAsItWould(t *testing.T) {
-	s := newSite(t)
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		s.store(ctx, "early")
-		if err := errors.Join(dbscope.MarkRollback(ctx), stream.Send(message("first"))); err != nil {
-			return err
-		}
-		s.store(ctx, "late")
-		return stream.Send(message("second"))
-	})
-	got, err := s.receive()
-	wantCode(t, err, 0)
-	wantMessages(t, got, "first", "second")
-	s.wantRows()
-	s.wantErrors()
-}
-
 func TestThePolicyIsAskedAtTheFirstMessageAndAtTheEnd(t *testing.T) {
 	var asked []connect.Code
 	s := newSite(t, connectscope.CommitWhen(func(c connectscope.Call, code connect.Code) bool {
@@ -394,19 +250,6 @@ func TestHeadersThatGoAheadDecideNothing(t *testing.T) {
 	<-s.ended
 	s.wantRows("row")
 	s.wantErrors()
-}
-
-func TestAStreamThatIsToHaveNoScopeHasNone(t *testing.T) {
-	s := newSite(t, connectscope.Unscoped(func(c connectscope.Call) bool { return c.Spec.Procedure == watchMethod }))
-	s.watch = watches(func(ctx context.Context, stream *connect.ServerStream[text]) error {
-		if err := drivertest.Exec(ctx, s.db, "row"); !errors.Is(err, dbscope.ErrNoScope) {
-			t.Errorf("a statement returned %v", err)
-		}
-		return stream.Send(message("first"))
-	})
-	got, err := s.receive()
-	wantCode(t, err, 0)
-	wantMessages(t, got, "first")
 }
 
 func TestAnErrorWithoutACodeIsNoSuccessToTheClient(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -150,52 +149,6 @@ func TestEveryErrorRollsBackByDefault(t *testing.T) {
 	}
 }
 
-func TestAPanicReachesTheRecoveryOutsideWithItsStack(t *testing.T) {
-	fake := drivertest.NewFake()
-	db := fake.DB()
-	defer func() {
-		if v := recover(); v != "no" {
-			t.Errorf("the value is %v", v)
-		}
-		if stack := string(debug.Stack()); !strings.Contains(stack, "panicsFarDown") {
-			t.Errorf("the stack has lost the place of the panic:\n%s", stack)
-		}
-		if log := strings.Join(fake.Log(), ", "); !strings.HasSuffix(log, "exec row, rollback, release") {
-			t.Errorf("the database saw %s", log)
-		}
-	}()
-	_, _ = around(t.Context(), func(ctx context.Context, _ connect.AnyRequest) (connect.AnyResponse, error) {
-		if err := drivertest.Exec(ctx, db, "row"); err != nil {
-			t.Error(err)
-		}
-		panicsFarDown("no")
-		return response(""), nil
-	})
-}
-
-//go:noinline
-func panicsFarDown(value any) { panic(value) }
-
-func TestTheServerLivesOnAfterAPanic(t *testing.T) {
-	s := newSite(t)
-	s.place = func(ctx context.Context, order *connect.Request[text]) (*connect.Response[text], error) {
-		s.store(ctx, order.Msg.GetValue())
-		panic("no")
-	}
-	_, err := s.send()
-	wantCode(t, err, connect.CodeDataLoss)
-	if v := <-s.recovered; v != "no" {
-		t.Errorf("the recovery saw %v", v)
-	}
-	s.wantRows()
-	s.place = s.stores(nil)
-	if _, err := s.send(); err != nil {
-		t.Error(err)
-	}
-	s.wantRows("order")
-	s.wantErrors()
-}
-
 func TestHeadersAndTrailersOfAnAnswerArrive(t *testing.T) {
 	s := newSite(t)
 	s.place = func(ctx context.Context, order *connect.Request[text]) (*connect.Response[text], error) {
@@ -234,19 +187,6 @@ func TestOptionsReachTheScope(t *testing.T) {
 	}
 	if log := strings.Join(s.fake.Log(), ", "); !strings.Contains(log, "begin read-onlySerializable") {
 		t.Errorf("the database saw %s", log)
-	}
-}
-
-func TestACallThatIsToHaveNoScopeHasNone(t *testing.T) {
-	s := newSite(t, connectscope.Unscoped(func(c connectscope.Call) bool { return c.Spec.Procedure == placeMethod }))
-	s.place = func(ctx context.Context, _ *connect.Request[text]) (*connect.Response[text], error) {
-		if err := drivertest.Exec(ctx, s.db, "row"); !errors.Is(err, dbscope.ErrNoScope) {
-			t.Errorf("a statement returned %v", err)
-		}
-		return response(""), nil
-	}
-	if _, err := s.send(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -291,19 +231,6 @@ func (look inside) WrapStreamingClient(next connect.StreamingClientFunc) connect
 
 func (inside) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return next
-}
-
-func TestErrorsOfAfterHooksGoToOnError(t *testing.T) {
-	s := newSite(t)
-	s.place = func(ctx context.Context, order *connect.Request[text]) (*connect.Response[text], error) {
-		s.store(ctx, order.Msg.GetValue())
-		return response(""), dbscope.AfterCommit(ctx, func(context.Context) error { return errInjected })
-	}
-	if _, err := s.send(); err != nil {
-		t.Error(err)
-	}
-	s.wantRows("order")
-	s.wantErrors(errInjected)
 }
 
 func TestWithoutOnErrorAFailedCommitIsLogged(t *testing.T) {

@@ -1,11 +1,13 @@
 package echoscope_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/labstack/echo/v5"
 	"go.uber.org/goleak"
 
+	"github.com/dbscope/dbscope/internal/httpsite"
 	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/echoscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
@@ -41,8 +44,8 @@ func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWi
 
 func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...httpscope.Option) string {
 	e := newEcho()
-	e.Use(withContext(site.Context), recovery(site.Recovered),
-		echoscope.Middleware(append(opts, httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) }))...))
+	e.Use(withContext(site.Context), recovery(site.Recovered), outside(site.Outside),
+		echoscope.Middleware(append(httpsite.Options(site), opts...)...))
 	e.Any("/*", func(c *echo.Context) error { return site.Handler(exchange{c}) })
 	return start(t, e).URL
 }
@@ -88,9 +91,22 @@ func recovery(recovered func(any)) echo.MiddlewareFunc {
 	}
 }
 
+// outside tells what the context was and is.
+func outside(tell func(before, after context.Context)) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			if before := c.Request().Context(); tell != nil {
+				defer func() { tell(before, c.Request().Context()) }()
+			}
+			return next(c)
+		}
+	}
+}
+
 type exchange struct{ c *echo.Context }
 
 func (x exchange) Context() context.Context    { return x.c.Request().Context() }
+func (x exchange) Body() io.Reader             { return x.c.Request().Body }
 func (x exchange) SetHeader(key, value string) { x.c.Response().Header().Set(key, value) }
 func (x exchange) Status(code int)             { x.c.Response().WriteHeader(code) }
 
@@ -104,4 +120,10 @@ func (x exchange) Flush() error {
 	x.c.Response().(http.Flusher).Flush()
 	_, err := x.c.Response().Write(nil)
 	return err
+}
+
+func (x exchange) SetContext(ctx context.Context) { x.c.SetRequest(x.c.Request().WithContext(ctx)) }
+
+func (x exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(x.c.Response()).Hijack()
 }

@@ -1,12 +1,9 @@
 package echoscope_test
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -366,48 +363,6 @@ func TestCompressionOutsideGetsWhatWasCommitted(t *testing.T) {
 	s.wantRows("row")
 }
 
-func TestAHandlerMayTakeTheConnectionOver(t *testing.T) {
-	s := newSite(t, func(s *site, c *echo.Context) error {
-		if err := s.store(c, "before"); err != nil {
-			return err
-		}
-		conn, rw, err := http.NewResponseController(c.Response()).Hijack()
-		if err != nil {
-			return err
-		}
-		s.wantRows("before")
-		err = s.store(c, "after")
-		_, answered := rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		err = errors.Join(err, answered, rw.Flush())
-		_, copied := io.Copy(conn, rw) // until the client is done
-		return errors.Join(err, copied, conn.Close())
-	}, echoscope.Middleware())
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(s.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nping\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := r.ReadString('\n')
-	s.want(resp.StatusCode, 101, "the status")
-	s.want(line, "ping\n", "the answer")
-	if err = errors.Join(err, conn.Close()); err != nil {
-		t.Error(err)
-	}
-	<-s.ended
-	_ = s.wantHandled(0)
-	s.wantRows("before", "after")
-}
-
 func TestAResponseGoesOnFromTheOneOutside(t *testing.T) {
 	s := newSite(t, func(s *site, c *echo.Context) error {
 		resp, err := echo.UnwrapResponse(c.Response())
@@ -426,4 +381,15 @@ func TestAResponseGoesOnFromTheOneOutside(t *testing.T) {
 	s.want(resp.StatusCode, 202, "the status")
 	s.want(body, "four", "the body")
 	s.wantSent("status 202, size 4, committed true")
+}
+
+func TestARefusedBodyIsSeenOutside(t *testing.T) {
+	s := newSite(t, func(s *site, _ *echo.Context) error {
+		s.t.Error("the handler is called")
+		return nil
+	}, echoscope.Middleware(httpscope.BufferBody(2)))
+	resp, body := s.do(http.MethodPost, "/")
+	s.want(resp.StatusCode, 413, "the status")
+	s.want(body, "Request Entity Too Large\n", "the body")
+	s.wantSent("status 413, size 25, committed true")
 }

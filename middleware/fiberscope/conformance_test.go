@@ -1,7 +1,9 @@
 package fiberscope_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v3"
 	"github.com/gofiber/fiber/v3/middleware/recover"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/fiberscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
@@ -18,6 +21,12 @@ var lacks = map[middlewaretest.Ability]string{
 	middlewaretest.Flush:  "fiber sends nothing before the handlers have returned",
 	middlewaretest.Cancel: "fasthttp does not look whether a client is gone while a handler runs",
 	middlewaretest.Goexit: "fasthttp loses the goroutine and lets the client wait; see TestGoexitRollsBack",
+
+	middlewaretest.Receive:       "fiber reads bodies before the handlers run",
+	middlewaretest.Hijack:        "fasthttp hands connections over after the handlers have returned",
+	middlewaretest.ClientTimeout: "no connection is held while fiber reads a body or sends an answer",
+	middlewaretest.BufferBody:    "fiber does that itself",
+	middlewaretest.Retry:         "there is no such option",
 }
 
 func TestTheMiddlewareConforms(t *testing.T) {
@@ -50,17 +59,40 @@ func serve(t middlewaretest.T, site middlewaretest.Site, opts ...fiberscope.Opti
 			return c.Next()
 		})
 	}
-	app.Use(fiberscope.Middleware(append(opts, fiberscope.OnError(func(_ fiber.Ctx, err error) { site.OnError(err) }))...))
+	if site.Outside != nil {
+		app.Use(func(c fiber.Ctx) error {
+			before := c.Context()
+			defer func() { site.Outside(before, c.Context()) }()
+			return c.Next()
+		})
+	}
+	app.Use(fiberscope.Middleware(append(options(site), opts...)...))
 	app.All("/", func(c fiber.Ctx) error { return site.Handler(exchange{c}) })
 	return listen(t, app)
 }
 
+func options(site middlewaretest.Site) []fiberscope.Option {
+	opts := []fiberscope.Option{fiberscope.OnError(func(_ fiber.Ctx, err error) { site.OnError(err) })}
+	if site.Options.ReadOnly {
+		opts = append(opts, fiberscope.ScopeOptions(dbscope.ReadOnly()))
+	}
+	if site.Options.Unscoped {
+		opts = append(opts, fiberscope.Unscoped(func(fiber.Ctx) bool { return true }))
+	}
+	if name := site.Options.TokenHeader; name != "" {
+		opts = append(opts, fiberscope.TokenHeader(name))
+	}
+	return opts
+}
+
 type exchange struct{ c fiber.Ctx }
 
-func (x exchange) Context() context.Context    { return x.c.Context() }
-func (x exchange) SetHeader(key, value string) { x.c.Set(key, value) }
-func (x exchange) Status(code int)             { x.c.Status(code) }
-func (x exchange) Flush() error                { panic("fiber cannot flush") }
+func (x exchange) Context() context.Context       { return x.c.Context() }
+func (x exchange) SetContext(ctx context.Context) { x.c.SetContext(ctx) }
+func (x exchange) Body() io.Reader                { return bytes.NewReader(x.c.Body()) }
+func (x exchange) SetHeader(key, value string)    { x.c.Set(key, value) }
+func (x exchange) Status(code int)                { x.c.Status(code) }
+func (x exchange) Flush() error                   { panic("fiber cannot flush") }
 
 func (x exchange) Write(body string) error {
 	_, err := x.c.WriteString(body)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -116,30 +115,6 @@ func TestTheFailurePageIsTheApplications(t *testing.T) {
 	s.wantErrors(errInjected)
 }
 
-func TestAPanicKeepsItsStack(t *testing.T) {
-	s := newSite(t)
-	s.app.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(fiber.Ctx, any) {
-		if stack := string(debug.Stack()); !strings.Contains(stack, "panicsFarDown") {
-			t.Errorf("the stack has lost the place of the panic:\n%s", stack)
-		}
-	}}))
-	s.fake.Inject("rollback", drivertest.Fault{Err: errInjected})
-	s.serve(func(c fiber.Ctx) error {
-		s.store(c.Context(), "row")
-		panicsFarDown("no")
-		return nil
-	})
-	s.want(s.response(http.MethodPost), 500, "no")
-	s.wantRows()
-	s.wantErrors(errInjected)
-	if n := s.fake.Open(); n != 0 {
-		t.Errorf("%d connections are not back", n)
-	}
-}
-
-//go:noinline
-func panicsFarDown(value any) { panic(value) }
-
 // A server of fasthttp leaves the client without an answer, so there is none
 // here.
 func TestGoexitRollsBack(t *testing.T) {
@@ -217,19 +192,6 @@ func TestRequestsRunInATest(t *testing.T) {
 	if n := strings.Count(s.log(), "begin"); n != 1 || s.fake.Open() != 0 {
 		t.Errorf("there were %d transactions, and %d connections are open", n, s.fake.Open())
 	}
-}
-
-func TestErrorsOfAfterHooksAreReported(t *testing.T) {
-	s := newSite(t)
-	fails := func(context.Context) error { return errInjected }
-	s.serve(func(c fiber.Ctx) error {
-		ctx := c.Context()
-		s.store(ctx, "early")
-		return errors.Join(s.db.AfterCommit(ctx, fails), s.db.Commit(ctx),
-			dbscope.AfterCommit(ctx, fails), c.SendString("done"))
-	})
-	s.want(s.response(http.MethodPost), 200, "done")
-	s.wantErrors(errInjected, errInjected)
 }
 
 func TestABeforeCommitHookPreventsTheAnswer(t *testing.T) {

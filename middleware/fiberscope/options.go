@@ -23,14 +23,14 @@ type options struct {
 
 func newOptions(opts []Option) *options {
 	o := &options{
-		policy: middleware.Policy[fiber.Ctx]{
-			Commit:  func(_ fiber.Ctx, status int) bool { return status < fiber.StatusBadRequest },
-			OnError: logError,
-		},
+		policy:  middleware.Policy[fiber.Ctx]{OnError: logError},
 		failure: func(fiber.Ctx, error) error { return fiber.ErrInternalServerError },
 	}
 	for _, set := range opts {
 		set(o)
+	}
+	if o.token != (middleware.HTTPToken{}) {
+		o.policy.Token = o.tokenOf
 	}
 	o.policy.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
 		o.policy.Report(ctx.Value(ctxKey{}).(fiber.Ctx), err)
@@ -125,10 +125,7 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 // as none. For a request with [Unscoped] the token counts, and none is
 // set; one whose context has a scope already is left to who began that.
 func TokenCookie(template http.Cookie) Option {
-	return func(o *options) {
-		o.token.InCookie(template)
-		o.carryToken()
-	}
+	return func(o *options) { o.token.InCookie(template) }
 }
 
 // TokenHeader is [TokenCookie] with a header of requests and responses, for
@@ -136,19 +133,15 @@ func TokenCookie(template http.Cookie) Option {
 // then wins over its cookie, and responses have both. It panics where there can
 // be no header of that name. The default is no header.
 func TokenHeader(name string) Option {
-	return func(o *options) {
-		o.token.InHeader(name)
-		o.carryToken()
-	}
+	return func(o *options) { o.token.InHeader(name) }
 }
 
-func (o *options) carryToken() {
-	o.policy.Token = func(c fiber.Ctx) string {
-		return o.token.Of(
-			func(name string) string { return c.Get(name) },
-			func(name string) string { return c.Cookies(name) },
-		)
-	}
+// tokenOf returns the token that a request has brought, or "" for none.
+func (o *options) tokenOf(c fiber.Ctx) string {
+	return o.token.Of(
+		func(name string) string { return c.Get(name) },
+		func(name string) string { return c.Cookies(name) },
+	)
 }
 
 func logError(c fiber.Ctx, err error) {

@@ -59,17 +59,6 @@ func TestSafeMethodsGetAReadOnlyScopeOnRequest(t *testing.T) {
 	}
 }
 
-func TestAnUnscopedRequestIsPassedOn(t *testing.T) {
-	s := newSite(t)
-	s.serve(func(c fiber.Ctx) error {
-		if _, ok := dbscope.FromContext(c.Context()); ok {
-			t.Error("there is a scope")
-		}
-		return c.SendString("hello")
-	}, fiberscope.Unscoped(func(c fiber.Ctx) bool { return c.Method() == http.MethodGet }))
-	s.want(s.response(http.MethodGet), 200, "hello")
-}
-
 func TestWithoutAHookErrorsAreLogged(t *testing.T) {
 	var log bytes.Buffer
 	before := slog.Default()

@@ -1,9 +1,11 @@
 package ginscope_test
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/goleak"
 
+	"github.com/dbscope/dbscope/internal/httpsite"
 	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/ginscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
@@ -45,7 +48,7 @@ func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...httpscope.O
 	e.Use(withContext(site.Context), gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, v any) {
 		site.Recovered(v)
 		c.AbortWithStatus(http.StatusInternalServerError)
-	}), ginscope.Middleware(append(opts, httpscope.OnError(func(_ *http.Request, err error) { site.OnError(err) }))...))
+	}), outside(site.Outside), ginscope.Middleware(append(httpsite.Options(site), opts...)...))
 	e.Any("/", func(c *gin.Context) {
 		if err := site.Handler(exchange{c}); err != nil {
 			_ = c.Error(err)
@@ -70,9 +73,20 @@ func withContext(change func(context.Context) context.Context) gin.HandlerFunc {
 	}
 }
 
+// outside tells what the context was and is.
+func outside(tell func(before, after context.Context)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if before := c.Request.Context(); tell != nil {
+			defer func() { tell(before, c.Request.Context()) }()
+		}
+		c.Next()
+	}
+}
+
 type exchange struct{ c *gin.Context }
 
 func (x exchange) Context() context.Context    { return x.c.Request.Context() }
+func (x exchange) Body() io.Reader             { return x.c.Request.Body }
 func (x exchange) SetHeader(key, value string) { x.c.Header(key, value) }
 func (x exchange) Status(code int)             { x.c.Status(code) }
 
@@ -87,3 +101,7 @@ func (x exchange) Flush() error {
 	_, err := x.c.Writer.Write(nil)
 	return err
 }
+
+func (x exchange) SetContext(ctx context.Context) { x.c.Request = x.c.Request.WithContext(ctx) }
+
+func (x exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) { return x.c.Writer.Hijack() }

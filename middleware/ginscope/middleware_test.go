@@ -458,64 +458,52 @@ func TestEarlyHintsDoNotTakeTheStatusAway(t *testing.T) {
 	s.wantRows()
 }
 
-func TestAHandlerMayTakeTheConnectionOver(t *testing.T) {
-	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-	for name, hijack := range map[string]func(c *gin.Context) (net.Conn, *bufio.ReadWriter, error){
-		"and answer itself": func(c *gin.Context) (net.Conn, *bufio.ReadWriter, error) {
-			conn, rw, err := c.Writer.Hijack()
-			if err == nil {
-				_, err = rw.WriteString(upgraded)
-			}
-			return conn, rw, err
-		},
-		"with gin's answer": func(c *gin.Context) (net.Conn, *bufio.ReadWriter, error) {
-			c.Header("Connection", "Upgrade")
-			c.Header("Upgrade", "echo")
-			c.Status(101)
-			c.Writer.WriteHeaderNow()
-			return http.NewResponseController(c.Writer).Hijack()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t, func(s *site, c *gin.Context) {
-				s.store(c, "before")
-				conn, rw, err := hijack(c)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				s.wantRows("before")
-				s.want(c.Writer.Written(), true, "written")
-				s.store(c, "after")
-				err = rw.Flush()
-				_, copied := io.Copy(conn, rw) // until the client is done
-				if err = errors.Join(err, copied, conn.Close()); err != nil {
-					t.Error(err)
-				}
-			}, ginscope.Middleware())
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(s.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = io.WriteString(conn, "GET /path HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nping\n")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := bufio.NewReader(conn)
-			resp, err := http.ReadResponse(r, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			line, err := r.ReadString('\n')
-			s.want(resp.StatusCode, 101, "the status")
-			s.want(line, "ping\n", "the answer")
-			if err = errors.Join(err, conn.Close()); err != nil {
-				t.Error(err)
-			}
-			<-s.ended
-			s.wantRows("before", "after")
-		})
+func TestAHandlerMayAnswerWithGinAndTakeTheConnectionOver(t *testing.T) {
+	s := newSite(t, func(s *site, c *gin.Context) {
+		s.store(c, "before")
+		c.Header("Connection", "Upgrade")
+		c.Header("Upgrade", "echo")
+		c.Status(101)
+		c.Writer.WriteHeaderNow()
+		conn, rw, err := http.NewResponseController(c.Writer).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.wantRows("before")
+		s.want(c.Writer.Written(), true, "written")
+		_, copied := io.Copy(conn, rw) // until the client is done
+		if err = errors.Join(rw.Flush(), copied, conn.Close()); err != nil {
+			t.Error(err)
+		}
+	}, ginscope.Middleware())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	_, err = io.WriteString(conn, "GET /path HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.want(resp.StatusCode, 101, "the status")
+	s.want(resp.Header.Get("Upgrade"), "echo", "the header")
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	<-s.ended
+}
+
+func TestARefusedBodyIsSeenOutside(t *testing.T) {
+	s := newSite(t, func(s *site, _ *gin.Context) { s.t.Error("the handler is called") },
+		ginscope.Middleware(httpscope.BufferBody(2)))
+	resp, body := s.do(http.MethodPost, "/path")
+	s.want(resp.StatusCode, 413, "the status")
+	s.want(body, "Request Entity Too Large\n", "the body")
+	s.wantSent("status 413, size 25, written true")
 }

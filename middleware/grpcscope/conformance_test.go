@@ -3,7 +3,7 @@ package grpcscope_test
 import (
 	"context"
 	"io"
-	"strconv"
+	"maps"
 	"strings"
 	"testing"
 
@@ -13,54 +13,90 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/dbscope/dbscope/internal/callsite"
 	"github.com/dbscope/dbscope/middleware/grpcscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
 
-const headersStay = "what grpc.SetHeader was told goes out with errors as well, and nobody can take it back"
+type abilities = map[middlewaretest.Ability]string
 
-func TestTheUnaryInterceptorConforms(t *testing.T) {
-	middlewaretest.Run(t, middlewaretest.Framework{Serve: serve, Call: callUnary, Lacks: map[middlewaretest.Ability]string{
-		middlewaretest.Flush:   "a unary call has one response",
-		middlewaretest.Headers: headersStay,
-	}})
+const (
+	once  = "there is one response"
+	there = "the one request is there before the handler is called"
+)
+
+// methods are those of all kinds, with what they lack.
+var methods = map[string]abilities{
+	placeMethod: {
+		middlewaretest.Flush: once, middlewaretest.Receive: there,
+		middlewaretest.ClientTimeout: "the handler of a unary call does not wait for its client",
+	},
+	watchMethod:  {middlewaretest.Receive: there},
+	uploadMethod: {middlewaretest.Flush: once},
+	chatMethod:   nil,
 }
 
-func TestTheStreamInterceptorConforms(t *testing.T) {
-	middlewaretest.Run(t, middlewaretest.Framework{Serve: serve, Call: callStream, Lacks: map[middlewaretest.Ability]string{
-		middlewaretest.Headers: headersStay,
-	}})
+// lacks is what gRPC lacks, and a method.
+func lacks(method string) abilities {
+	lacks := abilities{
+		middlewaretest.Headers:    "what grpc.SetHeader was told goes out with errors as well, and nobody can take it back",
+		middlewaretest.SetContext: "a handler's context is its own",
+		middlewaretest.Hijack:     "a connection is that of many calls",
+		middlewaretest.BufferBody: "there is no such option",
+		middlewaretest.Retry:      "there is no such option",
+	}
+	maps.Copy(lacks, methods[method])
+	return lacks
+}
+
+func TestTheInterceptorsConform(t *testing.T) {
+	for method := range methods {
+		t.Run(method, func(t *testing.T) {
+			middlewaretest.Run(t, middlewaretest.Framework{Serve: serve, Call: call(method), Lacks: lacks(method)})
+		})
+	}
 }
 
 func serve(t middlewaretest.T, site middlewaretest.Site) string { return serveWith(t, site) }
 
 // serveWith answers both the unary method and streams.
 func serveWith(t middlewaretest.T, site middlewaretest.Site, opts ...grpcscope.Option) string {
-	opts = append(opts, grpcscope.OnError(func(_ grpcscope.Call, err error) { site.OnError(err) }))
+	opts = append(options(site), opts...)
 	o := &outermost{site: site}
 	var address string
 	o.server, address = listen(t,
 		&orders{
-			place: func(ctx context.Context, _ *text) (*text, error) {
-				x := &exchange{ctx: ctx, status: 200}
-				if err := x.outcome(site.Handler(x)); err != nil {
-					return nil, err
-				}
-				x.SetHeader("x-status", strconv.Itoa(x.status))
-				return wrapperspb.String(x.body.String()), nil
+			place: func(ctx context.Context, order *text) (*text, error) {
+				x := callsite.New(ctx, strings.NewReader(order.GetValue()), setHeader(ctx), nil)
+				answer, err := x.Answer(site.Handler, refuse)
+				return wrapperspb.String(answer), err
 			},
 			stream: func(stream grpc.ServerStream) error {
-				x := &exchange{ctx: stream.Context(), status: 200, stream: stream}
-				if err := x.outcome(site.Handler(x)); err != nil || x.flushed {
-					return err
-				}
-				return x.Flush()
+				ctx := stream.Context()
+				x := callsite.New(ctx, reader(stream), setHeader(ctx), func(message string) error { return send(stream, message) })
+				_, err := x.Answer(site.Handler, refuse)
+				return err
 			},
 		},
 		grpc.ChainUnaryInterceptor(o.unary, grpcscope.UnaryServerInterceptor(opts...)),
 		grpc.ChainStreamInterceptor(o.stream, grpcscope.StreamServerInterceptor(opts...)),
 	)
 	return address
+}
+
+func options(site middlewaretest.Site) []grpcscope.Option {
+	all := func(want bool) func(grpcscope.Call) bool { return func(grpcscope.Call) bool { return want } }
+	opts := []grpcscope.Option{
+		grpcscope.OnError(func(_ grpcscope.Call, err error) { site.OnError(err) }),
+		grpcscope.ReadOnly(all(site.Options.ReadOnly)), grpcscope.Unscoped(all(site.Options.Unscoped)),
+	}
+	if limit := site.Options.ClientTimeout; limit != 0 {
+		opts = append(opts, grpcscope.ClientTimeout(limit))
+	}
+	if name := site.Options.TokenHeader; name != "" {
+		opts = append(opts, grpcscope.TokenMetadata(name))
+	}
+	return opts
 }
 
 // outermost is the recovery, and what changes the context.
@@ -110,128 +146,66 @@ type withContext struct {
 
 func (s *withContext) Context() context.Context { return s.ctx }
 
-// exchange turns statuses of HTTP into codes. What is written is one message,
-// or the text of an error.
-type exchange struct {
-	ctx     context.Context
-	status  int
-	body    strings.Builder
-	stream  grpc.ServerStream // nil where the call is unary
-	flushed bool
+// setHeader fails where the client is gone.
+func setHeader(ctx context.Context) func(key, value string) {
+	return func(key, value string) { _ = grpc.SetHeader(ctx, metadata.Pairs(key, value)) }
 }
 
-func (x *exchange) Context() context.Context { return x.ctx }
-func (x *exchange) Status(code int)          { x.status = code }
-
-// SetHeader fails where the client is gone.
-func (x *exchange) SetHeader(key, value string) {
-	_ = grpc.SetHeader(x.ctx, metadata.Pairs(key, value))
-}
-
-func (x *exchange) Write(body string) error {
-	if x.flushed {
-		return x.stream.SendMsg(wrapperspb.String(body))
-	}
-	x.body.WriteString(body)
-	return nil
-}
-
-// Flush sends a message. An error has no part that goes ahead of it.
-func (x *exchange) Flush() error {
-	if x.status >= 400 {
-		return nil
-	}
-	x.flushed = true
-	x.SetHeader("x-status", strconv.Itoa(x.status))
-	return x.stream.SendMsg(wrapperspb.String(x.body.String()))
-}
-
-func (x *exchange) outcome(err error) error {
-	for code, as := range statuses {
-		if err == nil && as == x.status {
-			err = status.Error(code, x.body.String())
-		}
-	}
-	return err
-}
-
-var statuses = map[codes.Code]int{
-	codes.InvalidArgument: 400,
-	codes.NotFound:        404,
-	codes.AlreadyExists:   409,
-	codes.Internal:        500,
-	codes.Unavailable:     503,
-}
+func refuse(code int, words string) error { return status.Error(codes.Code(code), words) }
 
 // answer is what the client got with the headers, or as an error before them.
 func answer(header metadata.MD, body io.ReadCloser, err error) *middlewaretest.Answer {
-	a := &middlewaretest.Answer{Status: 500, Body: body, Header: func(key string) string {
+	a := &middlewaretest.Answer{Body: body, Header: func(key string) string {
 		return strings.Join(header.Get(key), ", ")
 	}}
 	if err != nil {
-		if as, ok := statuses[status.Code(err)]; ok {
-			a.Status = as
-		}
+		a.Status = callsite.Status(int(status.Code(err)))
 		a.Body = io.NopCloser(strings.NewReader(status.Convert(err).Message()))
 		return a
 	}
-	a.Status, _ = strconv.Atoi(a.Header("x-status"))
+	a.Status = callsite.HeaderStatus(a.Header)
 	return a
 }
 
-func callUnary(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-	conn, err := dial(url)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	var header metadata.MD
-	body := &text{}
-	err = conn.Invoke(ctx, placeMethod, &text{}, body, grpc.Header(&header))
-	return answer(header, io.NopCloser(strings.NewReader(body.GetValue())), err), nil
-}
-
-func callStream(ctx context.Context, url string) (*middlewaretest.Answer, error) {
-	conn, err := dial(url)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := conn.NewStream(ctx, &description.Streams[0], watchMethod)
-	if err == nil {
-		err = stream.SendMsg(&text{})
-	}
-	if err == nil {
-		err = stream.CloseSend()
-	}
-	first := &text{}
-	var header metadata.MD
-	if err == nil {
-		err = stream.RecvMsg(first)
-		header, _ = stream.Header()
-	}
-	if err != nil {
-		_ = conn.Close()
-	}
-	return answer(header, &messages{conn, stream, strings.NewReader(first.GetValue())}, err), nil
-}
-
-// messages reads the messages of a stream. Its status came too late to be that
-// of the answer.
-type messages struct {
-	conn    *grpc.ClientConn
-	stream  grpc.ClientStream
-	current *strings.Reader
-}
-
-func (m *messages) Read(p []byte) (int, error) {
-	for m.current.Len() == 0 {
-		next := &text{}
-		if err := m.stream.RecvMsg(next); err != nil {
-			return 0, io.EOF
+// call calls a method of any kind as one that streams both ways, which is the
+// same to the server.
+func call(method string) func(context.Context, string, io.Reader) (*middlewaretest.Answer, error) {
+	return func(ctx context.Context, url string, body io.Reader) (*middlewaretest.Answer, error) {
+		conn, err := dial(url)
+		if err != nil {
+			return nil, err
 		}
-		m.current = strings.NewReader(next.GetValue())
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+		if err != nil {
+			_ = conn.Close()
+			return answer(nil, nil, err), nil
+		}
+		if _, one := methods[method][middlewaretest.Receive]; one {
+			request, _ := io.ReadAll(body)
+			_ = send(stream, string(request)) // its error is the answer's
+			_ = stream.CloseSend()
+		} else {
+			go func() {
+				_ = callsite.SendAll(func(message string) error { return send(stream, message) }, body)
+				_ = stream.CloseSend()
+			}()
+		}
+		messages := reader(stream)
+		messages.OnClose = func() { _ = conn.Close() }
+		_, err = messages.Read(nil)
+		header, _ := stream.Header()
+		if err != nil {
+			_ = conn.Close()
+		}
+		return answer(header, messages, err), nil
 	}
-	return m.current.Read(p)
 }
 
-func (m *messages) Close() error { return m.conn.Close() }
+// reader reads the messages of a stream, from the client or the server.
+func reader(stream interface{ RecvMsg(any) error }) *callsite.Messages {
+	return &callsite.Messages{Receive: func() (string, error) {
+		next := &text{}
+		err := stream.RecvMsg(next)
+		return next.GetValue(), err
+	}}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/middleware/grpcscope"
 )
@@ -25,17 +23,6 @@ func send(stream interface{ SendMsg(any) error }, messages ...string) error {
 		}
 	}
 	return nil
-}
-
-// drain reads what the client sends.
-func drain(stream grpc.ServerStream) error {
-	for {
-		if err := stream.RecvMsg(&text{}); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
 }
 
 // finish closes the client's side and checks all that the server sends.
@@ -53,51 +40,6 @@ func (s *site) finish(stream grpc.ClientStream, code codes.Code, want ...string)
 	}
 	<-s.ended
 	s.wantIdle()
-}
-
-func TestTheFirstMessageOfAnyStreamIsSentAfterTheCommit(t *testing.T) {
-	for _, method := range []string{watchMethod, uploadMethod, chatMethod} {
-		t.Run(method, func(t *testing.T) {
-			s := newSite(t)
-			reached, release := make(chan struct{}), make(chan struct{})
-			s.fake.Inject("commit", drivertest.Fault{Entered: reached, Until: release})
-			s.stream = func(stream grpc.ServerStream) error {
-				if err := drain(stream); err != nil {
-					return err
-				}
-				s.store(stream.Context(), "row")
-				err := send(stream, "stored")
-				s.wantRows("row")
-				s.wantIdle()
-				return err
-			}
-			stream := s.open(method)
-			if err := stream.CloseSend(); err != nil {
-				t.Fatal(err)
-			}
-			received := make(chan error)
-			go func() { received <- stream.RecvMsg(&text{}) }()
-			select {
-			case <-reached:
-			case err := <-received:
-				t.Fatalf("the client was answered before the commit: %v", err)
-			}
-			select {
-			case err := <-received:
-				t.Fatalf("the client was answered before the commit: %v", err)
-			default:
-			}
-			close(release)
-			if err := <-received; err != nil {
-				t.Error(err)
-			}
-			if err := stream.RecvMsg(&text{}); method != uploadMethod && !errors.Is(err, io.EOF) {
-				t.Errorf("the stream ended with %v", err)
-			}
-			<-s.ended
-			s.wantRows("row")
-		})
-	}
 }
 
 func TestAStreamWithoutAMessageIsDecidedAtItsEnd(t *testing.T) {
@@ -216,112 +158,6 @@ func TestMessagesGoBothWaysInOneTransactionUntilTheFirstIsSent(t *testing.T) {
 	s.wantRows("a", "b", "c", "d")
 }
 
-func TestRowsOpenAtTheFirstMessage(t *testing.T) {
-	for _, overlooked := range []bool{true, false} {
-		s := newSite(t)
-		s.stream = func(stream grpc.ServerStream) error {
-			s.store(stream.Context(), "row")
-			rows := s.query(stream.Context())
-			err := send(stream, "stored")
-			if !errors.Is(err, dbscope.ErrSessionBusy) || !strings.Contains(err.Error(), "close the rows first") {
-				t.Errorf("SendMsg returned %v", err)
-			}
-			if row, err := rows.Next(); row != "row" || err != nil {
-				t.Errorf("the rows were taken away: %q, %v", row, err)
-			}
-			if err := rows.Close(); err != nil {
-				t.Error(err)
-			}
-			wantCode(t, send(stream, "stored"), codes.Internal)
-			if overlooked {
-				return nil
-			}
-			return err
-		}
-		s.finish(s.open(watchMethod), codes.Internal)
-		s.wantRows()
-		s.wantErrors(dbscope.ErrSessionBusy)
-	}
-}
-
-func TestAReadOnlyScopeStreamsFreely(t *testing.T) {
-	s := newSite(t, grpcscope.ReadOnly(func(c grpcscope.Call) bool { return c.ServerStream && !c.ClientStream }))
-	s.stream = func(stream grpc.ServerStream) error {
-		rows := s.query(stream.Context())
-		for range 3 {
-			if err := send(stream, "row"); err != nil {
-				return err
-			}
-			if _, err := rows.Next(); !errors.Is(err, io.EOF) {
-				t.Errorf("Next returned %v", err)
-			}
-		}
-		if log := s.fake.Log(); slices.Contains(log, "commit") {
-			t.Errorf("the database saw %q", log)
-		}
-		return rows.Close()
-	}
-	s.finish(s.open(watchMethod), codes.OK, "row", "row", "row")
-	if log := strings.Join(s.fake.Log(), ", "); !strings.Contains(log, "begin read-only, query all, next, next, next, rows close, commit") {
-		t.Errorf("the database saw %s", log)
-	}
-	s.wantErrors()
-}
-
-func TestAReadOnlyCallThatWaitsBetweenItsMessagesKeepsNoConnection(t *testing.T) {
-	s := newSite(t, grpcscope.ReadOnly(func(grpcscope.Call) bool { return true }))
-	s.stream = func(stream grpc.ServerStream) error {
-		for range 3 {
-			rows := s.query(stream.Context())
-			if err := errors.Join(rows.Close(), send(stream, "row")); err != nil {
-				return err
-			}
-			if n := s.fake.Open(); n != 0 {
-				t.Errorf("%d connections are kept", n)
-			}
-		}
-		return nil
-	}
-	s.finish(s.open(watchMethod), codes.OK, "row", "row", "row")
-	s.wantErrors()
-}
-
-func TestAPanicUndoesWhatFollowedTheFirstMessage(t *testing.T) {
-	value := &struct{ int }{1}
-	s := newSite(t)
-	s.stream = func(stream grpc.ServerStream) error {
-		s.store(stream.Context(), "early")
-		if err := send(stream, "first"); err != nil {
-			return err
-		}
-		s.store(stream.Context(), "late")
-		panic(value)
-	}
-	stream := s.open(watchMethod)
-	got, err := receive(stream)
-	wantCode(t, err, codes.DataLoss)
-	if v := <-s.ended; v != any(value) || len(got) != 1 {
-		t.Errorf("the recovery saw %v, the client %q", v, got)
-	}
-	s.wantRows("early")
-	s.wantIdle()
-}
-
-func TestADryRunStreamsAsItWould(t *testing.T) {
-	s := newSite(t)
-	s.stream = func(stream grpc.ServerStream) error {
-		s.store(stream.Context(), "early")
-		if err := errors.Join(dbscope.MarkRollback(stream.Context()), send(stream, "first")); err != nil {
-			return err
-		}
-		s.store(stream.Context(), "late")
-		return send(stream, "second")
-	}
-	s.finish(s.open(watchMethod), codes.OK, "first", "second")
-	s.wantRows()
-	s.wantErrors()
-}
-
 func TestThePolicyIsAskedAtTheFirstMessageAndAtTheEnd(t *testing.T) {
 	var asked []codes.Code
 	s := newSite(t, grpcscope.CommitWhen(func(c grpcscope.Call, code codes.Code) bool {
@@ -367,17 +203,6 @@ func TestHeadersThatGoAheadDecideNothing(t *testing.T) {
 		t.Errorf("the client got the trailers %v", trailer)
 	}
 	s.wantRows("row")
-}
-
-func TestAStreamThatIsToHaveNoScopeHasNone(t *testing.T) {
-	s := newSite(t, grpcscope.Unscoped(func(c grpcscope.Call) bool { return c.FullMethod == watchMethod }))
-	s.stream = func(stream grpc.ServerStream) error {
-		if err := drivertest.Exec(stream.Context(), s.db, "row"); !errors.Is(err, dbscope.ErrNoScope) {
-			t.Errorf("a statement returned %v", err)
-		}
-		return send(stream, "first")
-	}
-	s.finish(s.open(watchMethod), codes.OK, "first")
 }
 
 func TestAnErrorWhoseStatusIsOKIsNoSuccessToTheClient(t *testing.T) {

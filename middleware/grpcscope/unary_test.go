@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -152,48 +151,6 @@ func TestOnlyCodeOKCommitsByDefault(t *testing.T) {
 	}
 }
 
-func TestAPanicReachesTheRecoveryOutsideWithItsStack(t *testing.T) {
-	fake := drivertest.NewFake()
-	db := fake.DB()
-	defer func() {
-		if v := recover(); v != "no" {
-			t.Errorf("the value is %v", v)
-		}
-		if stack := string(debug.Stack()); !strings.Contains(stack, "panicsFarDown") {
-			t.Errorf("the stack has lost the place of the panic:\n%s", stack)
-		}
-		if log := strings.Join(fake.Log(), ", "); !strings.HasSuffix(log, "exec row, rollback, release") {
-			t.Errorf("the database saw %s", log)
-		}
-	}()
-	_, _ = grpcscope.UnaryServerInterceptor()(t.Context(), "", &grpc.UnaryServerInfo{}, func(ctx context.Context, _ any) (any, error) {
-		if err := drivertest.Exec(ctx, db, "row"); err != nil {
-			t.Error(err)
-		}
-		return panicsFarDown("no"), nil
-	})
-}
-
-//go:noinline
-func panicsFarDown(value any) any { panic(value) }
-
-func TestTheServerLivesOnAfterAPanic(t *testing.T) {
-	s := newSite(t)
-	s.place = func(ctx context.Context, order *text) (*text, error) {
-		s.store(ctx, order.GetValue())
-		panic("no")
-	}
-	_, err := s.send()
-	wantCode(t, err, codes.DataLoss)
-	s.wantRows()
-	s.wantIdle()
-	s.place = s.stores(nil)
-	if answer, err := s.send(); answer != "stored" || err != nil {
-		t.Errorf("the client got %q, %v", answer, err)
-	}
-	s.wantRows("order")
-}
-
 func TestHeadersAndTrailersOfAHandlerArrive(t *testing.T) {
 	for name, c := range map[string]struct {
 		err, commit error
@@ -241,32 +198,6 @@ func TestOptionsReachTheScope(t *testing.T) {
 	if log := strings.Join(s.fake.Log(), ", "); !strings.Contains(log, "begin read-onlySerializable") {
 		t.Errorf("the database saw %s", log)
 	}
-}
-
-func TestACallThatIsToHaveNoScopeHasNone(t *testing.T) {
-	s := newSite(t, grpcscope.Unscoped(func(c grpcscope.Call) bool { return c.FullMethod == placeMethod }))
-	s.place = func(ctx context.Context, _ *text) (*text, error) {
-		if err := drivertest.Exec(ctx, s.db, "row"); !errors.Is(err, dbscope.ErrNoScope) {
-			t.Errorf("a statement returned %v", err)
-		}
-		return &text{}, nil
-	}
-	if _, err := s.send(); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestErrorsOfAfterHooksGoToOnError(t *testing.T) {
-	s := newSite(t)
-	s.place = func(ctx context.Context, order *text) (*text, error) {
-		s.store(ctx, order.GetValue())
-		return &text{}, dbscope.AfterCommit(ctx, func(context.Context) error { return errInjected })
-	}
-	if _, err := s.send(); err != nil {
-		t.Error(err)
-	}
-	s.wantRows("order")
-	s.wantErrors(errInjected)
 }
 
 func TestWithoutOnErrorAFailedCommitIsLogged(t *testing.T) {

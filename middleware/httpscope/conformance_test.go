@@ -4,14 +4,15 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/dbscope/dbscope/internal/httpsite"
 	"github.com/dbscope/dbscope/internal/routertest"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
 
 func TestTheMiddlewareConforms(t *testing.T) {
-	middlewaretest.Run(t, middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
-		return httpscope.Middleware(httpscope.OnError(func(_ *http.Request, err error) { onError(err) }))
+	middlewaretest.Run(t, middlewaretest.NetHTTP(func(site middlewaretest.Site) func(http.Handler) http.Handler {
+		return httpscope.Middleware(httpsite.Options(site)...)
 	}))
 }
 
@@ -21,8 +22,8 @@ func TestTheMiddlewareCarriesTokens(t *testing.T) {
 }
 
 func withTokens(opt httpscope.Option) middlewaretest.Framework {
-	return middlewaretest.NetHTTP(func(onError func(error)) func(http.Handler) http.Handler {
-		return httpscope.Middleware(opt, httpscope.OnError(func(_ *http.Request, err error) { onError(err) }),
-			httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))
+	return middlewaretest.NetHTTP(func(site middlewaretest.Site) func(http.Handler) http.Handler {
+		return httpscope.Middleware(append(httpsite.Options(site), opt,
+			httpscope.TokenCookie(http.Cookie{Name: routertest.Cookie}), httpscope.TokenHeader(routertest.Header))...)
 	})
 }

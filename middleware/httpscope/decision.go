@@ -48,7 +48,7 @@ func (w *writer) begin(why string) error {
 // decide, and goes on where rows are open; what else it holds is given back.
 func (w *writer) decideEarly() error {
 	if w.scope.ReadOnly() {
-		w.success = w.opts.policy.Commit(w.request, w.code())
+		w.success = w.opts.policy.Commits(w.request, w.code())
 	} else if err := w.decide(); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 		return true
 	}
 	w.last()
-	if p == holding && erred && w.status != 0 && w.opts.policy.Commit(w.request, w.status) {
+	if p == holding && erred && w.status != 0 && w.opts.policy.Commits(w.request, w.status) {
 		if w.drop() {
 			w.carry()
 		}

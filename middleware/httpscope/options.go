@@ -30,10 +30,7 @@ const defaultHoldLimit = 64 << 10
 
 func newOptions(opts []Option) *options {
 	o := &options{
-		policy: middleware.Policy[*http.Request]{
-			Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
-			OnError: logError,
-		},
+		policy:    middleware.Policy[*http.Request]{OnError: logError},
 		failure:   plainFailure,
 		limit:     defaultHoldLimit,
 		bodyLimit: -1,
@@ -41,6 +38,9 @@ func newOptions(opts []Option) *options {
 	}
 	for _, set := range opts {
 		set(o)
+	}
+	if o.token != (middleware.HTTPToken{}) {
+		o.policy.Token = o.tokenOf
 	}
 	o.policy.Options = append([]dbscope.Option{dbscope.OnHookError(func(ctx context.Context, err error) {
 		o.policy.Report(ctx.Value(requestKey{}).(*http.Request), err)
@@ -181,10 +181,7 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 // For a request with [Unscoped] the token counts, and none is set; one whose
 // context has a scope already is left to who began that.
 func TokenCookie(template http.Cookie) Option {
-	return func(o *options) {
-		o.token.InCookie(template)
-		o.carryToken()
-	}
+	return func(o *options) { o.token.InCookie(template) }
 }
 
 // TokenHeader is [TokenCookie] with a header of requests and responses, for
@@ -192,22 +189,18 @@ func TokenCookie(template http.Cookie) Option {
 // then wins over its cookie, and responses have both. It panics where there can
 // be no header of that name. The default is no header.
 func TokenHeader(name string) Option {
-	return func(o *options) {
-		o.token.InHeader(name)
-		o.carryToken()
-	}
+	return func(o *options) { o.token.InHeader(name) }
 }
 
-func (o *options) carryToken() {
-	o.policy.Token = func(r *http.Request) string {
-		return o.token.Of(r.Header.Get, func(name string) string {
-			c, err := r.Cookie(name)
-			if err != nil {
-				return ""
-			}
-			return c.Value
-		})
-	}
+// tokenOf returns the token that a request has brought, or "" for none.
+func (o *options) tokenOf(r *http.Request) string {
+	return o.token.Of(r.Header.Get, func(name string) string {
+		c, err := r.Cookie(name)
+		if err != nil {
+			return ""
+		}
+		return c.Value
+	})
 }
 
 func isSafe(r *http.Request) bool {

@@ -2,7 +2,6 @@ package httpscope_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime/multipart"
@@ -208,33 +207,4 @@ func TestARequestIsServedOnceWhere(t *testing.T) {
 		resp, body = s.post(strings.NewReader("next"))
 		s.want(resp.StatusCode, body, 200, "stored next")
 	}
-}
-
-// It runs while the handler does, which knows nothing of the middleware.
-func TestErrorsOfAfterHooksOfAnEarlyCommitGoToOnErrorToo(t *testing.T) {
-	s := newSite(t, func(s *site, _ http.ResponseWriter, r *http.Request) {
-		s.store(r.Context(), "row")
-		if err := s.db.AfterCommit(r.Context(), func(context.Context) error { return errInjected }); err != nil {
-			t.Error(err)
-		}
-		if err := s.db.Commit(r.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-	status, body := s.send(http.MethodPost)
-	s.want(status, body, 200, "")
-	s.wantErrors(errInjected)
-}
-
-func TestErrorsOfAfterHooksGoToOnError(t *testing.T) {
-	s := newSite(t, func(s *site, _ http.ResponseWriter, r *http.Request) {
-		s.store(r.Context(), "row")
-		if err := dbscope.AfterCommit(r.Context(), func(context.Context) error { return errInjected }); err != nil {
-			t.Error(err)
-		}
-	})
-	status, body := s.send(http.MethodPost)
-	s.want(status, body, 200, "")
-	s.wantRows("row")
-	s.wantErrors(errInjected)
 }

@@ -211,19 +211,6 @@ func TestAPanicTakesTheHeadersBackAndKeepsItsStack(t *testing.T) {
 //go:noinline
 func panicsFarDown(value any) { panic(value) }
 
-func TestARollbackThatFailsUnderAPanicIsReported(t *testing.T) {
-	s := prepare(t)
-	s.fake.Inject("rollback", drivertest.Fault{Err: errInjected})
-	func() {
-		defer func() { _ = recover() }()
-		s.wrap(func(_ http.ResponseWriter, r *http.Request) {
-			s.store(r.Context(), "row")
-			panic("no")
-		}).ServeHTTP(discard{}, newRequest(t, http.MethodPost))
-	}()
-	s.wantErrors(errInjected)
-}
-
 func TestADryRunWhoseRollbackFailsIsReportedAndAnswered(t *testing.T) {
 	s := newSite(t, func(s *site, w http.ResponseWriter, r *http.Request) {
 		s.fake.Inject("rollback", drivertest.Fault{Err: errInjected})

@@ -3,8 +3,10 @@ package middlewaretest
 import (
 	"context"
 	"errors"
+	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -17,39 +19,7 @@ var errSecret = errors.New("driver: secret detail")
 // endings are the scenarios about how a request's work ends.
 var endings = []Scenario{
 	{Name: "work is committed before the answer", run: func(s *stage) {
-		reached, release := make(chan struct{}), make(chan struct{})
-		s.fake.Inject("commit", drivertest.Fault{Entered: reached, Until: release})
-		url := s.serve(func(x Exchange) error {
-			if err := s.store(x.Context(), "row"); err != nil {
-				return err
-			}
-			x.Status(201)
-			// More than servers are wont to buffer, less than is held.
-			return x.Write(strings.Repeat("x", 32<<10))
-		})
-		answered := make(chan struct{})
-		var answer *Answer
-		var err error
-		go func() {
-			defer close(answered)
-			answer, err = s.framework.Call(s.ctx, url)
-		}()
-		select {
-		case <-reached:
-		case <-answered:
-			s.Errorf("the client was answered before the commit")
-		case <-s.ctx.Done():
-			s.Errorf("there was no commit")
-		}
-		close(release)
-		<-answered
-		if err != nil {
-			s.Fatalf("the client got no answer: %v", err)
-		}
-		s.wantRows("row")
-		s.wantStatus(answer, 201)
-		s.wantBody(s.read(answer), strings.Repeat("x", 32<<10))
-		s.wantErrors()
+		s.commitFirst(func(Exchange) error { return nil })
 	}},
 	{Name: "all work of a request is one transaction", run: func(s *stage) {
 		answer, body := s.call(s.serve(func(x Exchange) error {
@@ -119,29 +89,44 @@ var endings = []Scenario{
 		s.wantErrors(errSecret)
 	}},
 	{Name: "a panic rolls back and goes on to the recovery", Needs: []Ability{Recover}, run: func(s *stage) {
-		value := &struct{ int }{42}
-		answer, body := s.call(s.serve(func(x Exchange) error {
+		value, calls := &struct{ int }{42}, 0
+		url := s.serve(func(x Exchange) error {
 			if err := s.store(x.Context(), "row"); err != nil {
 				return err
 			}
 			if err := x.Write("half"); err != nil {
 				return err
 			}
-			panic(value)
-		}))
+			if calls++; calls == 1 {
+				panicsFarDown(value)
+			}
+			return nil
+		})
+		answer, body := s.call(url)
 		s.wantStatus(answer, 500)
 		if strings.Contains(body, "half") {
 			s.Errorf("the client got what was held: %q", body)
 		}
 		s.wantRows()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if len(s.recovered) != 1 || s.recovered[0] != any(value) {
-			s.Errorf("the recovery outside saw %v, want the value of the panic", s.recovered)
-		}
-		if n := s.fake.Open(); n != 0 {
-			s.Errorf("%d connections are not back", n)
-		}
+		s.wantRecovered(value)
+		s.wantIdle()
+		answer, _ = s.call(url) // the server lives on
+		s.wantStatus(answer, 200)
+		s.wantRows("row")
+		s.wantErrors()
+	}},
+	{Name: "a rollback that fails under a panic is reported", Needs: []Ability{Recover}, run: func(s *stage) {
+		s.fake.Inject("rollback", drivertest.Fault{Err: errSecret})
+		answer, _ := s.call(s.serve(func(x Exchange) error {
+			if err := s.store(x.Context(), "row"); err != nil {
+				return err
+			}
+			panic("on purpose")
+		}))
+		s.wantStatus(answer, 500)
+		s.wantRows()
+		s.wantErrors(errSecret)
+		s.wantIdle()
 	}},
 	{Name: "a handler that leaves by Goexit rolls back", Needs: []Ability{Goexit}, run: func(s *stage) {
 		back := make(chan struct{})
@@ -153,7 +138,7 @@ var endings = []Scenario{
 			runtime.Goexit()
 			return nil
 		})
-		if answer, err := s.framework.Call(s.ctx, url); err == nil {
+		if answer, err := s.framework.Call(s.ctx, url, http.NoBody); err == nil {
 			_ = answer.Body.Close()
 		}
 		s.wait(back, "the connection comes back")
@@ -229,6 +214,66 @@ var endings = []Scenario{
 	}},
 }
 
+//go:noinline
+func panicsFarDown(value any) { panic(value) }
+
+// wantRecovered checks what the recovery outside got, the stack included.
+func (s *stage) wantRecovered(value any) {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.recovered) != 1 || s.recovered[0] != value {
+		s.Errorf("the recovery outside saw %v, want the value of the panic", s.recovered)
+	}
+	if !strings.Contains(s.stack, "panicsFarDown") {
+		s.Errorf("the stack has lost the place of the panic:\n%s", s.stack)
+	}
+}
+
+// commitFirst checks that nothing reaches the client before the commit. The handler
+// calls after when it has written its answer.
+func (s *stage) commitFirst(after func(Exchange) error) {
+	s.Helper()
+	reached, release := make(chan struct{}), make(chan struct{})
+	s.fake.Inject("commit", drivertest.Fault{Entered: reached, Until: release})
+	url := s.serve(func(x Exchange) error {
+		if err := s.store(x.Context(), "row"); err != nil {
+			return err
+		}
+		x.Status(201)
+		// More than servers are wont to buffer, less than is held.
+		return errors.Join(x.Write(strings.Repeat("x", 32<<10)), after(x))
+	})
+	answered := make(chan struct{})
+	var answer *Answer
+	var err error
+	go func() {
+		defer close(answered)
+		answer, err = s.framework.Call(s.ctx, url, http.NoBody)
+	}()
+	select {
+	case <-reached:
+		select {
+		case <-answered: // by what was sent ahead, which takes its time
+			s.Errorf("the client was answered before the commit")
+		case <-time.After(20 * time.Millisecond):
+		}
+	case <-answered:
+		s.Errorf("the client was answered before the commit")
+	case <-s.ctx.Done():
+		s.Errorf("there was no commit")
+	}
+	close(release)
+	<-answered
+	if err != nil {
+		s.Fatalf("the client got no answer: %v", err)
+	}
+	s.wantRows("row")
+	s.wantStatus(answer, 201)
+	s.wantBody(s.read(answer), strings.Repeat("x", 32<<10))
+	s.wantErrors()
+}
+
 // failCommit has a commit fail under an answer of some size.
 func (s *stage) failCommit(outcome driver.Outcome, size int) {
 	s.Helper()
@@ -290,7 +335,7 @@ func (s *stage) leave(err error) {
 		}
 		goAway()
 	}()
-	if answer, err := s.framework.Call(ctx, url); err == nil {
+	if answer, err := s.framework.Call(ctx, url, http.NoBody); err == nil {
 		_ = answer.Body.Close()
 	}
 	s.wait(back, "the connection comes back")

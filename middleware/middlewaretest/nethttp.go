@@ -1,25 +1,29 @@
 package middlewaretest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 )
 
 // NetHTTP is the [Framework] of a middleware for net/http. The function makes
-// the middleware under test with an error hook.
-func NetHTTP(middleware func(onError func(error)) func(http.Handler) http.Handler) Framework {
-	return Framework{Serve: func(t T, site Site) string {
+// the middleware under test with the site's error hook and options.
+func NetHTTP(middleware func(site Site) func(http.Handler) http.Handler) Framework {
+	return Framework{Lacks: map[Ability]string{
+		SetContext: "a request with another context is another request, which nobody outside sees",
+	}, Serve: func(t T, site Site) string {
 		var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			x := &exchange{w, r}
 			if err := site.Handler(x); err != nil {
 				http.Error(w, "the handler failed", http.StatusInternalServerError)
 			}
 		})
-		h = recovery(middleware(site.OnError)(h), site.Recovered)
+		h = recovery(middleware(site)(h), site.Recovered)
 		if site.Context != nil {
 			h = withContext(h, site.Context)
 		}
@@ -55,6 +59,7 @@ type exchange struct {
 }
 
 func (x *exchange) Context() context.Context    { return x.r.Context() }
+func (x *exchange) Body() io.Reader             { return x.r.Body }
 func (x *exchange) SetHeader(key, value string) { x.w.Header().Set(key, value) }
 func (x *exchange) Status(code int)             { x.w.WriteHeader(code) }
 
@@ -67,3 +72,7 @@ func (x *exchange) Write(body string) error {
 }
 
 func (x *exchange) Flush() error { return http.NewResponseController(x.w).Flush() }
+
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(x.w).Hijack()
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +27,7 @@ type Scenario struct {
 // Scenarios yields all scenarios.
 func Scenarios() iter.Seq[Scenario] {
 	return func(yield func(Scenario) bool) {
-		for _, list := range [][]Scenario{endings, streams, scopes} {
+		for _, list := range [][]Scenario{endings, streams, scopes, slow, configured} {
 			for _, s := range list {
 				if !yield(s) {
 					return
@@ -46,14 +48,20 @@ func (s Scenario) Run(t T, f Framework) {
 	if f.Call == nil {
 		f.Call = post
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	end := time.Now().Add(patience)
+	if t, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if deadline, ok := t.Deadline(); ok && deadline.Before(end) {
+			end = deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), end)
 	t.Cleanup(cancel)
 	fake := drivertest.NewFake()
 	s.run(&stage{T: t, framework: f, ctx: ctx, fake: fake, db: fake.DB()})
 }
 
-// patience turns a scenario that hangs into one that fails. Nothing else
-// depends on it.
+// patience turns a scenario that hangs into one that fails, unless the test's own
+// deadline comes first. Nothing else depends on it.
 const patience = 20 * time.Second
 
 // stage is where a scenario plays.
@@ -67,6 +75,7 @@ type stage struct {
 	mu        sync.Mutex
 	errs      []error
 	recovered []any
+	stack     string // of the last panic that was recovered from
 }
 
 // serve starts the server for a handler.
@@ -85,7 +94,7 @@ func (s *stage) serveSite(site Site) (url string) {
 	site.Recovered = func(v any) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.recovered = append(s.recovered, v)
+		s.recovered, s.stack = append(s.recovered, v), string(debug.Stack())
 	}
 	return s.framework.Serve(s.T, site)
 }
@@ -93,11 +102,18 @@ func (s *stage) serveSite(site Site) (url string) {
 // call sends a request and reads the whole answer.
 func (s *stage) call(url string) (answer *Answer, body string) {
 	s.Helper()
-	answer, err := s.framework.Call(s.ctx, url)
+	answer = s.open(url, http.NoBody)
+	return answer, s.read(answer)
+}
+
+// open sends a request and returns when the answer begins.
+func (s *stage) open(url string, body io.Reader) *Answer {
+	s.Helper()
+	answer, err := s.framework.Call(s.ctx, url, body)
 	if err != nil {
 		s.Fatalf("the client got no answer: %v", err)
 	}
-	return answer, s.read(answer)
+	return answer
 }
 
 func (s *stage) read(answer *Answer) string {
@@ -125,6 +141,15 @@ func (s *stage) await(c <-chan struct{}, what string) error {
 	case <-s.ctx.Done():
 		return fmt.Errorf("never happened: %s", what)
 	}
+}
+
+// query opens rows and leaves them open.
+func (s *stage) query(ctx context.Context) (*drivertest.Rows, error) {
+	tx, err := s.db.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Query(ctx, "all")
 }
 
 // store stores a row in the context's scope.
@@ -170,6 +195,13 @@ func (s *stage) wantLog(want ...string) {
 	}
 	if !slices.Equal(got, want) {
 		s.Errorf("the database saw %q, want %q", got, want)
+	}
+}
+
+func (s *stage) wantIdle() {
+	s.Helper()
+	if n := s.fake.Open(); n != 0 {
+		s.Errorf("%d connections are not back", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -22,9 +23,7 @@ var scopes = []Scenario{
 		if err := s.store(ctx, "too late"); !errors.Is(err, dbscope.ErrScopeEnded) {
 			s.Errorf("a statement after the answer returned %v", err)
 		}
-		if n := s.fake.Open(); n != 0 {
-			s.Errorf("%d connections are not back", n)
-		}
+		s.wantIdle()
 		s.wantRows("row")
 	}},
 	{Name: "a scope that the request has already stays in charge", run: func(s *stage) {
@@ -90,7 +89,7 @@ var scopes = []Scenario{
 		var clients sync.WaitGroup
 		for range n {
 			clients.Go(func() {
-				answer, err := s.framework.Call(s.ctx, url)
+				answer, err := s.framework.Call(s.ctx, url, http.NoBody)
 				if err != nil {
 					s.Errorf("the client got no answer: %v", err)
 					return

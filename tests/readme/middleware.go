@@ -1,6 +1,7 @@
 package readme
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v3/middleware/logger"
 	"github.com/gofiber/fiber/v3/middleware/recover"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/middleware"
 	"github.com/dbscope/dbscope/middleware/fiberscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
@@ -85,15 +87,13 @@ type Handler func(r *http.Request) (Answer, error)
 
 // Scoped runs each request in a scope of its own.
 func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
-	policy := &middleware.Policy[*http.Request]{
-		Commit:  func(_ *http.Request, status int) bool { return status < http.StatusBadRequest },
-		OnError: onError,
-	}
+	policy := &middleware.Policy[*http.Request]{OnError: onError}
 	return func(r *http.Request) (Answer, error) {
 		if !policy.Scoped(r.Context(), r) { // a scope that is there already stays in charge
 			return next(r)
 		}
-		ctx, scope := policy.Begin(r.Context(), r)
+		ctx, scope := policy.Begin(r.Context(), r,
+			dbscope.OnHookError(func(_ context.Context, err error) { policy.Report(r, err) }))
 		r = r.WithContext(ctx)
 		// Undoes what is not committed, also when next panics. No recover: the stack stays whole.
 		defer func() { policy.Report(r, scope.End(ctx)) }()

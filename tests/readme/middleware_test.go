@@ -12,12 +12,17 @@ import (
 	"github.com/dbscope/dbscope/middleware/middlewaretest"
 )
 
+const (
+	value   = "an answer is a value"
+	options = "there are no options"
+)
+
 // The middleware that the page shows how to write passes the suite.
 func TestTheMiddlewareOfOnesOwnConforms(t *testing.T) {
 	middlewaretest.Run(t, middlewaretest.Framework{
 		Serve: func(t middlewaretest.T, site middlewaretest.Site) string {
 			handler := Scoped(func(r *http.Request) (Answer, error) {
-				x := &exchange{ctx: r.Context(), answer: Answer{Status: http.StatusOK, Header: http.Header{}}}
+				x := &exchange{r: r, answer: Answer{Status: http.StatusOK, Header: http.Header{}}}
 				err := site.Handler(x)
 				return x.answer, err
 			}, func(_ *http.Request, err error) { site.OnError(err) })
@@ -27,7 +32,17 @@ func TestTheMiddlewareOfOnesOwnConforms(t *testing.T) {
 			t.Cleanup(server.Close)
 			return server.URL
 		},
-		Lacks: map[middlewaretest.Ability]string{middlewaretest.Flush: "an answer is a value"},
+		Lacks: map[middlewaretest.Ability]string{
+			middlewaretest.Flush:         value,
+			middlewaretest.Hijack:        value,
+			middlewaretest.SetContext:    "a request with another context is another request",
+			middlewaretest.ClientTimeout: options,
+			middlewaretest.BufferBody:    options,
+			middlewaretest.ReadOnly:      options,
+			middlewaretest.Unscoped:      options,
+			middlewaretest.TokenHeader:   options,
+			middlewaretest.Retry:         options,
+		},
 	})
 }
 
@@ -55,11 +70,12 @@ func send(handler Handler, site middlewaretest.Site) http.Handler {
 }
 
 type exchange struct {
-	ctx    context.Context
+	r      *http.Request
 	answer Answer
 }
 
-func (x *exchange) Context() context.Context    { return x.ctx }
+func (x *exchange) Context() context.Context    { return x.r.Context() }
+func (x *exchange) Body() io.Reader             { return x.r.Body }
 func (x *exchange) SetHeader(key, value string) { x.answer.Header.Set(key, value) }
 func (x *exchange) Status(code int)             { x.answer.Status = code }
 func (x *exchange) Flush() error                { panic("an answer is a value") }
