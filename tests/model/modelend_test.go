@@ -30,7 +30,7 @@ func (m *model) hook(e, at *env, s *step) expected {
 		h.tx = sc.tx(s.db)
 		h.block = h.tx.top()
 	}
-	sc.hooks = append(sc.hooks, h)
+	sc.hooks, sc.hooked = append(sc.hooks, h), true
 	return expected{}
 }
 
@@ -106,6 +106,9 @@ func (m *model) before(e *env, sc *scope, only *tx, own *block) (expected, *body
 		return expected{}, nil
 	}
 	for _, t := range sc.open() {
+		if t.reader != nil && (only == nil || t == only) && sc.hooked {
+			t.reader = nil // it is closed before they run
+		}
 		if t.state != intact && (only == nil || t == only) {
 			return expected{}, nil
 		}
@@ -119,8 +122,8 @@ func (m *model) before(e *env, sc *scope, only *tx, own *block) (expected, *body
 		x, p := m.body(&env{scope: sc, block: e.block, outer: h.env, trace: h.env.trace}, h.step.bodies[0])
 		if p != nil {
 			for _, t := range sc.open() {
-				if t.begun && (only == nil || t == only) && t.state < doomed {
-					t.state, t.doomed = doomed, t.top()
+				if t.begun && (only == nil || t == only) {
+					t.doom()
 				}
 			}
 			return expected{}, p
@@ -152,7 +155,7 @@ func (m *model) after(e *env, sc *scope, due []*hooked) {
 	for _, h := range due {
 		h.env.trace.add(h.step, "runs")
 		in := &env{scope: &scope{reports: sc.reports}, block: e.block, outer: h.env, trace: h.env.trace}
-		if x, p := m.unit(in, h.step.bodies[0]); p != nil || !x.isNil() {
+		if x, p := m.unit(in, h.step.bodies[0], nil); p != nil || !x.isNil() {
 			failed++
 		}
 	}
@@ -173,6 +176,8 @@ func (o ended) failed() bool { return o.named && o.state != committed }
 // obstacle is what forbids a commit.
 func (t *tx) obstacle() expected {
 	switch {
+	case t.running != nil:
+		return is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	case t.state != intact:
 		return is(dbscope.ErrRolledBack)
 	case len(t.blocks) > 0:
@@ -207,16 +212,17 @@ func (m *model) settle(t *tx, wanted, commit bool) (o ended) {
 
 func (m *model) end(t *tx, commit bool) (o ended) {
 	switch {
+	case t.running != nil: // it is undone as the statement returns
+		t.over, t.deserted = true, true
+		return o
 	case !t.begun:
 	case commit:
 		o = m.commit(t)
 	default:
 		o = ended{true, rolledBack, m.rollback(t)}
 	}
-	for _, b := range t.blocks {
-		b.over = true
-	}
-	t.over, t.blocks = true, nil
+	t.over, t.reader = true, nil
+	t.endBlocks()
 	return o
 }
 
@@ -251,6 +257,8 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 		return expected{}, nil
 	case commit && t.scope.together:
 		return is(dbscope.ErrOpenTransaction), nil
+	case own == nil && t.running != nil:
+		return is(dbscope.ErrSessionBusy), nil
 	}
 	var prevented expected
 	if commit {
@@ -259,13 +267,18 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 			return expected{}, p
 		}
 	}
-	if t.over { // a hook has ended it
+	switch {
+	case t.running != nil && own != nil:
+		return m.refuseEnd(own), nil
+	case t.running != nil: // a hook's
+		return is(dbscope.ErrSessionBusy), nil
+	case t.over: // a hook has ended it
 		if x := t.endedByAnother(true); !x.isNil() {
 			return x, nil
 		}
 	}
 	marked := commit && t.scope.marked
-	if own != nil {
+	if own != nil && t.top() == own {
 		own.over, t.blocks = true, nil
 	}
 	wanted := commit && !marked && prevented.isNil()

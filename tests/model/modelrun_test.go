@@ -11,9 +11,10 @@ import (
 func (m *model) program(p *program) *trace {
 	t := &trace{}
 	var reports []int
-	x, panicked := m.unit(&env{scope: &scope{reports: &reports}, trace: t}, p.main)
+	x, panicked := m.unit(&env{scope: &scope{reports: &reports}, trace: t}, p.main, nil)
 	t.report(nil, reports)
 	t.result(nil, x, panicked)
+	m.awaitAll(t)
 	return t
 }
 
@@ -33,14 +34,16 @@ func (t *trace) result(s *step, x expected, panicked *body) {
 }
 
 // unit is a function in a scope of its own, which is env's.
-func (m *model) unit(e *env, f *body) (expected, *body) {
+func (m *model) unit(e *env, f *body, s *step) (expected, *body) {
 	x, p := m.body(e, f)
 	if p == nil && x.isNil() {
-		if x, p = m.finish(e, true, true, e.scope); p == nil {
+		x, p = m.endBeside(e, e, s, nil, true, func() (expected, *body) { return m.finish(e, true, true, e.scope) })
+		if p == nil {
 			return x, nil
 		}
+		s = nil
 	}
-	end, _ := m.finish(e, false, true, e.scope)
+	end, _ := m.endBeside(e, e, s, nil, false, func() (expected, *body) { return m.finish(e, false, true, e.scope) })
 	x.asIs = end.isNil()
 	return x.and(end), p
 }
@@ -84,10 +87,18 @@ func (m *model) call(e, at *env, s *step) (x expected, p *body) {
 		return m.store(at, s), nil
 	case atomicBlock:
 		return m.atomic(e, at, s)
+	case nest:
+		return m.nest(e, at, s)
+	case linger:
+		return m.linger(e, at, s), nil
+	case read:
+		return m.read(e, at, s), nil
+	case await:
+		return m.await(e.trace), nil
 	case run:
 		var reports []int
 		in := &env{scope: &scope{reports: &reports}, block: at.block, above: at, outer: e, trace: e.trace}
-		x, p = m.unit(in, s.bodies[0])
+		x, p = m.unit(in, s.bodies[0], s)
 		e.trace.report(s, reports)
 		return x, p
 	case group:
@@ -156,6 +167,9 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 		}
 	}
 	g.cancelled = true
+	for _, member := range ev.members {
+		m.awaitAll(member)
+	}
 	if aside {
 		e.trace.events = append(e.trace.events, ev)
 	}

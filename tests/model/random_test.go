@@ -33,6 +33,11 @@ func TestRandomProgramsOnPostgreSQLDoWhatTheModelSays(t *testing.T) {
 	compareWithModel(t, &postgresKind, dbs, 400, 5_000)
 }
 
+func TestRandomProgramsOnMariaDBDoWhatTheModelSays(t *testing.T) {
+	dbs := [2]database{openMariaDB(t, dbNames[0]), openMariaDB(t, dbNames[1])}
+	compareWithModel(t, &mariadbKind, dbs, 200, 5_000)
+}
+
 func compareWithModel(t *testing.T, k *kind, dbs [2]database, few, many int) {
 	if os.Getenv(longVariable) != "" {
 		few = many
