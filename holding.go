@@ -48,6 +48,9 @@ func (s *session) runs() bool {
 func (s *Scope) Abort(ctx context.Context, why error) error {
 	ctx = s.inside(ctx)
 	live := s.abort(why, nil)
+	for _, each := range live {
+		each.ending.Lock()
+	}
 	err := settleAll(ctx, live, rollBack)
 	giveUp(ctx, live)
 	return err

@@ -231,18 +231,29 @@ func (s *Scope) takeDue(sl *slot) *hooks.Hook {
 	return due
 }
 
+// decideHooks notes which hooks of the scope itself are due after an end with the
+// outcome. Whoever ends the scope next has no say in that.
+func (s *Scope) decideHooks(o driver.Outcome) {
+	if !s.hooked.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks.Ended(o, &s.due)
+	s.hooks = hooks.Waiting{}
+	for _, l := range s.blockHooks {
+		l.Scope.Ended(o, &s.due)
+		l.Scope = hooks.Waiting{}
+	}
+}
+
 // takeAllDue takes the hooks that are due after the scope has ended, or begins
 // anew.
 func (s *Scope) takeAllDue() *hooks.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due hooks.List
-	s.hooks.Ended(s.outcome, &due)
-	s.hooks = hooks.Waiting{}
-	for _, l := range s.blockHooks {
-		l.Scope.Ended(s.outcome, &due)
-		l.Scope = hooks.Waiting{}
-	}
+	due := s.due
+	s.due = hooks.List{}
 	for sl := range s.slots() {
 		due.Absorb(&sl.due)
 	}

@@ -37,14 +37,15 @@ type Scope struct {
 	connections  atomic.Int32          // taken by it, and by those inside it
 	why          atomic.Pointer[error] // it was ended by Abort; set under mu
 
+	ending     sync.Mutex    // for one at a time who ends the scope, or all that is open in it; before any session's
 	mu         sync.Mutex    // guards the list of slots, each slot's spare and hooks, and the rest
 	hooks      hooks.Waiting // of the scope itself
 	blockHooks map[*block]*hooks.OfBlock
-	turns      uint64         // hooks registered so far
-	sealed     bool           // none of BeforeCommit may come any more
-	outcome    driver.Outcome // of its last end
-	nested     *Scope         // one of those begun inside it that are not over; its mu guards the next two of each
-	previous   *Scope         // another one inside the same parent
+	turns      uint64     // hooks registered so far
+	sealed     bool       // none of BeforeCommit may come any more
+	due        hooks.List // of the scope's own, once its end has decided that
+	nested     *Scope     // one of those begun inside it that are not over; its mu guards the next two of each
+	previous   *Scope     // another one inside the same parent
 	next       *Scope
 }
 

@@ -113,7 +113,7 @@ func (m *model) endBesideStatement(in *env, s *step, b *block, end func() (expec
 func (m *model) storeAfter(e *env, t *tx, s *step) expected {
 	switch {
 	case t.deserted:
-		panic("its statement has returned")
+		return is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	case !t.over:
 		return m.store(e, s)
 	case e.done():
