@@ -81,6 +81,9 @@ func (d *postgres) ask(query string) any {
 
 func (d *postgres) read(ctx context.Context) (rest func() error, err error) {
 	rows, err := d.Query(ctx, twoRows)
+	if err == nil && !rows.Next() { // which is where pgx has an error of the server
+		err = rows.Err()
+	}
 	return func() error {
 		for rows.Next() { //nolint:revive // to the end
 		}

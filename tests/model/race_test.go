@@ -52,13 +52,24 @@ func (m *model) endBeside(e, in *env, s *step, b *block, commit bool, end func()
 	from := len(e.trace.events)
 	var other expected
 	if s.beside.act == store {
+		if m.order == 0 {
+			s.beside.skipped = m.locked(in.scope, s.beside.db)
+		}
 		x, p, other = m.endBesideStatement(in, s.beside, b, end)
 	} else {
 		x, p, other = m.endBesideEnd(in, s.beside, b, commit, end)
 	}
-	e.trace.result(s.beside, other, nil)
+	if !s.beside.skipped {
+		e.trace.result(s.beside, other, nil)
+	}
 	e.trace.sortFrom(from)
-	if s.after != nil {
+	if s.after == nil {
+		return x, p
+	}
+	if m.order == 0 {
+		s.after.skipped = m.locked(e.scope, s.db)
+	}
+	if !s.after.skipped {
 		e.trace.result(s.after, m.storeAfter(e, b.tx, s.after), nil)
 	}
 	return x, p
@@ -87,6 +98,10 @@ func (m *model) endBesideEnd(in *env, s *step, b *block, commit bool, end func()
 
 func (m *model) endBesideStatement(in *env, s *step, b *block, end func() (expected, *body)) (x expected, p *body, other expected) {
 	var t *tx
+	if s.skipped {
+		x, p = end()
+		return x, p, other
+	}
 	switch m.order {
 	case otherFirst:
 		other = m.store(in, s)
@@ -153,6 +168,9 @@ func (c *race) prepare(r *reality, p, in *place, s *step) (start func()) {
 	if s.after != nil {
 		handle, err := r.dbs[s.db].handle(p.ctx)
 		after = func() {
+			if s.after.skipped {
+				return
+			}
 			if err == nil {
 				err = handle(p.ctx, s.after)
 			}
