@@ -112,6 +112,7 @@ func (g *generator) step(t *rapid.T, level int) *step {
 		s.bodies = []*body{g.body(t, level, someEnding)}
 	case group:
 		s.together, s.aside = rapid.Bool().Draw(t, "together"), rapid.Bool().Draw(t, "side by side")
+		s.hasty = oneInThree.Draw(t, "in haste")
 		for range rapid.IntRange(1, 3).Draw(t, "members") {
 			s.bodies = append(s.bodies, g.body(t, level+1, someEnding))
 		}
@@ -169,6 +170,9 @@ func (f *body) tame(calm bool) {
 			if s.aside {
 				for _, member := range s.bodies {
 					member.stay()
+					if s.hasty {
+						member.leaveContextsAlone()
+					}
 				}
 			}
 		}
@@ -197,6 +201,16 @@ func (f *body) depends(together bool) bool {
 		return s.act == inject || together && (s.failure == orphan || s.act == hook && s.moment == beforeCommit) ||
 			slices.ContainsFunc(s.bodies, func(b *body) bool { return b.depends(together) })
 	})
+}
+
+// leaveContextsAlone takes out what cancels a context that others have got.
+func (f *body) leaveContextsAlone() {
+	f.steps = slices.DeleteFunc(f.steps, func(s *step) bool { return s.act == cancel || s.act == group })
+	for _, s := range f.steps {
+		for _, inner := range s.bodies {
+			inner.leaveContextsAlone()
+		}
+	}
 }
 
 // stay keeps all steps to the contexts that they get.

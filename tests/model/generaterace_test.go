@@ -24,6 +24,7 @@ func (g *generator) addRace(t *rapid.T, main *body) {
 	}
 	f.steps = append(f.steps, s)
 	main.plainHooks(!g.kind.oneWriter)
+	main.wait()
 }
 
 // container is a step whose functions always end at once after their last step.
@@ -65,3 +66,13 @@ func (f *body) plainHooks(store bool) {
 }
 
 func (s *step) isPlain() bool { return s.act == store && s.failure == sound }
+
+// wait makes the functions of all Groups wait for each other.
+func (f *body) wait() {
+	for _, s := range f.steps {
+		s.hasty = false
+		for _, inner := range s.bodies {
+			inner.wait()
+		}
+	}
+}

@@ -12,8 +12,12 @@ import (
 // which hooks must run, in which order. It knows nothing of connections.
 type model struct {
 	kind  *kind
+	first bool  // it decides what the program does, as a step that would wait for a lock is skipped
 	order order // of ends that run side by side
-	dbs   [2]modelDB
+	cuts  map[*body]cut
+
+	unfounded bool // a function was cut short though no other one had failed
+	dbs       [2]modelDB
 }
 
 type modelDB struct {
@@ -207,7 +211,7 @@ func (m *model) admit(e *env, s *step) (*tx, expected) {
 	if e.scope.ended {
 		return nil, is(dbscope.ErrScopeEnded)
 	}
-	if m.order == 0 { // what the program does is the same in all
+	if m.first {
 		s.skipped = m.locked(e.scope, s.db)
 	}
 	if s.skipped {

@@ -15,11 +15,14 @@ type pending struct {
 // linger begins a statement of another goroutine.
 func (m *model) linger(e, at *env, s *step) expected {
 	t, x := m.admit(at.uncancelled(), s)
-	if m.order == 0 {
+	if m.first {
 		s.lingers = t != nil
 	}
-	if t == nil {
+	switch {
+	case t == nil:
 		return x
+	case !s.lingers: // it was not to be reached
+		return m.execute(t, s)
 	}
 	t.running = s
 	e.trace.pending = append(e.trace.pending, pending{s, t})

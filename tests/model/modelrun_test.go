@@ -70,6 +70,13 @@ func (m *model) body(e *env, f *body) (expected, *body) {
 }
 
 func (m *model) step(e *env, s *step) (expected, *body) {
+	if e.trace.isCut(s) {
+		e.trace.cut.env.cancelled = true
+		if x := m.cutShort(e, s); !x.isNil() {
+			e.trace.result(s, x, nil)
+			return x, nil
+		}
+	}
 	x, p := m.call(e, e.at(s.up), s)
 	if s.skipped {
 		return expected{}, nil
@@ -131,20 +138,26 @@ func (m *model) call(e, at *env, s *step) (x expected, p *body) {
 // group runs the members one after the other. Where they run side by side they
 // share nothing, and none fails before all are through.
 func (m *model) group(e, at *env, s *step) (x expected, p *body) {
-	s.sequential = m.kind.oneWriter || len(m.dbs[0].faults) > 0 || len(m.dbs[1].faults) > 0
+	if m.first {
+		s.sequential = m.sequential()
+	}
 	aside := s.aside && !s.sequential
 	g := &env{scope: at.scope, block: at.block, above: at}
 	ev := &event{step: s, what: "members"}
 	var reports []int
 	var done []*scope
 	var failed []expected
+	var cause, anyCut bool
 	for _, f := range s.bodies {
 		in := &env{scope: &scope{reports: &reports, together: s.together}, block: at.block, above: g, outer: e, trace: e.trace}
 		if aside {
 			in.outer, in.trace = nil, &trace{}
 			ev.members = append(ev.members, in.trace)
 		}
+		m.cutAt(in, f)
 		x := m.member(in, s.together, f)
+		_, cut := m.cuts[f]
+		cause, anyCut = cause || !cut && !x.isNil(), anyCut || cut
 		switch {
 		case !x.isNil():
 			failed = append(failed, x)
@@ -153,6 +166,7 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 			done = append(done, in.scope)
 		}
 	}
+	m.unfounded = m.unfounded || anyCut && !cause && !at.done()
 	g.cancelled = g.cancelled || len(failed) > 0
 	x = joinMembers(failed, aside)
 	if len(done) > 0 {
@@ -175,6 +189,11 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 	}
 	e.trace.report(s, reports)
 	return x, p
+}
+
+// sequential reports whether the order matters in which functions of a Group run.
+func (m *model) sequential() bool {
+	return m.kind.oneWriter || len(m.dbs[0].faults) > 0 || len(m.dbs[1].faults) > 0
 }
 
 // member is a function of a Group; its panic is made an error.

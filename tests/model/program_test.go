@@ -64,6 +64,7 @@ type step struct {
 	ofScope  bool     // a hook of the scope, not of one database
 	together bool     // of group
 	aside    bool     // the members of group run side by side
+	hasty    bool     // and none waits for the others before it returns
 	fault    fault    // of inject
 	bodies   []*body  // one, or a Group's members
 	beside   *step    // what another goroutine does while the block or the unit ends
@@ -170,6 +171,9 @@ func (s *step) String() string {
 		text = "Group, one after the other"
 		if s.aside && !s.sequential {
 			text = "Group, side by side"
+			if s.hasty {
+				text += " in haste"
+			}
 		}
 		if s.together {
 			text += ", CommitTogether"

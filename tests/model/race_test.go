@@ -52,7 +52,7 @@ func (m *model) endBeside(e, in *env, s *step, b *block, commit bool, end func()
 	from := len(e.trace.events)
 	var other expected
 	if s.beside.act == store {
-		if m.order == 0 {
+		if m.first {
 			s.beside.skipped = m.locked(in.scope, s.beside.db)
 		}
 		x, p, other = m.endBesideStatement(in, s.beside, b, end)
@@ -66,7 +66,7 @@ func (m *model) endBeside(e, in *env, s *step, b *block, commit bool, end func()
 	if s.after == nil {
 		return x, p
 	}
-	if m.order == 0 {
+	if m.first {
 		s.after.skipped = m.locked(e.scope, s.db)
 	}
 	if !s.after.skipped {

@@ -245,7 +245,7 @@ func (r *reality) group(p, at *place, s *step) error {
 		}
 		g.Go(func(ctx context.Context) (err error) {
 			defer func() {
-				if through.Done(); aside {
+				if through.Done(); aside && !s.hasty {
 					through.Wait()
 				}
 			}()

@@ -19,6 +19,7 @@ type trace struct {
 	events  []*event
 	pending []pending // in the model: goroutines of this one
 	others  []*other  // in reality
+	cut     *cut      // in the model: of a function of a Group
 }
 
 type event struct {

@@ -2,7 +2,9 @@ package model_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dbscope/dbscope"
@@ -35,4 +37,34 @@ func TestAHookOfUndoneWorkIsNotDecidedByACommitBesideTheRollback(t *testing.T) {
 	if want := []string{"AfterRollback"}; !slices.Equal(ran, want) || len(f.Rows()) > 0 {
 		t.Fatalf("the hooks %q ran and %q is stored, want %q and nothing", ran, f.Rows(), want)
 	}
+}
+
+// endingNow is a context that ends after somebody has asked once whether it has.
+type endingNow struct {
+	context.Context // which has ended
+	asked           atomic.Bool
+}
+
+func (c *endingNow) Err() error {
+	if !c.asked.Swap(true) {
+		return nil
+	}
+	return c.Context.Err()
+}
+
+// database/sql looks at the context before the driver does, and knows no causes.
+func TestAStatementWhoseContextEndsAsItComesTellsTheCause(t *testing.T) {
+	db, cause := openSQLite(t, "A"), errors.New("the cause")
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ended, cancel := context.WithCancelCause(ctx)
+		cancel(cause)
+		_, executed := db.ExecContext(&endingNow{Context: ended}, "INSERT INTO t (id) VALUES (1)")
+		_, prepared := db.PrepareContext(&endingNow{Context: ended}, "INSERT INTO t (id) VALUES (1)")
+		for _, err := range []error{executed, prepared} {
+			if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+				t.Errorf("got %v, want Canceled and the cause", err)
+			}
+		}
+		return nil
+	}))
 }
