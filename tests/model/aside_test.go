@@ -23,7 +23,7 @@ func (r *reality) other(p, at *place, s *step) error {
 		goOn := make(chan struct{})
 		o.goOn = func() { close(goOn) }
 		go func() {
-			rest, err := db.read(ctx)
+			rest, err := db.read(ctx, s)
 			if begun <- err; err == nil {
 				<-goOn
 				o.ended <- rest()
@@ -33,12 +33,12 @@ func (r *reality) other(p, at *place, s *step) error {
 			return err
 		}
 	case !s.lingers:
-		go func() { begun <- db.store(ctx, s) }()
+		go func() { begun <- r.statement(ctx, s) }()
 		return <-begun
 	default:
 		reached, goOn := db.hold(s)
 		o.goOn = goOn
-		go func() { o.ended <- db.store(ctx, s) }()
+		go func() { o.ended <- r.statement(ctx, s) }()
 		if !reached(o.ended) {
 			goOn()
 			return <-o.ended
@@ -46,6 +46,18 @@ func (r *reality) other(p, at *place, s *step) error {
 	}
 	p.trace.others = append(p.trace.others, o)
 	return nil
+}
+
+// statement stores, or reads all rows of a query.
+func (r *reality) statement(ctx context.Context, s *step) error {
+	if !s.query {
+		return r.dbs[s.db].store(ctx, s)
+	}
+	rest, err := r.dbs[s.db].read(ctx, s)
+	if err != nil {
+		return err
+	}
+	return rest()
 }
 
 // await lets the first goroutine go on, and returns its error.

@@ -40,7 +40,7 @@ type database interface {
 	// hold makes the statement of the step wait until goOn is called. reached blocks
 	// until it waits, or reports false where it has ended instead.
 	hold(s *step) (reached func(ended chan error) bool, goOn func())
-	read(ctx context.Context) (rest func() error, err error) // leaves rows open
+	read(ctx context.Context, s *step) (rest func() error, err error) // leaves rows open
 	nest(ctx context.Context) (end func(commit bool) error, err error)
 	handle(ctx context.Context) (store func(ctx context.Context, s *step) error, err error)
 	inject(s *step)
@@ -96,7 +96,11 @@ func (d *fake) hold(s *step) (reached func(chan error) bool, goOn func()) {
 	if s.failure != sound {
 		fault.Err, fault.Fate = s.err, fates[s.failure]
 	}
-	d.f.Inject("exec "+strconv.Itoa(s.number), fault)
+	kind := "exec "
+	if s.query {
+		kind = "query "
+	}
+	d.f.Inject(kind+strconv.Itoa(s.number), fault)
 	return func(ended chan error) bool {
 		select {
 		case <-entered:
@@ -108,12 +112,12 @@ func (d *fake) hold(s *step) (reached func(chan error) bool, goOn func()) {
 	}, func() { close(until) }
 }
 
-func (d *fake) read(ctx context.Context) (rest func() error, err error) {
+func (d *fake) read(ctx context.Context, s *step) (rest func() error, err error) {
 	tx, err := d.Session(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, "all")
+	rows, err := tx.Query(ctx, strconv.Itoa(s.number))
 	return func() error {
 		for {
 			switch _, err := rows.Next(); {

@@ -102,7 +102,8 @@ func (g *generator) step(t *rapid.T, level int) *step {
 	switch s.act {
 	case store, linger:
 		s.failure = g.failures.Draw(t, "failure")
-		if s.act == linger && s.failure == misspelt { // it never runs
+		s.query = s.act == linger && oneInThree.Draw(t, "query")
+		if s.query || s.act == linger && s.failure == misspelt { // which never runs
 			s.failure = sound
 		}
 	case atomicBlock:

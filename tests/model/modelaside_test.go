@@ -21,7 +21,9 @@ func (m *model) linger(e, at *env, s *step) expected {
 	switch {
 	case t == nil:
 		return x
-	case !s.lingers: // it was not to be reached
+	case !s.lingers && s.query: // it was not to be reached
+		return expected{}
+	case !s.lingers:
 		return m.execute(t, s)
 	}
 	t.running = s
@@ -65,16 +67,23 @@ func (m *model) awaitAll(t *trace) {
 // transaction was ended meanwhile undoes that.
 func (m *model) statementReturns(t *tx, s *step) expected {
 	broken := t.state != intact
-	x := m.execute(t, s)
+	var x expected
+	if !s.query {
+		x = m.execute(t, s)
+	}
 	t.running = nil
 	switch {
 	case !x.isNil() && broken:
 		x = x.and(is(dbscope.ErrRolledBack))
+	case s.query && t.deserted: // the query returns, and its rows are closed
+		x = refused([]error{sql.ErrTxDone, dbscope.ErrScopeEnded, dbscope.ErrRolledBack})
 	case x.isNil() && t.deserted:
 		x = is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	}
 	if t.deserted {
-		x = x.and(m.rollback(t))
+		if undone := m.rollback(t); !s.query { // whose rows nobody has been given yet
+			x = x.and(undone)
+		}
 		t.deserted = false
 		t.endBlocks()
 	}

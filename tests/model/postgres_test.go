@@ -79,8 +79,8 @@ func (d *postgres) ask(query string) any {
 	return row
 }
 
-func (d *postgres) read(ctx context.Context) (rest func() error, err error) {
-	rows, err := d.Query(ctx, twoRows)
+func (d *postgres) read(ctx context.Context, s *step) (rest func() error, err error) {
+	rows, err := d.Query(ctx, d.query(s, d.gate(s)))
 	if err == nil && !rows.Next() { // which is where pgx has an error of the server
 		err = rows.Err()
 	}

@@ -60,6 +60,7 @@ type step struct {
 	up       int
 	failure  failure  // of store
 	mode     mode     // of atomicBlock
+	query    bool     // linger waits for rows, and reads them
 	moment   moment   // of hook
 	ofScope  bool     // a hook of the scope, not of one database
 	together bool     // of group
@@ -162,7 +163,10 @@ func (s *step) String() string {
 		text = db + ": nested by a handle"
 	case linger, read:
 		text = db + ": another goroutine's " + map[act]string{linger: "statement", read: "rows"}[s.act]
-		if s.failure != sound {
+		switch {
+		case s.query:
+			text += " (a query)"
+		case s.failure != sound:
 			text += " (" + failureNames[s.failure] + ")"
 		}
 	case run:

@@ -32,8 +32,14 @@ func (n *table) key(s *step) string { return strconv.Itoa(n.id(s)) }
 
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
 
-// twoRows is a query.
-const twoRows = "SELECT 1 UNION ALL SELECT 2"
+// query has two rows, and waits where it is to linger.
+func (n *table) query(s *step, gate string) string {
+	first := "SELECT 1"
+	if s.lingers {
+		first += " FROM (SELECT 1) AS one WHERE " + gate
+	}
+	return first + " UNION ALL SELECT 2"
+}
 
 // statement stores the step's row, or fails as the step says; gate is a condition
 // that makes it wait, of one that lingers. Row 0 is there.
@@ -176,8 +182,8 @@ func untilWaiting(waits func() bool) func(ended chan error) bool {
 	}
 }
 
-func (d *overSQL) read(ctx context.Context) (rest func() error, err error) {
-	rows, err := d.QueryContext(ctx, twoRows)
+func (d *overSQL) read(ctx context.Context, s *step) (rest func() error, err error) {
+	rows, err := d.QueryContext(ctx, d.query(s, d.gate(d.key(s))))
 	return func() error {
 		for rows.Next() { //nolint:revive // to the end
 		}
