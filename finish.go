@@ -165,8 +165,7 @@ func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session
 	for _, s := range scopes {
 		for ss := range s.sessions() {
 			ss.ending.Lock()
-			ss.seizeOrAbandon(ctx)
-			if ss.isOver() {
+			if !ss.seizeOrAbandon(ctx) {
 				ss.ending.Unlock()
 				continue
 			}

@@ -67,6 +67,7 @@ type session struct {
 
 	mu        sync.Mutex
 	holder    state.Holder
+	abandoned bool // it was ended while a statement ran, which may have returned since
 	begun     bool // a transaction, or the session outside units
 	condition state.Condition
 	blocks    []*block // open nested blocks, innermost last
