@@ -48,9 +48,7 @@ func variants(cuts map[*body]cut) []map[*body]cut {
 		for _, some := range all {
 			for _, how := range []state{intact, doomed, gone} {
 				more := map[*body]cut{f: {step: c.step, how: how}}
-				for f, c := range some {
-					more[f] = c
-				}
+				maps.Copy(more, some)
 				next = append(next, more)
 			}
 		}

@@ -23,6 +23,7 @@ type kind struct {
 	oneWriter bool // a second one waits for the first one's end
 	inject    bool // failures are injected
 	deferred  bool // a constraint is checked by COMMIT
+	hasty     bool // a context that ends as its statement has returned costs nothing
 	fates     map[failure]failure
 }
 
@@ -62,7 +63,7 @@ func ok(t failer, err error) {
 	}
 }
 
-var fakeKind = kind{inject: true, fates: map[failure]failure{
+var fakeKind = kind{inject: true, hasty: true, fates: map[failure]failure{
 	harmless: harmless, aborting: aborting, undoing: undoing, losing: losing,
 }}
 

@@ -113,7 +113,7 @@ func (g *generator) step(t *rapid.T, level int) *step {
 		s.bodies = []*body{g.body(t, level, someEnding)}
 	case group:
 		s.together, s.aside = rapid.Bool().Draw(t, "together"), rapid.Bool().Draw(t, "side by side")
-		s.hasty = oneInThree.Draw(t, "in haste")
+		s.hasty = g.kind.hasty && oneInThree.Draw(t, "in haste")
 		for range rapid.IntRange(1, 3).Draw(t, "members") {
 			s.bodies = append(s.bodies, g.body(t, level+1, someEnding))
 		}

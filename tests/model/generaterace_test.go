@@ -23,7 +23,7 @@ func (g *generator) addRace(t *rapid.T, main *body) {
 		s.after = &step{act: store, db: s.db}
 	}
 	f.steps = append(f.steps, s)
-	main.plainHooks(!g.kind.oneWriter)
+	main.plainHooks(!g.kind.oneWriter && !main.injects())
 	main.wait()
 }
 
@@ -66,6 +66,13 @@ func (f *body) plainHooks(store bool) {
 }
 
 func (s *step) isPlain() bool { return s.act == store && s.failure == sound }
+
+// injects reports whether a fault may be there for whoever comes first.
+func (f *body) injects() bool {
+	return slices.ContainsFunc(f.steps, func(s *step) bool {
+		return s.act == inject || slices.ContainsFunc(s.bodies, (*body).injects)
+	})
+}
 
 // wait makes the functions of all Groups wait for each other.
 func (f *body) wait() {

@@ -138,7 +138,9 @@ func (t *tx) top() *block {
 }
 
 // open reports whether there is something to end.
-func (t *tx) open() bool { return t.begun || len(t.blocks) > 0 || t.state != intact }
+func (t *tx) open() bool {
+	return t.begun || len(t.blocks) > 0 || t.state != intact || t.running != nil
+}
 
 func (t *tx) fail(f failure) { t.state = max(t.state, stateAfter[f]) }
 
@@ -208,6 +210,18 @@ func (m *model) store(e *env, s *step) expected {
 
 // admit begins the transaction for a statement, or says why not.
 func (m *model) admit(e *env, s *step) (*tx, expected) {
+	t, x := m.take(e, s)
+	if t == nil {
+		return nil, x
+	}
+	if x = m.begin(t); !x.isNil() {
+		return nil, x
+	}
+	return t, x
+}
+
+// take is for a statement that may begin the transaction next.
+func (m *model) take(e *env, s *step) (*tx, expected) {
 	if e.scope.ended {
 		return nil, is(dbscope.ErrScopeEnded)
 	}
@@ -221,22 +235,26 @@ func (m *model) admit(e *env, s *step) (*tx, expected) {
 	if reasons := e.refusals(t); len(reasons) > 0 {
 		return nil, refused(reasons)
 	}
+	return t, expected{}
+}
+
+func (m *model) begin(t *tx) expected {
 	if t.begun {
-		return t, expected{}
+		return expected{}
 	}
 	for {
-		f := m.fault(s.db, "begin")
+		f := m.fault(t.db, "begin")
 		if f == nil {
 			break
 		}
 		if f.fault.fate != losing { // else BEGIN is tried on another connection
 			t.doom()
-			return nil, is(f.err)
+			return is(f.err)
 		}
 	}
 	t.begun = true
-	m.dbs[s.db].txs = append(m.dbs[s.db].txs, t)
-	return t, expected{}
+	m.dbs[t.db].txs = append(m.dbs[t.db].txs, t)
+	return expected{}
 }
 
 // execute is what an admitted statement does.

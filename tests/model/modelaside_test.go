@@ -66,9 +66,9 @@ func (m *model) awaitAll(t *trace) {
 // statementReturns is the end of a statement of another goroutine. One whose
 // transaction was ended meanwhile undoes that.
 func (m *model) statementReturns(t *tx, s *step) expected {
-	broken := t.state != intact
-	var x expected
-	if !s.query {
+	broken := t.begun && t.state != intact
+	x := m.begin(t)
+	if x.isNil() && !s.query {
 		x = m.execute(t, s)
 	}
 	t.running = nil
@@ -81,13 +81,20 @@ func (m *model) statementReturns(t *tx, s *step) expected {
 		x = is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	}
 	if t.deserted {
-		if undone := m.rollback(t); !s.query { // whose rows nobody has been given yet
+		if undone := m.undoDeserted(t); !s.query { // whose rows nobody has been given yet
 			x = x.and(undone)
 		}
 		t.deserted = false
 		t.endBlocks()
 	}
 	return x
+}
+
+func (m *model) undoDeserted(t *tx) expected {
+	if !t.begun {
+		return expected{}
+	}
+	return m.rollback(t)
 }
 
 // readOn reads the rest of the rows, which may have been closed meanwhile.

@@ -14,7 +14,7 @@ import (
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
-var postgresKind = kind{deferred: true, fates: map[failure]failure{
+var postgresKind = kind{deferred: true, hasty: true, fates: map[failure]failure{
 	duplicate: aborting, misspelt: aborting, losing: losing,
 }}
 
@@ -85,7 +85,7 @@ func (d *postgres) read(ctx context.Context, s *step) (rest func() error, err er
 		err = rows.Err()
 	}
 	return func() error {
-		for rows.Next() { //nolint:revive // to the end
+		for rows.Next() {
 		}
 		return rows.Err()
 	}, err

@@ -85,7 +85,7 @@ func (m *model) endBesideEnd(in *env, s *step, b *block, commit bool, end func()
 	late := m.order == blockLate && owns && b.tx.over
 	x, p = end()
 	if late {
-		x = b.tx.endedByAnother(commit)
+		x = b.endedByAnother(commit)
 	}
 	if m.order == blockFirst || m.order == otherLate {
 		other, _ = m.call(in, in, s)
@@ -106,12 +106,17 @@ func (m *model) endBesideStatement(in *env, s *step, b *block, end func() (expec
 	case otherFirst:
 		other = m.store(in, s)
 	case blockLate:
-		if t, other = m.admit(in, s); t != nil {
+		if t, other = m.take(in, s); t == nil {
+			t, s = m.sentInVain(in, s)
+		}
+		if t != nil { // BEGIN may be under way, too
 			t.running = s
 		}
 	}
 	x, p = end()
 	switch {
+	case t != nil && !other.isNil():
+		_ = m.statementReturns(t, s)
 	case t != nil:
 		other = m.statementReturns(t, s)
 	case m.order == blockFirst:
@@ -122,6 +127,19 @@ func (m *model) endBesideStatement(in *env, s *step, b *block, end func() (expec
 		other = m.store(in, s)
 	}
 	return x, p, other
+}
+
+// sentInVain returns the transaction in which the database refuses the statement, as
+// it may be one that goes back to a savepoint; the step stands for that.
+func (m *model) sentInVain(e *env, s *step) (*tx, *step) {
+	if e.scope.ended || s.skipped {
+		return nil, s
+	}
+	t := e.scope.tx(s.db)
+	if t.state != aborted || len(e.refusals(t)) > 1 {
+		return nil, s
+	}
+	return t, &step{act: linger, query: true}
 }
 
 // storeAfter stores with the handle of a transaction that was to be ended.

@@ -185,7 +185,7 @@ func untilWaiting(waits func() bool) func(ended chan error) bool {
 func (d *overSQL) read(ctx context.Context, s *step) (rest func() error, err error) {
 	rows, err := d.QueryContext(ctx, d.query(s, d.gate(d.key(s))))
 	return func() error {
-		for rows.Next() { //nolint:revive // to the end
+		for rows.Next() {
 		}
 		return rows.Err()
 	}, err
@@ -208,6 +208,7 @@ func (d *overSQL) handle(ctx context.Context) (func(context.Context, *step) erro
 		return err
 	}, err
 }
+
 func (d *overSQL) pool(t failer) *sql.DB {
 	pool, err := d.Engine(context.Background())
 	ok(t, err)
