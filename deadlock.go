@@ -1,10 +1,6 @@
 package dbscope
 
 import (
-	"reflect"
-	"runtime"
-	"strings"
-
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 )
@@ -62,36 +58,10 @@ func (s *Scope) mayWaitForItself(d *link.Database, except *slot) pools.Limit {
 	return pools.Limit{}
 }
 
-// The functions that are on the stack of who waits for a connection in a unit:
-// the one that takes it, Run's for each unit that Run has begun, and some of a
-// middleware's for the one that it has begun.
-var (
-	acquireFrame    = nameOf((*link.Link).Acquire)
-	runFrame        string // see run.go
-	middlewareFrame = reflect.TypeFor[Scope]().PkgPath() + "/middleware/"
-)
-
-func nameOf(fn any) string { return runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name() }
-
-// Blocked implements [pools.Unit]: the scopes, the innermost first, whose
-// functions cannot return before the caller does, since the caller runs in them.
-// A unit that a goroutine begins does not keep the unit around it from its end,
-// unless that waits for the goroutine, which nobody can see.
+// Blocked implements [pools.Unit].
 func (u *waitingUnit) Blocked() (all []pools.Holder) {
-	pcs := make([]uintptr, 256)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
-	waits := false
-	s := (*Scope)(u)
-	for more := true; more && s != nil; {
-		var f runtime.Frame
-		f, more = frames.Next()
-		switch {
-		case f.Function == acquireFrame:
-			waits = true
-		case waits && (s.run && f.Function == runFrame || !s.run && strings.HasPrefix(f.Function, middlewareFrame)):
-			all = append(all, (*waitingUnit)(s))
-			s = s.parent()
-		}
+	for _, inside := range u.unit.Blocked() {
+		all = append(all, (*waitingUnit)(inside.Scope.(*Scope)))
 	}
 	return all
 }

@@ -48,26 +48,41 @@ func (s *session) seize(ctx context.Context) bool {
 }
 
 // seizeOrAbandon is seize for the end of the unit: a statement that is running
-// has to undo the session when it returns.
-func (s *session) seizeOrAbandon(ctx context.Context) {
-	for !s.seize(ctx) && !s.abandons() {
+// has to undo the session when it returns. It reports false where somebody else has
+// ended or abandoned the session, and so tells what became of it. Else the caller
+// has to settle it.
+func (s *session) seizeOrAbandon(ctx context.Context) bool {
+	for !s.seize(ctx) {
+		switch s.abandon() {
+		case state.Statement:
+			return true
+		case state.Deserter:
+			return false
+		}
 	}
+	return !s.isOver()
 }
 
-func (s *session) abandons() bool {
+// abandon leaves the session to the statement that runs, if one does, and returns
+// who had it.
+func (s *session) abandon() state.Holder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.holder == state.Statement {
+	was := s.holder
+	if was == state.Statement {
 		s.holder.Move(state.Abandon)
+		s.abandoned = true
 	}
-	return s.holder == state.Deserter
+	return was
 }
 
 // Abandon implements [unit.Owner].
 func (s *session) Abandon(ctx context.Context) error {
 	s.ending.Lock()
 	defer s.ending.Unlock()
-	s.seizeOrAbandon(ctx)
+	if !s.seizeOrAbandon(ctx) {
+		return nil
+	}
 	return s.settle(ctx, rollBack).Err
 }
 
@@ -76,7 +91,7 @@ func (s *session) obstacle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.holder == state.Deserter:
+	case s.abandoned: // also where the statement has returned since
 		return s.abandonedError()
 	case s.condition.Why != nil:
 		return s.rolledBack()
@@ -129,21 +144,18 @@ func (s *session) failBeforeCommit(ctx context.Context, err error) {
 	s.fail(min(fate, driver.Aborted), err)
 }
 
-// settle ends a session that is seized, or abandoned. Where somebody else has
-// ended it, nothing was open.
+// settle ends a session that the caller has seized, or abandoned: that is undone by
+// its statement, which may have happened by now.
 func (s *session) settle(ctx context.Context, w wish) link.Result {
 	s.mu.Lock()
-	was := s.holder
+	abandoned := s.abandoned
 	s.mu.Unlock()
-	if was == state.Over {
-		return link.Result{}
-	}
 	if s.Adopted != nil {
-		return s.settleAdopted(ctx, was)
+		return s.settleAdopted(ctx, abandoned)
 	}
 	why := s.obstacle()
 	r := link.Result{Outcome: driver.RolledBack}
-	if was != state.Deserter {
+	if !abandoned {
 		r = s.end(ctx, w == commit)
 	}
 	if w != rollBack && why != nil {
@@ -306,10 +318,10 @@ func (s *session) ownerSays() ownerEnd {
 }
 
 // settleAdopted is settle for a session whose transaction is other code's.
-func (s *session) settleAdopted(ctx context.Context, was state.Holder) link.Result {
+func (s *session) settleAdopted(ctx context.Context, abandoned bool) link.Result {
 	why := s.obstacle()
 	r := link.Result{Open: true, Outcome: driver.RolledBack}
-	if was != state.Deserter {
+	if !abandoned {
 		r.Err = s.end(ctx, false).Err
 	}
 	if s.ownerSays() == ownerCommitted {

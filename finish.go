@@ -66,7 +66,10 @@ func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
 	var aborted error
 	live := scopes[:0]
 	for _, s := range scopes {
-		if over := s.close(f == isOver); !over {
+		s.ending.Lock() // so that of two who end it the later one finds it over, or nothing open
+		if over := s.close(f == isOver); over {
+			s.ending.Unlock()
+		} else {
 			live = append(live, s)
 		}
 		marked = marked || w == commit && s.rollbackOnly.Load() // by nobody from now on, where the scope is over
@@ -102,8 +105,15 @@ func giveUp(ctx context.Context, scopes []*Scope) {
 	runAllAfter(ctx, scopes)
 }
 
-// settleAll commits the scopes' sessions, or undoes them, one after the other.
+// settleAll commits the scopes' sessions, or undoes them, one after the other. The
+// caller has locked ending of each scope; it is unlocked once it is decided which
+// hooks of the scope are due.
 func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
+	defer func() {
+		for _, s := range scopes {
+			s.ending.Unlock()
+		}
+	}()
 	var few [4]*session // so that the usual scope allocates nothing
 	taken := seizeAll(ctx, scopes, few[:0])
 	all := w == commit
@@ -168,8 +178,7 @@ func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session
 	for _, s := range scopes {
 		for ss := range s.sessions() {
 			ss.ending.Lock()
-			ss.seizeOrAbandon(ctx)
-			if ss.isOver() {
+			if !ss.seizeOrAbandon(ctx) {
 				ss.ending.Unlock()
 				continue
 			}
@@ -208,8 +217,6 @@ func noteOutcomes(scopes []*Scope, ended []*session, commits bool) {
 				outcome = driver.Unknown
 			}
 		}
-		s.mu.Lock()
-		s.outcome = outcome
-		s.mu.Unlock()
+		s.decideHooks(outcome)
 	}
 }

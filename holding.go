@@ -35,6 +35,9 @@ func (c *control) Abort(ctx context.Context, why error) error {
 	s := (*Scope)(c)
 	ctx = s.inside(ctx)
 	live := s.abort(why, nil)
+	for _, each := range live {
+		each.ending.Lock()
+	}
 	err := settleAll(ctx, live, rollBack)
 	giveUp(ctx, live)
 	return err

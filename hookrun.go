@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
@@ -141,8 +140,10 @@ func closedAndBroken(ctx context.Context, ss *session) bool {
 // refuse lets what a hook did not approve only be undone, also where somebody
 // recovers from its panic.
 func (s *session) refuse() {
-	if s.isBegun() {
-		s.doomHere(errors.New("a BeforeCommit hook did not return"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun {
+		s.condition.Doom(errors.New("a BeforeCommit hook did not return"), len(s.blocks))
 	}
 }
 
@@ -184,12 +185,24 @@ func (s *Scope) takeDue(sl *slot) *hooks.Hook {
 	return due
 }
 
+// decideHooks notes which hooks of the scope itself are due after an end with the
+// outcome. Whoever ends the scope next has no say in that.
+func (s *Scope) decideHooks(o driver.Outcome) {
+	if !s.hooked.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks.Ended(o, &s.due)
+}
+
 // takeAllDue takes the hooks that are due after the scope has ended, or begins
 // anew.
 func (s *Scope) takeAllDue() *hooks.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := s.hooks.Ended(s.outcome)
+	due := s.due
+	s.due = hooks.List{}
 	for sl := range s.slots() {
 		due.Absorb(&sl.due)
 	}
@@ -212,14 +225,5 @@ func (s *Scope) runAfter(ctx context.Context, due *hooks.Hook) {
 	ctx = context.WithoutCancel(ctx)
 	hooks.RunAll(due, func(fn func(context.Context) error) error {
 		return runUnit(ctx, fn, OnHookError(s.opts.onHookError))
-	}, func(err error) { s.reportHooks(ctx, err) })
-}
-
-func (s *Scope) reportHooks(ctx context.Context, err error) {
-	switch {
-	case s.opts.onHookError != nil:
-		s.opts.onHookError(ctx, err)
-	default:
-		slog.ErrorContext(ctx, "dbscope: after the end of a unit of work its hooks failed", "error", err)
-	}
+	}, func(err error) { s.opts.onHookError(ctx, err) })
 }

@@ -45,12 +45,6 @@ func (s *session) settleIdle(ctx context.Context, w wish) (r link.Result, ended 
 	return s.settle(ctx, w), true
 }
 
-func (s *session) isBegun() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.begun
-}
-
 // busy reports whether a statement runs or its rows are open.
 func (s *session) busy() bool {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -85,7 +86,14 @@ func CommitTimeout(d time.Duration) Option {
 // is over by then: their errors, joined, and their panics. The default is
 // [slog.ErrorContext].
 func OnHookError(report func(ctx context.Context, err error)) Option {
+	if report == nil {
+		report = logHookError
+	}
 	return scopeOption(func(o *scopeOptions) { o.onHookError = report })
+}
+
+func logHookError(ctx context.Context, err error) {
+	slog.ErrorContext(ctx, "dbscope: after the end of a unit of work its hooks failed", "error", err)
 }
 
 // DBOption changes a DB when an adapter opens it.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // Run calls fn in a new scope with sessions of its own, and ends the scope:
@@ -33,7 +34,7 @@ func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) er
 
 func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option) (*Scope, error) {
 	ctx, s := Begin(ctx, opts...)
-	s.run = true
+	s.unit.ByRun = true
 	defer func() { _ = s.End(ctx) }() // does something only when fn does not return
 	if err := fn(ctx); err != nil {
 		return s, errs.Joined(err, finish(ctx, rollBack, isOver, s))
@@ -41,4 +42,4 @@ func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option)
 	return s, finish(ctx, commit, isOver, s)
 }
 
-func init() { runUnit, runFrame = Run, nameOf(runOnce) }
+func init() { runUnit, unit.RunFrame = Run, unit.NameOf(runOnce) }

@@ -22,7 +22,6 @@ type Scope struct {
 	ctx  context.Context // the context that carries the scope
 	unit unit.Unit       // its place among the units around and inside it
 	box  unit.Sandbox    // gives out the connections in a test of package scopetest, else nil
-	run  bool            // Run has begun it, and so is on the stack of its function
 	opts scopeOptions
 	// The database whose transaction is other code's, see DB.Adopt; else nil.
 	adopted *link.Database
@@ -41,10 +40,11 @@ type Scope struct {
 	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
 	sawTransient atomic.Bool           // a statement of it failed with such an error, whatever became of the session
 
-	mu      sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
-	hooks   hooks.OfScope[*block]
-	sealed  bool           // no further BeforeCommit hook is taken, since the last of them has run
-	outcome driver.Outcome // what became of it when its transactions were last ended together
+	ending sync.Mutex // lets one at a time end the scope, or all that is open in it; locked before any session's
+	mu     sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
+	hooks  hooks.OfScope[*block]
+	sealed bool       // no further BeforeCommit hook is taken, since the last of them has run
+	due    hooks.List // hooks of the scope itself, once its end has decided that they run
 }
 
 // control is a scope in the hands of its middleware. It implements Control of
@@ -98,7 +98,7 @@ func (c *scopeContext) Value(key any) any {
 func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	c := &scopeContext{Context: ctx}
 	s := &c.scope
-	s.ctx, s.opts.endTimeout = c, defaultEndTimeout
+	s.ctx, s.opts.endTimeout, s.opts.onHookError = c, defaultEndTimeout, logHookError
 	for _, o := range opts {
 		o.applyToScope(&s.opts)
 	}

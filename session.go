@@ -65,6 +65,7 @@ type session struct {
 
 	mu        sync.Mutex
 	holder    state.Holder
+	abandoned bool // it was ended while a statement ran, which may have returned since
 	begun     bool // there is a transaction, or outside units a connection
 	condition state.Condition
 	blocks    []*block // the open nested blocks, the innermost last

@@ -30,7 +30,7 @@ func openStub(_ context.Context, host string) (driver.Engine, error) {
 
 // stubs watches a primary and two replicas.
 func stubs(b *testing.B) *cluster.Cluster {
-	c := cluster.New(cluster.List("primary", "replica 1", "replica 2"), cluster.SignedBy(make([]byte, 32)))
+	c := cluster.New(cluster.List("primary", "replica-1", "replica-2"), cluster.SignedBy(make([]byte, 32)))
 	stop := c.Use(openStub, func(string, bool) {})
 	b.Cleanup(func() { must(b, stop()) })
 	for {

@@ -51,6 +51,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/dsn"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // DB is a database behind database/sql. It is safe for concurrent use. Its
@@ -111,7 +112,8 @@ func wrap(core *dbscope.DB[*sql.Tx], siblings *sync.Map) *DB {
 // ExecContext runs a statement in the session of ctx's scope. It blocks; what
 // ctx ends is this statement only.
 func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return db.inner.get().ExecContext(told(ctx), query, args...)
+	res, err := db.inner.get().ExecContext(told(ctx), query, args...)
+	return res, caused(ctx, err)
 }
 
 // QueryContext runs a query in the session of ctx's scope. The rows occupy the
@@ -141,7 +143,8 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 // A COPY of lib/pq is such a statement: while it is open the session takes no
 // other, and a unit that leaves it open is [dbscope.ErrRolledBack].
 func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return db.inner.get().PrepareContext(told(ctx), query)
+	stmt, err := db.inner.get().PrepareContext(told(ctx), query)
+	return stmt, caused(ctx, err)
 }
 
 // silent is a context whose end database/sql does not see: the session tells
@@ -158,6 +161,14 @@ func told(ctx context.Context) context.Context {
 		return silent{ctx}
 	}
 	return ctx
+}
+
+// caused adds its cause to the error of a context that ended too late for told.
+func caused(ctx context.Context, err error) error {
+	if err == nil || err != ctx.Err() { //nolint:errorlint // database/sql's own answer
+		return err
+	}
+	return fmt.Errorf("sqlscope: the statement was not sent: %w", errs.Interrupted(ctx))
 }
 
 // heard is the context that the driver gets, which watches it itself.

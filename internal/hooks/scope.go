@@ -94,14 +94,12 @@ func (s *OfScope[B]) SessionEnded(o driver.Outcome, session *Waiting, due *List,
 	}
 }
 
-// Ended takes those that are due as the scope ends, or begins anew. What is due
-// after its sessions is added by the caller.
-func (s *OfScope[B]) Ended(o driver.Outcome) (due List) {
-	s.Own.ended(o, &due)
+// Ended moves those that are due as the scope ends, or begins anew.
+func (s *OfScope[B]) Ended(o driver.Outcome, due *List) {
+	s.Own.ended(o, due)
 	s.Own = Waiting{}
 	for _, l := range s.blocks {
-		l.Scope.ended(o, &due)
+		l.Scope.ended(o, due)
 		l.Scope = Waiting{}
 	}
-	return due
 }

@@ -20,6 +20,8 @@ import (
 // out to be dead, as after a restart of the server, at most this often.
 const beginAttempts = 10
 
+func init() { unit.AcquireFrame = unit.NameOf((*Link).Acquire) }
+
 // Source is where a session's connection comes from, and goes back to: a unit of
 // work, or nothing for a statement outside units.
 type Source interface {

@@ -9,6 +9,7 @@ import (
 type Unit struct {
 	Parent *Unit       // the unit around it, which may hold connections meanwhile
 	Scope  any         // the dbscope.Scope that it is of
+	ByRun  bool        // dbscope.Run has begun it, and so is on the stack of its function
 	Group  any         // the same for those that are committed together, else nil
 	Done   atomic.Bool // it only waits for the others of its Group
 

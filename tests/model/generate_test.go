@@ -33,12 +33,14 @@ var (
 	someOutcome = weighed[outcome](rolledBack, 2, unknown, 1)
 	oneInThree  = weighed[bool](false, 2, true, 1)
 	oneInFour   = weighed[bool](false, 3, true, 1)
-	besideActs  = weighed[act](rollbackScope, 3, commitScope, 3, rollbackDB, 1, commitDB, 1, releaseDB, 1)
+	besideActs  = weighed[act](rollbackScope, 3, commitScope, 3, rollbackDB, 2, commitDB, 2, releaseDB, 1, store, 3)
+	raceActs    = weighed[act](atomicBlock, 3, nest, 1, run, 2)
+	outerActs   = weighed[act](run, 1, atomicBlock, 1, nest, 1, group, 1)
 	leafActs    = []any{
 		store, 32, hook, 16, commitDB, 3, rollbackDB, 3, releaseDB, 2, markRollback, 1, cancel, 2,
-		commitScope, 1, rollbackScope, 1,
+		commitScope, 1, rollbackScope, 1, linger, 3, read, 3, await, 5,
 	}
-	innerActs = slices.Concat(leafActs, []any{atomicBlock, 26, run, 6, group, 7})
+	innerActs = slices.Concat(leafActs, []any{atomicBlock, 26, run, 6, group, 7, nest, 7})
 )
 
 // generator draws programs for one kind of database.
@@ -60,7 +62,8 @@ func newGenerator(k *kind) *generator {
 	if k.inject {
 		g.leaf = weighed[act](append(leafActs, inject, 5)...)
 		g.inner = weighed[act](append(innerActs, inject, 6)...)
-	} else {
+	}
+	if k.deferred {
 		failures = append(failures, orphan, 3)
 	}
 	g.failures = weighed[failure](failures...)
@@ -80,31 +83,6 @@ func (g *generator) programs() *rapid.Generator[*program] {
 	})
 }
 
-// addRace makes the last thing that the function does an Atomic block beside
-// whose end another goroutine ends the scope, or its transaction. What would
-// depend on which of them is first, other than the two ends and the function's,
-// is left out.
-func (g *generator) addRace(t *rapid.T, main *body) {
-	main.unhook()
-	s := &step{act: atomicBlock, bodies: []*body{g.body(t, depth-1, someEnding)}}
-	s.bodies[0].unhook()
-	s.mode, s.db = someMode.Draw(t, "mode"), rapid.IntRange(0, 1).Draw(t, "db")
-	s.returns, s.recovers = oneInThree.Draw(t, "returns"), rapid.Bool().Draw(t, "recovers")
-	s.beside = &step{act: besideActs.Draw(t, "beside"), db: rapid.IntRange(0, 1).Draw(t, "db")}
-	s.after = &step{act: store, db: s.db}
-	main.steps = append(main.steps, s)
-}
-
-// unhook takes out the steps that register hooks.
-func (f *body) unhook() {
-	f.steps = slices.DeleteFunc(f.steps, func(s *step) bool { return s.act == hook })
-	for _, s := range f.steps {
-		for _, inner := range s.bodies {
-			inner.unhook()
-		}
-	}
-}
-
 const depth = 4
 
 func (g *generator) body(t *rapid.T, level int, end *rapid.Generator[ending]) *body {
@@ -122,15 +100,20 @@ func (g *generator) step(t *rapid.T, level int) *step {
 	}
 	s := &step{act: acts.Draw(t, "act")}
 	switch s.act {
-	case store:
+	case store, linger:
 		s.failure = g.failures.Draw(t, "failure")
+		s.query = s.act == linger && oneInThree.Draw(t, "query")
+		if s.query || s.act == linger && s.failure == misspelt { // which never runs
+			s.failure = sound
+		}
 	case atomicBlock:
 		s.mode = someMode.Draw(t, "mode")
 		s.bodies = []*body{g.body(t, level, someEnding)}
-	case run:
+	case run, nest:
 		s.bodies = []*body{g.body(t, level, someEnding)}
 	case group:
 		s.together, s.aside = rapid.Bool().Draw(t, "together"), rapid.Bool().Draw(t, "side by side")
+		s.hasty = g.kind.hasty && oneInThree.Draw(t, "in haste")
 		for range rapid.IntRange(1, 3).Draw(t, "members") {
 			s.bodies = append(s.bodies, g.body(t, level+1, someEnding))
 		}
@@ -161,9 +144,11 @@ func (f *body) enumerate(n *int) {
 		for _, inner := range s.bodies {
 			inner.enumerate(n)
 		}
-		if s.beside != nil {
-			s.beside.number, s.after.number = *n+1, *n+2
-			*n += 2
+		for _, more := range []*step{s.beside, s.after} {
+			if more != nil {
+				*n++
+				more.number, more.err = *n, &injured{*n}
+			}
 		}
 	}
 	*n++
@@ -186,6 +171,9 @@ func (f *body) tame(calm bool) {
 			if s.aside {
 				for _, member := range s.bodies {
 					member.stay()
+					if s.hasty {
+						member.leaveContextsAlone()
+					}
 				}
 			}
 		}
@@ -214,6 +202,16 @@ func (f *body) depends(together bool) bool {
 		return s.act == inject || together && (s.failure == orphan || s.act == hook && s.moment == beforeCommit) ||
 			slices.ContainsFunc(s.bodies, func(b *body) bool { return b.depends(together) })
 	})
+}
+
+// leaveContextsAlone takes out what cancels a context that others have got.
+func (f *body) leaveContextsAlone() {
+	f.steps = slices.DeleteFunc(f.steps, func(s *step) bool { return s.act == cancel || s.act == group })
+	for _, s := range f.steps {
+		for _, inner := range s.bodies {
+			inner.leaveContextsAlone()
+		}
+	}
 }
 
 // stay keeps all steps to the contexts that they get.

@@ -12,8 +12,12 @@ import (
 // which hooks must run, in which order. It knows nothing of connections.
 type model struct {
 	kind  *kind
+	first bool  // it decides what the program does, as a step that would wait for a lock is skipped
 	order order // of ends that run side by side
-	dbs   [2]modelDB
+	cuts  map[*body]cut
+
+	unfounded bool // a function was cut short though no other one had failed
+	dbs       [2]modelDB
 }
 
 type modelDB struct {
@@ -27,6 +31,7 @@ type scope struct {
 	txs      [2]*tx
 	used     []int // databases, in the order of first use
 	hooks    []*hooked
+	hooked   bool // there has been one
 	marked   bool
 	ended    bool
 	result   outcome
@@ -45,6 +50,10 @@ type tx struct {
 	blocks []*block // open, innermost last
 	doomed *block   // the innermost one when it was
 	result outcome
+
+	running  *step // another goroutine's statement
+	deserted bool  // it was ended meanwhile, and is undone as the statement returns
+	reader   *step // another goroutine's, whose rows are open
 }
 
 // state is what failures have done to a transaction; the worst one counts.
@@ -63,6 +72,7 @@ var stateAfter = map[failure]state{harmless: intact, aborting: aborted, undoing:
 type block struct {
 	*tx
 	kind  blockKind
+	nest  bool   // begun by a handle, not by Atomic
 	start int    // how many rows were there before
 	below *block // in the same transaction
 	outer *block // around its context
@@ -88,6 +98,9 @@ type env struct {
 }
 
 func (e *env) done() bool { return e != nil && (e.cancelled || e.above.done()) }
+
+// uncancelled is the same context without its cancellation.
+func (e *env) uncancelled() *env { return &env{scope: e.scope, block: e.block, trace: e.trace} }
 
 func (e *env) at(up int) *env {
 	for ; up > 0 && e.outer != nil; up-- {
@@ -125,19 +138,25 @@ func (t *tx) top() *block {
 }
 
 // open reports whether there is something to end.
-func (t *tx) open() bool { return t.begun || len(t.blocks) > 0 || t.state != intact }
+func (t *tx) open() bool {
+	return t.begun || len(t.blocks) > 0 || t.state != intact || t.running != nil
+}
 
 func (t *tx) fail(f failure) { t.state = max(t.state, stateAfter[f]) }
 
 // misplaced is the answer to a statement whose context is not the innermost
 // block's.
 func (e *env) misplaced(t *tx) []error {
+	top := t.top()
+	for top != nil && top.nest { // its statements come with any context
+		top = top.below
+	}
 	in := e.block
 	for in != nil && (in.scope != e.scope || in.db != t.db) {
 		in = in.outer
 	}
 	switch {
-	case in == t.top():
+	case in == top:
 		return nil
 	case in != nil && in.over:
 		return []error{sql.ErrTxDone}
@@ -148,6 +167,9 @@ func (e *env) misplaced(t *tx) []error {
 // refusals are the rules that forbid a statement.
 func (e *env) refusals(t *tx) []error {
 	reasons := e.misplaced(t)
+	if t.running != nil || t.reader != nil {
+		reasons = append(reasons, dbscope.ErrSessionBusy)
+	}
 	if t.state != intact {
 		reasons = append(reasons, dbscope.ErrRolledBack)
 	}
@@ -174,44 +196,80 @@ func (m *model) fault(db int, kind string) *step {
 func (m *model) locked(sc *scope, db int) bool {
 	own := sc.txs[db]
 	return m.kind.oneWriter && (own == nil || !own.begun) && slices.ContainsFunc(m.dbs[db].txs, func(t *tx) bool {
-		return t.begun && !t.over && t.state != gone
+		return t.begun && (!t.over || t.deserted) && t.state != gone
 	})
 }
 
 func (m *model) store(e *env, s *step) expected {
-	if e.scope.ended {
-		return is(dbscope.ErrScopeEnded)
+	t, x := m.admit(e, s)
+	if t == nil {
+		return x
 	}
-	if s.skipped = m.locked(e.scope, s.db); s.skipped {
-		return expected{}
+	return m.execute(t, s)
+}
+
+// admit begins the transaction for a statement, or says why not.
+func (m *model) admit(e *env, s *step) (*tx, expected) {
+	t, x := m.take(e, s)
+	if t == nil {
+		return nil, x
+	}
+	if x = m.begin(t); !x.isNil() {
+		return nil, x
+	}
+	return t, x
+}
+
+// take is for a statement that may begin the transaction next.
+func (m *model) take(e *env, s *step) (*tx, expected) {
+	if e.scope.ended {
+		return nil, is(dbscope.ErrScopeEnded)
+	}
+	if m.first {
+		s.skipped = m.locked(e.scope, s.db)
+	}
+	if s.skipped {
+		return nil, expected{}
 	}
 	t := e.scope.tx(s.db)
 	if reasons := e.refusals(t); len(reasons) > 0 {
-		return refused(reasons)
+		return nil, refused(reasons)
 	}
-	if !t.begun {
-		for {
-			f := m.fault(s.db, "begin")
-			if f == nil {
-				break
-			}
-			if f.fault.fate != losing { // else BEGIN is tried on another connection
-				t.state, t.doomed = doomed, t.top()
-				return is(f.err)
-			}
+	return t, expected{}
+}
+
+func (m *model) begin(t *tx) expected {
+	if t.begun {
+		return expected{}
+	}
+	for {
+		f := m.fault(t.db, "begin")
+		if f == nil {
+			break
 		}
-		t.begun = true
-		m.dbs[s.db].txs = append(m.dbs[s.db].txs, t)
-	}
-	if fate, fails := m.kind.fates[s.failure]; fails {
-		t.fail(fate)
-		if m.kind.inject {
-			return is(s.err)
+		if f.fault.fate != losing { // else BEGIN is tried on another connection
+			t.doom()
+			return is(f.err)
 		}
-		return expected{failed: true}
 	}
-	t.rows = append(t.rows, s)
+	t.begun = true
+	m.dbs[t.db].txs = append(m.dbs[t.db].txs, t)
 	return expected{}
+}
+
+// execute is what an admitted statement does.
+func (m *model) execute(t *tx, s *step) expected {
+	fate, fails := m.kind.fates[s.failure]
+	switch {
+	case !fails:
+		t.rows = append(t.rows, s)
+		return expected{}
+	case m.kind.inject:
+		t.fail(fate)
+		return is(s.err)
+	}
+	t.fail(fate)
+	return expected{failed: true}
 }
 
 func (m *model) atomic(e, at *env, s *step) (expected, *body) {
@@ -246,77 +304,7 @@ func (m *model) atomic(e, at *env, s *step) (expected, *body) {
 		}
 	}
 	t.blocks = append(t.blocks, b)
-	in := &env{scope: at.scope, block: b, above: at, outer: e, trace: e.trace}
-	x, p := m.body(in, s.bodies[0])
-	if p == nil && x.isNil() {
-		return m.endBeside(e, in, s, b, true)
-	}
-	end, _ := m.endBeside(e, in, s, b, false)
-	x.asIs = end.isNil()
-	return x.and(end), p
-}
-
-func (m *model) endAtomic(e *env, b *block, commit bool) (x expected, p *body) {
-	if b.tx.over {
-		return is(sql.ErrTxDone), nil
-	}
-	if b.kind == owner {
-		x, p = m.endEarly(e, b.tx, commit, b)
-		if p != nil { // of a BeforeCommit hook
-			_, _ = m.endEarly(e, b.tx, false, b)
-		}
-		return x, p
-	}
-	if commit {
-		x = m.keep(b)
-	} else {
-		x = m.undo(b)
-	}
-	b.over = true
-	b.blocks = b.blocks[:len(b.blocks)-1]
-	b.scope.blockEnded(b, commit && x.isNil())
-	return x, nil
-}
-
-func (m *model) keep(b *block) expected {
-	if b.state != intact { // then it is undone alone
-		return is(dbscope.ErrRolledBack).and(m.undo(b))
-	}
-	if b.kind == savepoint {
-		if f := m.fault(b.db, "release savepoint"); f != nil {
-			b.state, b.doomed = max(doomed, stateAfter[f.fault.fate]), b
-			return is(dbscope.ErrRolledBack, f.err)
-		}
-	}
-	return expected{}
-}
-
-func (m *model) undo(b *block) (x expected) {
-	switch {
-	case b.kind == fromStart:
-		if b.begun {
-			x = m.rollback(b.tx)
-		}
-		b.begun, b.state, b.rows = false, intact, nil
-	case b.state != gone:
-		if f := m.fault(b.db, "rollback to"); f != nil {
-			b.state = gone
-			return is(dbscope.ErrRolledBack)
-		}
-		b.rows = b.rows[:b.start]
-		if b.state == aborted || b.state == doomed && b.doomed.within(b) {
-			b.state = intact
-		}
-	}
-	return x
-}
-
-// within reports whether a block is the other one, or nested in it.
-func (b *block) within(other *block) bool {
-	for b != nil && b != other {
-		b = b.below
-	}
-	return b != nil
+	return m.inBlock(e, &env{scope: at.scope, block: b, above: at, outer: e, trace: e.trace}, s, b)
 }
 
 // rollback is the error of a ROLLBACK, which undoes in any case.

@@ -11,9 +11,10 @@ import (
 func (m *model) program(p *program) *trace {
 	t := &trace{}
 	var reports []int
-	x, panicked := m.unit(&env{scope: &scope{reports: &reports}, trace: t}, p.main)
+	x, panicked := m.unit(&env{scope: &scope{reports: &reports}, trace: t}, p.main, nil)
 	t.report(nil, reports)
 	t.result(nil, x, panicked)
+	m.awaitAll(t)
 	return t
 }
 
@@ -33,14 +34,16 @@ func (t *trace) result(s *step, x expected, panicked *body) {
 }
 
 // unit is a function in a scope of its own, which is env's.
-func (m *model) unit(e *env, f *body) (expected, *body) {
+func (m *model) unit(e *env, f *body, s *step) (expected, *body) {
 	x, p := m.body(e, f)
 	if p == nil && x.isNil() {
-		if x, p = m.finish(e, true, true, e.scope); p == nil {
+		x, p = m.endBeside(e, e, s, nil, true, func() (expected, *body) { return m.finish(e, true, true, e.scope) })
+		if p == nil {
 			return x, nil
 		}
+		s = nil
 	}
-	end, _ := m.finish(e, false, true, e.scope)
+	end, _ := m.endBeside(e, e, s, nil, false, func() (expected, *body) { return m.finish(e, false, true, e.scope) })
 	x.asIs = end.isNil()
 	return x.and(end), p
 }
@@ -67,6 +70,13 @@ func (m *model) body(e *env, f *body) (expected, *body) {
 }
 
 func (m *model) step(e *env, s *step) (expected, *body) {
+	if e.trace.isCut(s) {
+		e.trace.cut.env.cancelled = true
+		if x := m.cutShort(e, s); !x.isNil() {
+			e.trace.result(s, x, nil)
+			return x, nil
+		}
+	}
 	x, p := m.call(e, e.at(s.up), s)
 	if s.skipped {
 		return expected{}, nil
@@ -84,10 +94,18 @@ func (m *model) call(e, at *env, s *step) (x expected, p *body) {
 		return m.store(at, s), nil
 	case atomicBlock:
 		return m.atomic(e, at, s)
+	case nest:
+		return m.nest(e, at, s)
+	case linger:
+		return m.linger(e, at, s), nil
+	case read:
+		return m.read(e, at, s), nil
+	case await:
+		return m.await(e.trace), nil
 	case run:
 		var reports []int
 		in := &env{scope: &scope{reports: &reports}, block: at.block, above: at, outer: e, trace: e.trace}
-		x, p = m.unit(in, s.bodies[0])
+		x, p = m.unit(in, s.bodies[0], s)
 		e.trace.report(s, reports)
 		return x, p
 	case group:
@@ -120,20 +138,26 @@ func (m *model) call(e, at *env, s *step) (x expected, p *body) {
 // group runs the members one after the other. Where they run side by side they
 // share nothing, and none fails before all are through.
 func (m *model) group(e, at *env, s *step) (x expected, p *body) {
-	s.sequential = m.kind.oneWriter || len(m.dbs[0].faults) > 0 || len(m.dbs[1].faults) > 0
+	if m.first {
+		s.sequential = m.sequential()
+	}
 	aside := s.aside && !s.sequential
 	g := &env{scope: at.scope, block: at.block, above: at}
 	ev := &event{step: s, what: "members"}
 	var reports []int
 	var done []*scope
 	var failed []expected
+	var cause, anyCut bool
 	for _, f := range s.bodies {
 		in := &env{scope: &scope{reports: &reports, together: s.together}, block: at.block, above: g, outer: e, trace: e.trace}
 		if aside {
 			in.outer, in.trace = nil, &trace{}
 			ev.members = append(ev.members, in.trace)
 		}
+		m.cutAt(in, f)
 		x := m.member(in, s.together, f)
+		_, cut := m.cuts[f]
+		cause, anyCut = cause || !cut && !x.isNil(), anyCut || cut
 		switch {
 		case !x.isNil():
 			failed = append(failed, x)
@@ -142,6 +166,7 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 			done = append(done, in.scope)
 		}
 	}
+	m.unfounded = m.unfounded || anyCut && !cause && !at.done()
 	g.cancelled = g.cancelled || len(failed) > 0
 	x = joinMembers(failed, aside)
 	if len(done) > 0 {
@@ -156,11 +181,19 @@ func (m *model) group(e, at *env, s *step) (x expected, p *body) {
 		}
 	}
 	g.cancelled = true
+	for _, member := range ev.members {
+		m.awaitAll(member)
+	}
 	if aside {
 		e.trace.events = append(e.trace.events, ev)
 	}
 	e.trace.report(s, reports)
 	return x, p
+}
+
+// sequential reports whether the order matters in which functions of a Group run.
+func (m *model) sequential() bool {
+	return m.kind.oneWriter || len(m.dbs[0].faults) > 0 || len(m.dbs[1].faults) > 0
 }
 
 // member is a function of a Group; its panic is made an error.

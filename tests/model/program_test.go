@@ -45,6 +45,10 @@ const (
 	commitScope
 	rollbackScope
 	inject // the database's next step of a kind fails
+	nest   // a transaction nested by a handle
+	linger // another goroutine's statement, which runs until it is awaited
+	read   // another goroutine's rows, open until it is awaited
+	await  // the first of those that no step has awaited goes on, and is waited for
 )
 
 // step is one call, on the database db where it has one, with the context that
@@ -56,20 +60,24 @@ type step struct {
 	up       int
 	failure  failure  // of store
 	mode     mode     // of atomicBlock
+	query    bool     // linger waits for rows, and reads them
 	moment   moment   // of hook
 	ofScope  bool     // a hook of the scope, not of one database
 	together bool     // of group
 	aside    bool     // the members of group run side by side
+	hasty    bool     // and none waits for the others before it returns
 	fault    fault    // of inject
 	bodies   []*body  // one, or a Group's members
-	beside   *step    // what ends the scope or its transaction while atomicBlock ends its block
-	after    *step    // what is stored after both, with the transaction's handle
+	beside   *step    // what another goroutine does while the block or the unit ends
+	late     bool     // beside waits until that has ended
+	after    *step    // what is stored after both, with the transaction's handle; not after a unit
 	returns  bool     // its error ends the function, else it is ignored
 	recovers bool     // a panic in it goes no further
 	err      *injured // of a failing statement, or an injected fault
 
 	// The model's findings.
 	skipped    bool // it would wait for a lock of the program's own
+	lingers    bool // the statement runs until it is awaited, else it was refused
 	sequential bool // the members must not run side by side
 }
 
@@ -135,7 +143,7 @@ var (
 	outcomeNames  = [...]string{"committed", "rolled back", "unknown"}
 	endingFormats = [...]string{"return nil", "return error %d", "panic %d"}
 	simpleNames   = map[act]string{
-		commitDB: "Commit", rollbackDB: "Rollback", releaseDB: "Release", cancel: "cancel its context",
+		await: "await another goroutine", commitDB: "Commit", rollbackDB: "Rollback", releaseDB: "Release", cancel: "cancel its context",
 		markRollback: "MarkRollback", commitScope: "Scope.Commit", rollbackScope: "Scope.Rollback",
 	}
 )
@@ -151,8 +159,15 @@ func (s *step) String() string {
 		}
 	case atomicBlock:
 		text = db + ".Atomic " + modeNames[s.mode]
-		if s.beside != nil {
-			text += fmt.Sprintf(", beside whose end runs %d. %v", s.beside.number, s.beside)
+	case nest:
+		text = db + ": nested by a handle"
+	case linger, read:
+		text = db + ": another goroutine's " + map[act]string{linger: "statement", read: "rows"}[s.act]
+		switch {
+		case s.query:
+			text += " (a query)"
+		case s.failure != sound:
+			text += " (" + failureNames[s.failure] + ")"
 		}
 	case run:
 		text = "Run"
@@ -160,6 +175,9 @@ func (s *step) String() string {
 		text = "Group, one after the other"
 		if s.aside && !s.sequential {
 			text = "Group, side by side"
+			if s.hasty {
+				text += " in haste"
+			}
 		}
 		if s.together {
 			text += ", CommitTogether"
@@ -178,6 +196,10 @@ func (s *step) String() string {
 		text = db + "." + simpleNames[s.act]
 	default:
 		text = simpleNames[s.act]
+	}
+	if s.beside != nil {
+		text += fmt.Sprintf(", beside%s whose end runs %d. %v",
+			map[bool]string{true: " and after"}[s.late], s.beside.number, s.beside)
 	}
 	if s.up > 0 {
 		text += fmt.Sprintf(", context %d out", s.up)

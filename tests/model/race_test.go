@@ -14,53 +14,141 @@ type order int
 const (
 	blockFirst order = iota
 	otherFirst
-	blockLate // the block's end had begun when the other one came first
-	otherLate // and the other way round
+	blockLate // the block's end had begun when the other one came first, or a statement runs when the block ends
+	otherLate // and the other way round, or a statement comes while the block's end is under way
 	orders
 )
 
 // orders are those that a program may have.
 func (p *program) orders() order {
-	for _, s := range p.main.steps {
-		if s.beside != nil {
-			return orders
-		}
+	if s := p.main.race(); s != nil && !s.late {
+		return orders
 	}
 	return 1
 }
 
-// endBeside ends a block, and beside it what the step says. An end that had
-// begun says what the other one did of the transaction that it was to end.
-func (m *model) endBeside(e, at *env, s *step, b *block, commit bool) (x expected, p *body) {
-	if s.beside == nil {
-		return m.endAtomic(at, b, commit)
+// race returns the step beside whose end something happens, or nil.
+func (f *body) race() *step {
+	for _, s := range f.steps {
+		if s.beside != nil {
+			return s
+		}
+		for _, inner := range s.bodies {
+			if found := inner.race(); found != nil {
+				return found
+			}
+		}
 	}
-	open, t := !b.tx.over, b.tx
+	return nil
+}
+
+// endBeside ends a block, or a unit where b is nil, and beside it what the step
+// says is done with the context of the block or unit. An end that had begun says
+// what the other one did of the transaction that it was to end.
+func (m *model) endBeside(e, in *env, s *step, b *block, commit bool, end func() (expected, *body)) (x expected, p *body) {
+	if s == nil || s.beside == nil {
+		return end()
+	}
+	from := len(e.trace.events)
 	var other expected
-	if m.order == otherFirst || m.order == blockLate {
-		other, _ = m.call(e, at, s.beside)
+	if s.beside.act == store {
+		if m.first {
+			s.beside.skipped = m.locked(in.scope, s.beside.db)
+		}
+		x, p, other = m.endBesideStatement(in, s.beside, b, end)
+	} else {
+		x, p, other = m.endBesideEnd(in, s.beside, b, commit, end)
 	}
-	late := m.order == blockLate && open && t.over && b.kind == owner
-	x, p = m.endAtomic(at, b, commit)
+	if !s.beside.skipped {
+		e.trace.result(s.beside, other, nil)
+	}
+	e.trace.sortFrom(from)
+	if s.after == nil {
+		return x, p
+	}
+	if m.first {
+		s.after.skipped = m.locked(e.scope, s.db)
+	}
+	if !s.after.skipped {
+		e.trace.result(s.after, m.storeAfter(e, b.tx, s.after), nil)
+	}
+	return x, p
+}
+
+func (m *model) endBesideEnd(in *env, s *step, b *block, commit bool, end func() (expected, *body)) (x expected, p *body, other expected) {
+	t := in.scope.txs[s.db]
+	open := t != nil && t.open()
+	owns := b != nil && b.kind == owner && !b.tx.over
+	if m.order == otherFirst || m.order == blockLate {
+		other, _ = m.call(in, in, s)
+	}
+	late := m.order == blockLate && owns && b.tx.over
+	x, p = end()
 	if late {
-		x = t.endedByAnother(commit)
+		x = b.endedByAnother(commit)
 	}
 	if m.order == blockFirst || m.order == otherLate {
-		other, _ = m.call(e, at, s.beside)
+		other, _ = m.call(in, in, s)
 	}
-	if m.order == otherLate && open && t.over && s.beside.isOf(t) {
-		other = t.endedByAnother(s.beside.act == commitDB)
+	if m.order == otherLate && open && t.over && s.isOf(t) {
+		other = t.endedByAnother(s.act == commitDB)
 	}
-	e.trace.result(s.beside, other, nil)
-	e.trace.result(s.after, m.storeAfter(e, t, s.after), nil)
-	return x, p
+	return x, p, other
+}
+
+func (m *model) endBesideStatement(in *env, s *step, b *block, end func() (expected, *body)) (x expected, p *body, other expected) {
+	var t *tx
+	if s.skipped {
+		x, p = end()
+		return x, p, other
+	}
+	switch m.order {
+	case otherFirst:
+		other = m.store(in, s)
+	case blockLate:
+		if t, other = m.take(in, s); t == nil {
+			t, s = m.sentInVain(in, s)
+		}
+		if t != nil { // BEGIN may be under way, too
+			t.running = s
+		}
+	}
+	x, p = end()
+	switch {
+	case t != nil && !other.isNil():
+		_ = m.statementReturns(t, s)
+	case t != nil:
+		other = m.statementReturns(t, s)
+	case m.order == blockFirst:
+		other = m.store(in, s)
+	case m.order == otherLate && b != nil && b.db == s.db:
+		other = is(dbscope.ErrSessionBusy)
+	case m.order == otherLate:
+		other = m.store(in, s)
+	}
+	return x, p, other
+}
+
+// sentInVain returns the transaction in which the database refuses the statement, as
+// it may be one that goes back to a savepoint; the step stands for that.
+func (m *model) sentInVain(e *env, s *step) (*tx, *step) {
+	if e.scope.ended || s.skipped {
+		return nil, s
+	}
+	t := e.scope.tx(s.db)
+	if t.state != aborted || len(e.refusals(t)) > 1 {
+		return nil, s
+	}
+	return t, &step{act: linger, query: true}
 }
 
 // storeAfter stores with the handle of a transaction that was to be ended.
 func (m *model) storeAfter(e *env, t *tx, s *step) expected {
 	switch {
+	case t.deserted:
+		return is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	case !t.over:
-		return m.store(&env{scope: t.scope, above: e}, s)
+		return m.store(e, s)
 	case e.done():
 		return refused([]error{sql.ErrTxDone, context.Canceled})
 	}
@@ -82,39 +170,58 @@ func (t *tx) endedByAnother(commit bool) expected {
 	return is(dbscope.ErrRolledBack, sql.ErrTxDone)
 }
 
-// race is the end of a block and another one at the same time.
+// race is the end of a block or unit, and something else at the same time.
 type race struct {
 	aside sync.WaitGroup
-	after func()
+	rest  func() // once the end has returned
 }
 
-// prepare takes the handle of the block's transaction, and returns what is called
-// where the block's function returns. Nothing else is added to the trace before
-// over has returned.
-func (c *race) prepare(r *reality, p *place, s *step) (start func()) {
+// prepare is for where the function begins, in its place: it takes the handle of
+// the block's transaction. It returns what is called where the function returns.
+func (c *race) prepare(r *reality, p, in *place, s *step) (start func()) {
 	if s.beside == nil {
 		return func() {}
 	}
-	store, err := r.dbs[s.db].handle(p.ctx)
-	c.after = func() {
-		if err == nil {
-			err = store(p.ctx, s.after)
+	after := func() {}
+	if s.after != nil {
+		handle, err := r.dbs[s.db].handle(p.ctx)
+		after = func() {
+			if s.after.skipped {
+				return
+			}
+			if err == nil {
+				err = handle(p.ctx, s.after)
+			}
+			p.trace.add(s.after, "returns").err = err
 		}
-		p.trace.add(s.after, "returns").err = err
 	}
 	return func() {
+		from := p.trace.len()
 		running := make(chan struct{})
-		c.aside.Go(func() {
-			close(running)
-			_ = r.step(p, s.beside)
-		})
-		<-running
+		begin := func() {
+			c.aside.Go(func() {
+				close(running)
+				_ = r.step(in, s.beside)
+			})
+			<-running
+		}
+		if !s.late {
+			begin()
+		}
+		c.rest = func() {
+			if s.late {
+				begin()
+			}
+			c.aside.Wait()
+			p.trace.sortFrom(from)
+			after()
+		}
 	}
 }
 
 // over waits for both, and then uses the handle of the transaction once more.
 func (c *race) over() {
-	if c.aside.Wait(); c.after != nil {
-		c.after()
+	if c.rest != nil {
+		c.rest()
 	}
 }

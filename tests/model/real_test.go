@@ -55,6 +55,7 @@ func (r *reality) program(ctx context.Context, p *program) *trace {
 	start := &place{ctx: ctx, trace: t}
 	main := &step{act: run, recovers: true, bodies: []*body{p.main}}
 	_ = r.step(start, main)
+	t.awaitAll()
 	for _, e := range t.events {
 		if e.step == main {
 			e.step = nil
@@ -104,6 +105,12 @@ func (r *reality) call(p, at *place, s *step) (err error, asIs bool) {
 		return err, false
 	case atomicBlock:
 		return r.atomic(p, at, s)
+	case nest:
+		return r.nest(p, at, s)
+	case linger, read:
+		return r.other(p, at, s), false
+	case await:
+		return p.trace.await(), false
 	case run:
 		return r.run(p, at, s)
 	case group:
@@ -164,8 +171,9 @@ func (r *reality) atomic(p, at *place, s *step) (err error, asIs bool) {
 	var race race
 	defer race.over()
 	err = r.dbs[s.db].Atomic(inner.ctx, func(ctx context.Context) error {
-		defer race.prepare(r, p, s)()
-		own = r.body(inner.derived(ctx), s.bodies[0])
+		in := inner.derived(ctx)
+		defer race.prepare(r, p, in, s)()
+		own = r.body(in, s.bodies[0])
 		return own
 	}, modes[s.mode]...)
 	return err, own != nil && err == own //nolint:errorlint // whether it is the same
@@ -186,8 +194,12 @@ func (r *reality) run(p, at *place, s *step) (err error, asIs bool) {
 	var told hookErrors
 	defer p.trace.reportLater(s, &told)
 	var own error
+	var race race
+	defer race.over()
 	err = dbscope.Run(inner.ctx, func(ctx context.Context) error {
-		own = r.body(inner.derived(ctx), s.bodies[0])
+		in := inner.derived(ctx)
+		defer race.prepare(r, p, in, s)()
+		own = r.body(in, s.bodies[0])
 		return own
 	}, told.option())
 	return err, own != nil && err == own //nolint:errorlint // whether it is the same
@@ -233,7 +245,7 @@ func (r *reality) group(p, at *place, s *step) error {
 		}
 		g.Go(func(ctx context.Context) (err error) {
 			defer func() {
-				if through.Done(); aside {
+				if through.Done(); aside && !s.hasty {
 					through.Wait()
 				}
 			}()
@@ -250,6 +262,9 @@ func (r *reality) group(p, at *place, s *step) error {
 		})
 	}
 	defer func() {
+		for _, member := range ev.members {
+			member.awaitAll()
+		}
 		if aside {
 			p.trace.events = append(p.trace.events, ev)
 		}

@@ -1,18 +1,26 @@
 package model_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 )
 
 // trace is what happened, in order. Model and reality each write one.
-type trace struct{ events []*event }
+type trace struct {
+	mu      sync.Mutex
+	events  []*event
+	pending []pending // in the model: goroutines of this one
+	others  []*other  // in reality
+	cut     *cut      // in the model: of a function of a Group
+}
 
 type event struct {
 	step    *step
@@ -26,9 +34,31 @@ type event struct {
 }
 
 func (t *trace) add(s *step, what string) *event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	e := &event{step: s, what: what}
 	t.events = append(t.events, e)
 	return e
+}
+
+func (t *trace) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.events)
+}
+
+// sortFrom sorts what happened in several goroutines at once: each step but once.
+func (t *trace) sortFrom(i int) {
+	slices.SortStableFunc(t.events[i:], func(a, b *event) int {
+		return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.what, b.what))
+	})
+}
+
+func (e *event) number() int {
+	if e.step == nil {
+		return 0
+	}
+	return e.step.number
 }
 
 // expected is what an error must be. The zero value is success.
