@@ -293,15 +293,6 @@ func (s *session) takeUnused() (conn driver.Conn) {
 	return conn
 }
 
-// closeRows closes rows left open, so that statements can run.
-func (s *session) closeRows(ctx context.Context) {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	if s.seize(ctx) && !s.isOver() {
-		_ = s.leave(nil)
-	}
-}
-
 // ownerEnd is what the owner of a transaction has said of its end.
 type ownerEnd uint8
 
