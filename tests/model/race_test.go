@@ -145,6 +145,8 @@ func (m *model) sentInVain(e *env, s *step) (*tx, *step) {
 // storeAfter stores with the handle of a transaction that was to be ended.
 func (m *model) storeAfter(e *env, t *tx, s *step) expected {
 	switch {
+	case t.deserted && e.done():
+		return refused([]error{dbscope.ErrRolledBack, context.Canceled})
 	case t.deserted:
 		return is(dbscope.ErrRolledBack, dbscope.ErrSessionBusy)
 	case !t.over:
