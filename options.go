@@ -176,7 +176,7 @@ func Name(name string) DBOption {
 
 // AllowUnscoped sends statements whose context has no scope straight to the
 // pool, each on its own, instead of answering [ErrNoScope]. Session keeps
-// needing a scope.
+// needing a scope, and so does every statement of a DB with [Settings].
 func AllowUnscoped() DBOption {
 	return func(o *dbOptions) { o.allowUnscoped = true }
 }
