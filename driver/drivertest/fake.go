@@ -63,6 +63,9 @@ func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
 	return dbscope.New(adapter{f}, append([]dbscope.DBOption{dbscope.Name("fake")}, opts...)...)
 }
 
+// Adapter returns the fake's adapter, for a test that wraps it.
+func (f *Fake) Adapter() driver.Adapter[*Tx] { return adapter{f} }
+
 // Inject makes the next step of the given kind fail; several for the same
 // step are used up in order. The steps are those of [Fake.Log], with what they
 // act on or without: "exec a" is the statement that stores the row a, and "exec"
