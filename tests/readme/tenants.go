@@ -59,6 +59,7 @@ func authenticate(next http.Handler) http.Handler {
 
 func tenantOfSession(*http.Request) (string, bool) { return "", false }
 
+// TestNotesAreTheTenantsOwn is of docs/tenants.md.
 func TestNotesAreTheTenantsOwn(t *testing.T) {
 	ctx := scopetest.Rollback(t, notes)
 	ada, bob := withTenant(ctx, "ada"), withTenant(ctx, "bob")

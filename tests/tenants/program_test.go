@@ -75,7 +75,6 @@ type trace struct {
 	lines []string
 	wrong []string
 	reads int
-	rows  int
 }
 
 func (t *trace) note(format string, args ...any) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -28,7 +29,10 @@ import (
 
 var ok = check.OK
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // hooks fail as well
+	goleak.VerifyTestMain(pgtest.Main(m))
+}
 
 var (
 	programs = flag.Int("programs", 0, "how many programs each test runs; the default is few, or with DBSCOPE_LONG=1 many")
