@@ -173,7 +173,7 @@ func (s *session) admitContext(ctx context.Context, top *block) error {
 		return nil
 	case in != nil && in.over:
 		return in.doneError()
-	case !s.place.owns(ctx):
+	case !s.place.Owns(ctx):
 		return nil // a handle was given some other context
 	}
 	return s.DB.Errorf("an Atomic block is open: use the context that it passes to its function, "+

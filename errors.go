@@ -17,8 +17,7 @@ var (
 	// ErrNoScope: the context carries no scope, most likely since it is not the one
 	// that the middleware or [Run] has made. Pass that on, or begin a unit with Run
 	// or [Join], or open the DB with [AllowUnscoped].
-	ErrNoScope = errors.New("no scope in this context: pass on the request's context, or that of dbscope.Run, " +
-		"or wrap the work in dbscope.Run or a middleware")
+	ErrNoScope = errs.ErrNoScope
 	// ErrScopeEnded: the context's scope is over. Work that outlives its
 	// request needs a scope of its own: call [Run] with that context.
 	ErrScopeEnded = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")

@@ -97,7 +97,7 @@ func (nowhere) Gave()                                                  {}
 func (nowhere) unitEnded() error                                       { return nil }
 func (nowhere) admitted()                                              {}
 func (nowhere) hasBlocks() bool                                        { return false }
-func (nowhere) owns(context.Context) bool                              { return false }
+func (nowhere) Owns(context.Context) bool                              { return false }
 func (nowhere) failed(error)                                           {}
 func (nowhere) blockEnded(*block, bool)                                {}
 func (nowhere) ended(*session)                                         {}

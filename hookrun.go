@@ -30,7 +30,7 @@ func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list 
 // openBlock returns the block, or the nearest around its context, that is open and
 // one of the scope's.
 func (s *Scope) openBlock(b *block) *block {
-	for b != nil && (b.isOver() || !b.s.place.owns(s.ctx)) {
+	for b != nil && (b.isOver() || !b.s.place.Owns(s.ctx)) {
 		b = b.outer
 	}
 	return b

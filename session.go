@@ -24,10 +24,9 @@ type place interface {
 	unitEnded() error
 	// admitted counts a statement. It is called under the session's mu.
 	admitted()
-	// hasBlocks reports whether an Atomic block was begun here, and owns whether a
-	// context is one of the unit's. They are called under the session's mu.
+	// hasBlocks reports whether an Atomic block was begun here. It is called under the
+	// session's mu.
 	hasBlocks() bool
-	owns(ctx context.Context) bool
 	// failed is called with an error that may be a reason to run the unit again.
 	failed(err error)
 	// blockEnded is called for each block, kept or undone, once it is off the stack.

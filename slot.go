@@ -67,7 +67,7 @@ func (sl *slot) Seen() *unit.Unit                     { return &sl.scope.unit }
 func (sl *slot) Waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
 func (sl *slot) admitted()                            { sl.uses.Add(1) }
 func (sl *slot) hasBlocks() bool                      { return sl.blocks.Load() }
-func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
+func (sl *slot) Owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
 func (sl *slot) Took(from *pools.Host) {
 	sl.pool.Store(from)

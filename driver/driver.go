@@ -86,7 +86,7 @@ type Limited interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic. What not every connection
-// can do are interfaces of their own: [Ender], [Flusher], [Looker], [CommitQuerier].
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier].
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
@@ -148,6 +148,22 @@ type Resetter interface {
 	// Reset is called before Release(true), with no transaction and no rows open.
 	// After an error the connection is closed. It may block until ctx is done.
 	Reset(ctx context.Context) error
+}
+
+// Setting is one of a transaction, see dbscope.Settings.
+type Setting struct{ Name, Value string }
+
+// Setter is a [Conn] of a database whose transactions can have settings of their own,
+// as dbscope.Settings makes them. A DB with that option refuses to begin on others.
+type Setter interface {
+	// CanSet returns an error where the database has none after all. It is called
+	// before Begin, and sends nothing.
+	CanSet() error
+	// Set makes the settings in the open transaction, one after the other; they end
+	// with it, however it ends. They may travel with the next statement, which then
+	// fails where one of them does, and is not run. No value becomes a part of a
+	// statement's text.
+	Set(ctx context.Context, settings []Setting) error
 }
 
 // TxOptions are those of a scope's transactions. What the database does not

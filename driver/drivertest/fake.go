@@ -28,6 +28,7 @@ type Fake struct {
 	said   map[string][]string
 	open   int
 	limit  chan struct{}
+	unset  bool // it has no settings
 }
 
 // Fault is what goes wrong at one step. The parts are applied in this order.
@@ -54,10 +55,17 @@ func NewFake() *Fake { return &Fake{faults: map[string][]Fault{}, said: map[stri
 // LimitConns limits the pool. Call it before the first use.
 func (f *Fake) LimitConns(n int) { f.limit = make(chan struct{}, n) }
 
+// NoSettings makes it a database that has no settings of transactions. Call it before
+// the first use.
+func (f *Fake) NoSettings() { f.unset = true }
+
 // DB returns a new DB on the fake. All of them share its rows and its log.
 func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
 	return dbscope.New(adapter{f}, append([]dbscope.DBOption{dbscope.Name("fake")}, opts...)...)
 }
+
+// Adapter returns the fake's adapter, for a test that wraps it.
+func (f *Fake) Adapter() driver.Adapter[*Tx] { return adapter{f} }
 
 // Inject makes the next step of the given kind fail; several for the same
 // step are used up in order. The steps are those of [Fake.Log], with what they
@@ -85,8 +93,8 @@ func (f *Fake) Rows() []string {
 	return slices.Clone(f.rows)
 }
 
-// Log returns the calls so far: "open HOST", "acquire", "begin", "exec ROW",
-// "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
+// Log returns the calls so far: "open HOST", "acquire", "begin",
+// "set NAME=VALUE ...", "exec ROW", "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
 // NAME", "commit", "rollback", "reset", "release", "discard", "close".
 func (f *Fake) Log() []string {
 	f.mu.Lock()
@@ -199,6 +207,7 @@ type conn struct {
 	rows  []string
 	marks []mark
 	fate  driver.Fate
+	set   map[string]string
 }
 
 type mark struct {
@@ -242,7 +251,31 @@ func (c *conn) Rollback(ctx context.Context) error {
 	return err
 }
 
-func (c *conn) over() { c.begun, c.rows, c.marks = false, nil, nil }
+func (c *conn) over() { c.begun, c.rows, c.marks, c.set = false, nil, nil, nil }
+
+// CanSet implements [driver.Setter].
+func (c *conn) CanSet() error {
+	if c.f.unset {
+		return errors.New("the fake has no settings")
+	}
+	return nil
+}
+
+// Set implements [driver.Setter].
+func (c *conn) Set(ctx context.Context, settings []driver.Setting) error {
+	var all []string
+	for _, s := range settings {
+		all = append(all, s.Name+"="+s.Value)
+	}
+	return c.statement(ctx, "set", strings.Join(all, " "), func() {
+		if c.set == nil {
+			c.set = map[string]string{}
+		}
+		for _, s := range settings {
+			c.set[s.Name] = s.Value
+		}
+	})
+}
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
 	return c.statement(ctx, "savepoint", name, func() { c.marks = append(c.marks, mark{name, len(c.rows)}) })
@@ -458,6 +491,16 @@ func (t *Tx) Exec(ctx context.Context, row string) error {
 			c.f.rows = append(c.f.rows, row)
 		}
 	}))
+}
+
+// Setting returns the value of one of the transaction's settings, or "".
+func (t *Tx) Setting(ctx context.Context, name string) (string, error) {
+	dc, err := t.s.Enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	value := dc.(*conn).set[name]
+	return value, t.s.Exit(ctx, nil)
 }
 
 // Query returns the rows that the transaction sees.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
 )
@@ -15,10 +16,10 @@ import (
 func TestTheFakePassesTheSuite(t *testing.T) {
 	var fake *drivertest.Fake // of the test that runs
 	drivertest.Run(t, drivertest.Harness[*drivertest.Tx]{
-		Open: func(t *testing.T) drivertest.Database[*drivertest.Tx] {
+		Open: func(t *testing.T, opts ...dbscope.DBOption) drivertest.Database[*drivertest.Tx] {
 			f := drivertest.NewFake()
 			fake = f
-			db := f.DB()
+			db := f.DB(opts...)
 			t.Cleanup(func() {
 				if err := db.Close(); err != nil {
 					t.Error(err)
@@ -46,8 +47,11 @@ func TestTheFakePassesTheSuite(t *testing.T) {
 				return err
 			}, rows.Close, nil
 		},
-		Commit:        func(ctx context.Context, tx *drivertest.Tx) error { return tx.Commit(ctx) },
-		Rollback:      func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) },
+		Commit:   func(ctx context.Context, tx *drivertest.Tx) error { return tx.Commit(ctx) },
+		Rollback: func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) },
+		Setting: func(ctx context.Context, tx *drivertest.Tx, name string) (string, error) {
+			return tx.Setting(ctx, name)
+		},
 		RefusalAborts: true,
 	})
 }

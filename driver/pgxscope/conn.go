@@ -38,6 +38,7 @@ var _ interface {
 	driver.Flusher
 	driver.Looker
 	driver.Resetter
+	driver.Setter
 } = (*conn)(nil)
 
 // Begin implements [driver.Conn]: nothing is sent yet. A connection that was lost
@@ -52,7 +53,7 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {
-		c.wire.add(c.begin)
+		c.wire.add(ahead{text: c.begin})
 	}
 	return err
 }
@@ -94,17 +95,6 @@ func (c *conn) ready(ctx context.Context) error {
 
 // Flush is for scopetest, see [driver.Conn].
 func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
-
-// flush sends BEGIN and SAVEPOINT in a round trip of their own.
-func (c *conn) flush(ctx context.Context) error {
-	if texts := c.wire.take(); texts != "" {
-		c.wire.behind.own = true
-		_, err := c.Exec(ctx, texts)
-		c.wire.behind.ownOver(c.PgConn().TxStatus())
-		return c.Explain(err)
-	}
-	return nil
-}
 
 // Explain implements [sqlscope.Explainer]: it adds the wire's own error to that
 // of a statement, since pgx may only say that the connection is closed.

@@ -138,7 +138,7 @@ func savepoint(name string) string { return "savepoint " + name }
 
 // Savepoint implements [driver.Conn]: it rides with the next statement.
 func (c *conn) Savepoint(_ context.Context, name string) error {
-	c.wire.add(savepoint(name))
+	c.wire.add(ahead{text: savepoint(name)})
 	return nil
 }
 

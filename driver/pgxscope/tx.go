@@ -121,7 +121,9 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c
 	}()
 	if err = c.ready(ctx); err == nil {
 		raw, err = c.Query(ctx, sql, args...)
-		err = c.sent(err)
+		if ctx.Err() == nil { // else pgx may have sent nothing, as the rows then tell
+			err = c.sent(err)
+		}
 	}
 	done = true
 	return raw, c, err

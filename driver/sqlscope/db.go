@@ -28,7 +28,8 @@
 // believe only the types of the drivers that docs/retry.md lists.
 //
 // database/sql has no way to send BEGIN along with a statement: a unit of n
-// statements costs n+2 round trips.
+// statements costs n+2 round trips. Nor can the settings of [dbscope.Settings] travel
+// along, which PostgreSQL alone has: they are one more statement after BEGIN.
 //
 // Nor has it one to stop a driver that closes rows, for which most drivers read
 // what is left of them. Rows that a unit leaves open, and that cannot be closed

@@ -27,6 +27,8 @@ func init() { unit.AcquireFrame = unit.NameOf((*Link).Acquire) }
 type Source interface {
 	// Context is the unit's, nil outside units.
 	Context() context.Context
+	// Owns reports whether a context is one of the unit's.
+	Owns(ctx context.Context) bool
 	// Sandbox gives out the connections in a test, else it is nil.
 	Sandbox(ctx context.Context) unit.Sandbox
 	// Seen is what a sandbox sees of the unit, nil outside units.
@@ -58,12 +60,17 @@ type Link struct {
 	Host    *pools.Host        // whose engine it is, while the session is open
 	wait    pools.Wait         // for the first connection
 
+	settings []driver.Setting // of the transaction, see dbscope.Settings
+
 	witness []string // of the transaction, once it is about to be committed
 }
 
 // Connect takes a connection of a host that the session may use, unless the
 // link has one of it already, and begins.
 func (l *Link) Connect(ctx context.Context) (err error) {
+	if err := l.askSettings(ctx); err != nil {
+		return err
+	}
 	if err := l.DB.beforeOpening(ctx); err != nil {
 		return err
 	}
@@ -114,7 +121,12 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 	if !l.Transactional() {
 		return false, nil
 	}
-	err = l.begin(ctx, route)
+	if err = l.canSet(); err == nil {
+		err = l.begin(ctx, route)
+	}
+	if err == nil {
+		err = l.set(ctx)
+	}
 	switch {
 	case err == nil:
 		return false, nil
@@ -122,8 +134,11 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 		l.Release(true)
 		return false, err
 	}
-	gone := l.Check(ctx, err) == driver.Lost
-	l.Release(!gone && ctx.Err() == nil)
+	gone := false
+	if l.Conn != nil {
+		gone = l.Check(ctx, err) == driver.Lost
+		l.Release(!gone && ctx.Err() == nil)
+	}
 	if ctx.Err() != nil {
 		gone, err = false, errs.Interrupted(ctx)
 	}

@@ -1,0 +1,37 @@
+package sqlscope
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/dbscope/dbscope/driver"
+)
+
+// errNoSettings is that of all databases but PostgreSQL and its relatives: MariaDB's
+// SET STATEMENT is for one statement, and the rest stays on the connection.
+var errNoSettings = errors.New("sqlscope: this database has no settings that are local to a transaction")
+
+// CanSet implements [driver.Setter].
+func (c *conn) CanSet() error {
+	if c.dialect != postgres {
+		return errNoSettings
+	}
+	return nil
+}
+
+// Set implements [driver.Setter]: one statement for all of them.
+func (c *conn) Set(ctx context.Context, settings []driver.Setting) error {
+	if err := c.admit(ctx); err != nil {
+		return err
+	}
+	var text strings.Builder
+	var args []any
+	for _, s := range settings {
+		args = append(args, s.Name, s.Value)
+		text.WriteString(", pg_catalog.set_config($" + strconv.Itoa(len(args)-1) + ", $" + strconv.Itoa(len(args)) + ", true)")
+	}
+	_, err := c.pooled.ExecContext(ctx, "SELECT"+text.String()[1:], args...)
+	return hide(err)
+}
