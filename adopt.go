@@ -93,16 +93,26 @@ func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) err
 	broken := ss.brokenError() // later it would be what nobody could do any more
 	ss.Adopted.Left()
 	ss.mu.Lock()
-	over := ss.holder == state.Over
-	ss.owner = ownerRolledBack
-	if committed && broken == nil {
+	over, free := ss.holder == state.Over, ss.free
+	switch {
+	case !committed:
+		ss.owner = ownerRolledBack
+	case broken == nil && !over:
 		ss.owner = ownerCommitted
+	case free != nil:
+		ss.owner, broken = ownerUnclear, nil
+	default:
+		ss.owner = ownerRolledBack
 	}
+	says := ss.owner
 	ss.mu.Unlock()
-	if over && committed {
+	switch {
+	case over && says == ownerUnclear:
+		return ss.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, free)
+	case over && committed:
 		return ss.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
 	}
-	err := finish(ctx, wishTo(committed && broken == nil), isOver, s)
+	err := finish(ctx, wishTo(says == ownerCommitted), isOver, s)
 	if committed {
 		err = errs.Joined(broken, err)
 	}

@@ -199,6 +199,7 @@ type conn struct {
 	rows  []string
 	marks []mark
 	fate  driver.Fate
+	ended error // of a statement that has ended the transaction: one that wraps driver.ErrEnded
 }
 
 type mark struct {
@@ -318,6 +319,9 @@ func (c *conn) after(fault Fault, err error) {
 	if err != nil {
 		c.fate = fault.Fate
 	}
+	if errors.Is(err, driver.ErrEnded) {
+		c.ended = err
+	}
 }
 
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
@@ -412,6 +416,9 @@ func (c *adopted) PreventCommit(ctx context.Context) error {
 	c.after(fault, err)
 	return err
 }
+
+// Ended implements [driver.Ender].
+func (c *adopted) Ended() error { return c.ended }
 
 func (c *adopted) Left() { c.left.Store(true) }
 
