@@ -43,8 +43,8 @@ import (
 // is true and nothing stood in the way. It ends the transactions of other databases
 // that were used in the scope in the same way, and returns a [*CommitError] where that
 // fails. It blocks while it does. A second call is an error. Where ended is never
-// called the hooks do not run, and a line in the log says so once the context is
-// garbage.
+// called the hooks do not run, the handle of the scope is not let go, and a line in
+// the log says so once ended is garbage.
 //
 // Adopt itself does not block, except where the adapter has to ask the server which
 // database it is. Errors: an adapter, or an option of the DB such as
@@ -62,18 +62,22 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	}
 	ss.Conn, ss.Adopted, ss.begun = conn, conn, true
 	ss.live.Store(true)
-	forgotten := runtime.AddCleanup(s, func(name string) {
+	r := new(report)
+	forgotten := runtime.AddCleanup(r, func(name string) {
 		slog.Error("dbscope: " + name + ": a transaction that was given to Adopt was never reported as ended: call the function that Adopt returned")
 	}, db.core.Name)
-	var called atomic.Bool
 	return joined, func(ctx context.Context, committed bool) error {
 		forgotten.Stop()
-		if called.Swap(true) {
+		if r.made.Swap(true) {
 			return db.core.Errorf("Adopt: the end of the transaction was reported before")
 		}
 		return s.ownerEnded(ctx, ss, committed)
 	}, nil
 }
+
+// report is garbage once nobody has the function any more that ends an adopted
+// transaction's scope. The scope itself may live on, with its handle's goroutine.
+type report struct{ made atomic.Bool }
 
 func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 	a, can := db.adapter.(driver.Adopter[H])

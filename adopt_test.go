@@ -359,8 +359,10 @@ func TestAnOwnerWhoNeverReportsTheEndIsTold(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)
 	f, db := newFake(t)
+	var kept []context.Context // a goroutine may have it still
 	forget := func(report bool) {
 		a := adopt(t, f, db)
+		kept = append(kept, a.ctx)
 		exec(a.ctx, t, db, "a")
 		ok(t, a.Commit(t.Context()))
 		if report {
@@ -380,6 +382,7 @@ func TestAnOwnerWhoNeverReportsTheEndIsTold(t *testing.T) {
 		runtime.GC()
 		return strings.Contains(log.String(), "never reported as ended")
 	})
+	runtime.KeepAlive(kept)
 }
 
 type lockedBuffer struct {

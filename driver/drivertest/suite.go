@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -44,6 +45,10 @@ type Database[H any] struct {
 	InUse func() int
 	// Dialed returns how many connections were made so far.
 	Dialed func() int
+	// BeginOther begins a transaction on the DB's pool, as code does that knows
+	// nothing of dbscope; nil where the adapter is no [driver.Adopter]. The handle is
+	// used as those of sessions are.
+	BeginOther func(ctx context.Context) (H, error)
 }
 
 // suite is one run against one DB.
@@ -57,7 +62,7 @@ type suite[H any] struct {
 // Run runs the conformance suite: what every adapter has to do for the core's
 // rules to hold on it.
 func Run[H any](t *testing.T, h Harness[H]) {
-	for name, test := range map[string]func(*suite[H]){
+	tests := map[string]func(*suite[H]){
 		"R1 all callers get the same handle, also when many ask first at once":            (*suite[H]).sameHandle,
 		"R2 nothing is opened before the first statement":                                 (*suite[H]).lazy,
 		"R3 a unit that returns nil is committed, and only then":                          (*suite[H]).onlySuccessCommits,
@@ -91,9 +96,15 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		"a goroutine that outlives its scope cannot touch the database through it":        (*suite[H]).outlives,
 		"defect 2: Goexit and panics roll back, and give the connection back":             (*suite[H]).goexit,
 		"two goroutines on one session get ErrSessionBusy or are served, nothing between": (*suite[H]).hammer,
-	} {
+	}
+	adopts := adoptTests[H]()
+	maps.Copy(tests, adopts)
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			d := h.Open(t)
+			if adopts[name] != nil && d.BeginOther == nil {
+				t.Skip("the adapter cannot adopt")
+			}
 			s := &suite[H]{T: t, Harness: h, Database: d, db: d.DB}
 			test(s)
 			if n := d.InUse(); n != 0 && !t.Failed() {
