@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -219,6 +220,24 @@ func TestAnOwnerCannotMakeHalfOfADoomedUnitDurable(t *testing.T) {
 		}
 		is(t, w.ended(t.Context(), true), dbscope.ErrRolledBack)
 		want(t, "stored", d.stored(t))
+	})
+}
+
+// The line of docs/adopt.md is what this test prints where it is missing.
+func TestWhatTheOwnersCommitSaysIsInTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/adopt.md")
+	ok(t, err)
+	onEachOwner(t, func(t *testing.T, d *opened, begin func() pgx.Tx, _ bool) {
+		w := d.adopt(t, begin())
+		ok(t, insert(w.ctx, d, 1))
+		ok(t, dbscope.MarkRollback(w.ctx))
+		statement := insert(t.Context(), w, 2)
+		own := w.Commit(t.Context())
+		line := fmt.Sprintf("| PostgreSQL by pgxscope | `%v` | `%v` |", statement, own)
+		if statement == nil || own == nil || !strings.Contains(string(page), line) {
+			t.Errorf("docs/adopt.md has no line\n%s", line)
+		}
+		ok(t, w.ended(t.Context(), own == nil))
 	})
 }
 
