@@ -116,7 +116,7 @@ func (a *adopted) look() error {
 	if a.gone() {
 		return errLeft
 	}
-	if !a.prevented && !a.IsClosed() && a.PgConn().TxStatus() == 'I' && a.conn.Ended() == nil {
+	if !a.prevented && !a.IsClosed() && a.PgConn().TxStatus() == 'I' && a.Ended() == nil {
 		a.ended = fmt.Errorf("pgxscope: a statement: %w: use Commit and Rollback of the transaction's owner", driver.ErrEnded)
 	}
 	return nil

@@ -109,7 +109,7 @@ func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
 func (c *conn) flush(ctx context.Context) error {
 	if texts := c.wire.take(); texts != "" {
 		c.wire.behind.own = true
-		_, err := c.Conn.Exec(ctx, texts)
+		_, err := c.Exec(ctx, texts)
 		c.wire.behind.ownOver(c.PgConn().TxStatus())
 		return c.Explain(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -221,6 +222,40 @@ func TestAnOwnerCannotMakeHalfOfADoomedUnitDurable(t *testing.T) {
 		is(t, w.ended(t.Context(), true), dbscope.ErrRolledBack)
 		want(t, "stored", d.stored(t))
 	})
+}
+
+// The connection is in the hands of others by then, who commit what they do.
+func TestAStatementAfterTheOwnersEndDoesNotTouchTheConnectionOfOthers(t *testing.T) {
+	dsn := createDatabase(t)
+	d := openPool(t, dsn, dsn, func(config *pgxpool.Config) { config.MaxConns = 1 })
+	pool, err := d.Pool(t.Context())
+	ok(t, err)
+	for i := range 50 {
+		tx, err := pool.Begin(t.Context())
+		ok(t, err)
+		w := d.adopt(t, tx)
+		ok(t, insert(w.ctx, d, 1))
+		ok(t, tx.Rollback(t.Context()))
+		var others sync.WaitGroup
+		for other := range 2 {
+			others.Go(func() {
+				if other == 0 {
+					_, err = pool.Exec(t.Context(), "SELECT 1")
+				} else if err := dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 100+i) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		late := []error{
+			d.Atomic(w.ctx, func(ctx context.Context) error { return insert(ctx, d, 2) }), insert(w.ctx, d, 3), w.ended(t.Context(), false),
+		}
+		others.Wait()
+		ok(t, err)
+		if late[0] == nil || late[1] == nil || late[2] != nil {
+			t.Errorf("late: %v", late)
+		}
+	}
+	want(t, "stored by others", []int{len(d.stored(t)), d.stored(t)[0]}, 50, 100)
 }
 
 // The line of docs/adopt.md is what this test prints where it is missing.

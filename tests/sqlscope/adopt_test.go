@@ -312,7 +312,7 @@ func TestACopyInAnAdoptedTransactionIsWholeOrNothing(t *testing.T) {
 	d := open(t, databases["PostgreSQL by pq"])
 	for _, ends := range []bool{true, false} {
 		w := d.adopt(t, d.other)
-		st, err := d.PrepareContext(w.ctx, pq.CopyIn("t", "id"))
+		st, err := d.PrepareContext(w.ctx, `COPY t (id) FROM STDIN`)
 		ok(t, err)
 		_, err = st.ExecContext(w.ctx, 1)
 		ok(t, err)
