@@ -43,11 +43,12 @@ import (
 // is true and nothing stood in the way. It ends the transactions of other databases
 // that were used in the scope in the same way, and returns a [*CommitError] where that
 // fails. It blocks while it does. A second call is an error. Where ended is never
-// called the hooks do not run, and a line in the log says so once the context is
-// garbage.
+// called the hooks do not run, the handle of the scope is not let go, and a line in
+// the log says so once ended is garbage.
 //
-// Adopt itself does not block, except where the adapter has to ask the server which
-// database it is. Errors: an adapter, or an option of the DB such as
+// The DB's [Settings] are made in the transaction, and stay until its end. Adopt itself
+// does not block, except where that takes a round trip, or where the adapter has to ask
+// the server which database it is. Errors: an adapter, or an option of the DB such as
 // [BeforeEachCommit], that does not go with it.
 func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended func(ctx context.Context, committed bool) error, err error) {
 	conn, err := db.adopt(ctx, tx)
@@ -62,18 +63,26 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	}
 	ss.Conn, ss.Adopted, ss.begun = conn, conn, true
 	ss.live.Store(true)
-	forgotten := runtime.AddCleanup(s, func(name string) {
+	if err := ss.Impose(joined); err != nil {
+		ss.owner = ownerRolledBack // it is none of the scope's
+		return nil, nil, errs.Joined(db.core.Errorf("Adopt: %w", err), s.End(joined))
+	}
+	r := new(report)
+	forgotten := runtime.AddCleanup(r, func(name string) {
 		slog.Error("dbscope: " + name + ": a transaction that was given to Adopt was never reported as ended: call the function that Adopt returned")
 	}, db.core.Name)
-	var called atomic.Bool
 	return joined, func(ctx context.Context, committed bool) error {
 		forgotten.Stop()
-		if called.Swap(true) {
+		if r.made.Swap(true) {
 			return db.core.Errorf("Adopt: the end of the transaction was reported before")
 		}
 		return s.ownerEnded(ctx, ss, committed)
 	}, nil
 }
+
+// report is garbage once nobody has the function any more that ends an adopted
+// transaction's scope. The scope itself may live on, with its handle's goroutine.
+type report struct{ made atomic.Bool }
 
 func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 	a, can := db.adapter.(driver.Adopter[H])
@@ -93,16 +102,26 @@ func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) err
 	broken := ss.brokenError() // later it would be what nobody could do any more
 	ss.Adopted.Left()
 	ss.mu.Lock()
-	over := ss.holder == state.Over
-	ss.owner = ownerRolledBack
-	if committed && broken == nil {
+	over, free := ss.holder == state.Over, ss.free
+	switch {
+	case !committed:
+		ss.owner = ownerRolledBack
+	case broken == nil && !over:
 		ss.owner = ownerCommitted
+	case free != nil:
+		ss.owner, broken = ownerUnclear, nil
+	default:
+		ss.owner = ownerRolledBack
 	}
+	says := ss.owner
 	ss.mu.Unlock()
-	if over && committed {
+	switch {
+	case over && says == ownerUnclear:
+		return ss.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, free)
+	case over && committed:
 		return ss.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
 	}
-	err := finish(ctx, wishTo(committed && broken == nil), isOver, s)
+	err := finish(ctx, wishTo(says == ownerCommitted), isOver, s)
 	if committed {
 		err = errs.Joined(broken, err)
 	}

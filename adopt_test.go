@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,6 +135,76 @@ func TestWhereOnlyARollbackIsPossibleTheOwnerCannotCommit(t *testing.T) {
 		}
 		equal(t, name+": stored", f.Rows())
 		equal(t, name+": hooks", j.take(), "scope rolled back", "db rolled back")
+	}
+}
+
+// An owner that goes back to a savepoint of its own would have the server take
+// statements again, and commit half of the unit.
+func TestAStatementThatAbortsOutsideOfBlocksCannotBeMadeGoodByASavepointOfTheOwner(t *testing.T) {
+	f, db := newFake(t)
+	a := adopt(t, f, db)
+	exec(a.ctx, t, db, "half")
+	f.Inject("exec", drivertest.Fault{Err: errBroken, Fate: driver.Aborted})
+	is(t, drivertest.Exec(a.ctx, db, "a"), errBroken)
+	if !slices.Contains(f.Log(), "prevent commit") {
+		t.Errorf("the transaction was left as it was: %q", f.Log())
+	}
+	is(t, drivertest.Exec(a.ctx, db, "later"), dbscope.ErrRolledBack)
+	ok(t, errors.Join(a.Rollback(t.Context()), a.ended(t.Context(), false)))
+}
+
+func TestWhereTheCommitCouldNotBePreventedNobodyKnowsWhatIsStored(t *testing.T) {
+	for name, c := range map[string]struct {
+		doom func(context.Context) error
+		says error
+	}{
+		"doomed": {func(ctx context.Context) error { return errors.Join(dbscope.MarkRollback(ctx), errStop) }, errStop},
+		"ended": {func(ctx context.Context) error {
+			s, _ := dbscope.FromContext(ctx)
+			return s.End(ctx)
+		}, errBroken},
+	} {
+		for _, commits := range []bool{true, false} {
+			f, db := newFake(t)
+			var j journal
+			a := adopt(t, f, db)
+			exec(a.ctx, t, db, "a")
+			j.after(a.ctx, t, db)
+			f.Inject("prevent commit", drivertest.Fault{Err: errBroken, Fate: driver.Intact})
+			is(t, c.doom(a.ctx), c.says)
+			if commits {
+				own, ended := a.commit()
+				ok(t, own)
+				equal(t, name+": stored", f.Rows(), "of its owner", "a")
+				is(t, ended, dbscope.ErrCommitUnknown)
+				if errors.Is(ended, dbscope.ErrRolledBack) {
+					t.Errorf("%s: ended says %v of what is stored", name, ended)
+				}
+			} else {
+				ok(t, errors.Join(a.Rollback(t.Context()), a.ended(t.Context(), false)))
+			}
+			for _, hook := range j.take() {
+				if commits && (name == "doomed" || strings.Contains(hook, "committed")) {
+					t.Errorf("%s: the hook %s ran", name, hook)
+				}
+			}
+		}
+	}
+}
+
+func TestAStatementThatCommitsTheOwnersTransactionIsTold(t *testing.T) {
+	for _, commits := range []bool{true, false} {
+		f, db := newFake(t)
+		var j journal
+		a := adopt(t, f, db)
+		j.after(a.ctx, t, db)
+		f.Inject("exec", drivertest.Fault{Err: fmt.Errorf("it has committed: %w", driver.ErrEnded), Fate: driver.Intact})
+		is(t, drivertest.Exec(a.ctx, db, "CREATE TABLE"), driver.ErrEnded)
+		if !slices.Contains(f.Log(), "prevent commit") {
+			t.Errorf("the owner can go on: %q", f.Log())
+		}
+		is(t, a.ended(t.Context(), commits), dbscope.ErrCommitUnknown)
+		equal(t, "hooks", j.take())
 	}
 }
 
@@ -287,8 +359,10 @@ func TestAnOwnerWhoNeverReportsTheEndIsTold(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)
 	f, db := newFake(t)
+	var kept []context.Context // a goroutine may have it still
 	forget := func(report bool) {
 		a := adopt(t, f, db)
+		kept = append(kept, a.ctx)
 		exec(a.ctx, t, db, "a")
 		ok(t, a.Commit(t.Context()))
 		if report {
@@ -308,6 +382,7 @@ func TestAnOwnerWhoNeverReportsTheEndIsTold(t *testing.T) {
 		runtime.GC()
 		return strings.Contains(log.String(), "never reported as ended")
 	})
+	runtime.KeepAlive(kept)
 }
 
 type lockedBuffer struct {
@@ -343,4 +418,29 @@ func TestAdoptedTransactionsSideBySideWithTheirEndsNeverLieAboutWhatIsStored(t *
 		ok(t, ended) // it was reported as not committed
 		equal(t, "stored", f.Rows())
 	}
+}
+
+func TestAnAdoptedTransactionHasTheSettingsOfTheDB(t *testing.T) {
+	var answer error
+	f, db := newFake(t, dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) {
+		return []dbscope.Setting{{Name: "app.tenant", Value: "a"}}, answer
+	}))
+	a := adopt(t, f, db)
+	tx, err := db.Session(a.ctx)
+	ok(t, err)
+	value, err := tx.Setting(a.ctx, "app.tenant")
+	if ok(t, err); value != "a" {
+		t.Errorf("the setting is %q", value)
+	}
+	own, ended := a.commit()
+	ok(t, errors.Join(own, ended))
+
+	answer = errStop // there is no tenant
+	other, err := f.BeginOther(t.Context())
+	ok(t, err)
+	_, _, err = db.Adopt(t.Context(), other)
+	is(t, err, errStop)
+	ok(t, other.Exec(t.Context(), "of its owner"))
+	ok(t, other.Commit(t.Context())) // it is as it was
+	equal(t, "stored", f.Rows(), "of its owner", "of its owner")
 }

@@ -70,6 +70,7 @@ type session struct {
 	blocks    []*block // the open nested blocks, the innermost last
 	timed     int      // how many of them end with their contexts
 	owner     ownerEnd // of a transaction that is other code's: how that has ended it
+	free      error    // of such a one: why it could not be kept from being committed
 	result    link.Result
 }
 
@@ -271,9 +272,9 @@ func (s *session) leave(err error) error {
 		s.lift(context.Background())
 		s.mu.Lock()
 	}
-	if s.Adopted != nil && s.condition.Final() {
+	if s.Adopted != nil {
 		s.mu.Unlock()
-		err = errs.Joined(err, s.preventCommit(context.Background()))
+		err = errs.Joined(err, s.leaveToOwner())
 		s.mu.Lock()
 	}
 	if s.Shared != nil {

@@ -208,6 +208,8 @@ type conn struct {
 	marks []mark
 	fate  driver.Fate
 	set   map[string]string
+	left  bool  // the owner of a transaction that is no session's has ended it
+	ended error // of a statement that has ended the transaction: one that wraps driver.ErrEnded
 }
 
 type mark struct {
@@ -306,6 +308,10 @@ func (c *conn) find(name string) int {
 
 // statement runs one that an aborted transaction refuses.
 func (c *conn) statement(ctx context.Context, kind, on string, do func()) error {
+	if c.left {
+		c.fate = driver.Lost
+		return sql.ErrTxDone
+	}
 	if c.begun && c.fate == driver.Aborted {
 		_, _ = c.f.step(ctx, kind, on, nil)
 		return errAborted
@@ -350,6 +356,9 @@ func (c *conn) FirstRow(ctx context.Context, statement string) (row []string, er
 func (c *conn) after(fault Fault, err error) {
 	if err != nil {
 		c.fate = fault.Fate
+	}
+	if errors.Is(err, driver.ErrEnded) {
+		c.ended = err
 	}
 }
 
@@ -431,8 +440,13 @@ type adopted struct {
 
 // Adopt implements [driver.Adopter].
 func (a adapter) Adopt(_ context.Context, tx *Tx) (driver.AdoptedConn, error) {
-	if tx == nil || tx.own == nil {
-		return nil, errors.New("not a transaction of BeginOther")
+	switch {
+	case tx == nil:
+		return nil, errors.New("the transaction is nil")
+	case tx.own == nil:
+		return nil, errors.New("the transaction is a scope's own handle: pass the context of the scope instead")
+	case tx.own.left:
+		return nil, errors.New("the transaction is over already")
 	}
 	return &adopted{conn: tx.own}, nil
 }
@@ -441,10 +455,16 @@ func (c *adopted) PreventCommit(ctx context.Context) error {
 	if c.left.Load() {
 		panic("drivertest: a transaction that is over was kept from being committed")
 	}
+	if c.conn.left {
+		return sql.ErrTxDone
+	}
 	fault, err := c.f.step(ctx, "prevent commit", "", func() { c.fate = driver.Aborted })
 	c.after(fault, err)
 	return err
 }
+
+// Ended implements [driver.Ender].
+func (c *adopted) Ended() error { return c.ended }
 
 func (c *adopted) Left() { c.left.Store(true) }
 
@@ -499,7 +519,7 @@ func (t *Tx) Setting(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	value := dc.(*conn).set[name]
+	value := connOf(dc).set[name]
 	return value, t.s.Exit(ctx, nil)
 }
 
@@ -542,6 +562,7 @@ func (t *Tx) Join(ctx context.Context) (*Tx, error) {
 func (t *Tx) Commit(ctx context.Context) error {
 	if t.own != nil {
 		_, err := t.own.Commit(ctx)
+		t.own.left = true
 		return err
 	}
 	return t.s.Commit(ctx)
@@ -550,6 +571,7 @@ func (t *Tx) Commit(ctx context.Context) error {
 // Rollback undoes the transaction.
 func (t *Tx) Rollback(ctx context.Context) error {
 	if t.own != nil {
+		t.own.left = true
 		return t.own.Rollback(ctx)
 	}
 	return t.s.Rollback(ctx)

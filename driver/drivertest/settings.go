@@ -33,6 +33,7 @@ func runSettings[H any](t *testing.T, h Harness[H]) {
 		"they end with the transaction":                             (*suite[H]).settingsEnd,
 		"a value is never a part of a statement":                    (*suite[H]).settingsAreBound,
 		"an error of their function refuses the statement":          (*suite[H]).settingsRefuse,
+		"a transaction that is adopted has them":                    (*suite[H]).settingsAdopted,
 		"a statement without a scope does not run without settings": (*suite[H]).settingsUnscoped,
 	}
 	if h.Setting == nil {
@@ -139,6 +140,19 @@ func (s *suite[H]) settingsUnscoped() {
 		s.Error("a connection was taken")
 	}
 	s.ok(s.db.Detached(ctx, func(ctx context.Context, h H) error { s.set(ctx, "a"); return nil }))
+}
+
+func (s *suite[H]) settingsAdopted() {
+	if s.BeginOther == nil {
+		s.Skip("the adapter cannot adopt")
+	}
+	tx, err := s.BeginOther(s.Context())
+	s.ok(err)
+	ctx, ended, err := s.db.Adopt(tenant(s.Context(), "a"), tx)
+	s.ok(err)
+	s.set(ctx, "a")
+	s.ok(s.Rollback(s.Context(), tx))
+	s.ok(ended(s.Context(), false))
 }
 
 func (s *suite[H]) settingsUnknown() {

@@ -47,6 +47,10 @@ type Database[H any] struct {
 	InUse func() int
 	// Dialed returns how many connections were made so far.
 	Dialed func() int
+	// BeginOther begins a transaction on the DB's pool, as code does that knows
+	// nothing of dbscope; nil where the adapter is no [driver.Adopter]. The handle is
+	// used as those of sessions are.
+	BeginOther func(ctx context.Context) (H, error)
 }
 
 // suite is one run against one DB.
@@ -96,6 +100,16 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		"two goroutines on one session get ErrSessionBusy or are served, nothing between": (*suite[H]).hammer,
 	} {
 		t.Run(name, func(t *testing.T) { h.run(t, test) })
+	}
+	for name, test := range adoptTests[H]() {
+		t.Run(name, func(t *testing.T) {
+			h.run(t, func(s *suite[H]) {
+				if s.BeginOther == nil {
+					t.Skip("the adapter cannot adopt")
+				}
+				test(s)
+			})
+		})
 	}
 	t.Run("settings", func(t *testing.T) { runSettings(t, h) })
 }

@@ -25,7 +25,7 @@ func TestTheFakePassesTheSuite(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			return drivertest.Database[*drivertest.Tx]{DB: db, Stored: func() []int { return ids(t, f) }, InUse: f.Open, Dialed: func() int { return 0 }}
+			return drivertest.Database[*drivertest.Tx]{DB: db, Stored: func() []int { return ids(t, f) }, InUse: f.Open, Dialed: func() int { return 0 }, BeginOther: f.BeginOther}
 		},
 		Insert: func(ctx context.Context, tx *drivertest.Tx, id int) error {
 			return tx.Exec(ctx, strconv.Itoa(id))

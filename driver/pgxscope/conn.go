@@ -27,6 +27,7 @@ type conn struct {
 	separate bool     // BEGIN and SAVEPOINT take a round trip of their own
 	fresh    bool     // it was looked at when it was taken, and not used since
 	begin    string   // the transaction's first statement, empty without one
+	adopted  *adopted // where the transaction is other code's, else nil
 	prepared []string // names that the handle has given to statements
 }
 
@@ -58,6 +59,10 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 	return err
 }
 
+// isGone reports whether the connection may be somebody else's, whose transaction on
+// it was adopted.
+func (c *conn) isGone() bool { return c.adopted != nil && c.adopted.gone() }
+
 // begun reports whether there is a transaction on the server, or was one.
 func (c *conn) begun() bool { return c.begin != "" && !c.wire.waits(c.begin) }
 
@@ -84,6 +89,11 @@ func beginSQL(opts driver.TxOptions) (string, error) {
 // ready makes sure that BEGIN and SAVEPOINT can travel with the statement to
 // come, or sends them before it.
 func (c *conn) ready(ctx context.Context) error {
+	if c.adopted != nil {
+		if err := c.adopted.look(); err != nil {
+			return err
+		}
+	}
 	if err := c.Ended(); err != nil {
 		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)
 	}
@@ -117,6 +127,9 @@ func (c *conn) sent(err error) error {
 
 // SQL implements [sqlscope.Conn].
 func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
+	if c.adopted != nil {
+		return nil, errNoSQL
+	}
 	if c.sql == nil {
 		c.sql = sqlscope.NewRawConn(c.raw, driver.PostgreSQL|driver.PostgreSQLEscapes)
 	}
@@ -162,6 +175,9 @@ func texts(rows [][][]byte) []string {
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
+	if c.isGone() {
+		return driver.Lost
+	}
 	if c.Ended() != nil {
 		return driver.Intact // every statement to come, and the end, tells of it
 	}

@@ -238,6 +238,7 @@ type adapter struct {
 	open   func(ctx context.Context, host string) (*sql.DB, error)
 	source *dsn.Source // of what open opens
 	inner  *shells
+	opened sync.Map // of *sql.DB to *engine
 }
 
 func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
@@ -248,7 +249,9 @@ func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) 
 	if db == nil {
 		return nil, errors.New("the function given to New returned no *sql.DB and no error")
 	}
-	return &engine{db: db, source: a.source}, nil
+	e := &engine{db: db, source: a.source, over: func() { a.opened.Delete(db) }}
+	a.opened.Store(db, e)
+	return e, nil
 }
 
 // Handle makes a *sql.Tx over a shell connection that is bound to the session.

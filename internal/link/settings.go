@@ -44,6 +44,18 @@ func (l *Link) askSettings(ctx context.Context) (err error) {
 	return nil
 }
 
+// Impose makes the settings in a transaction that other code has begun.
+func (l *Link) Impose(ctx context.Context) error {
+	err := l.askSettings(ctx)
+	if err == nil {
+		err = l.canSet()
+	}
+	if err != nil || len(l.settings) == 0 {
+		return err
+	}
+	return l.Conn.(driver.Setter).Set(ctx, l.settings)
+}
+
 // errNoSettings is about adapters.
 var errNoSettings = errors.New("the adapter has no settings that are local to a transaction")
 

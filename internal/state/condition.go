@@ -13,6 +13,7 @@ import (
 //	sound, aborted   doom: the core lets only a rollback through         doomed
 //	aborted          a failed statement                                  undone, lost
 //	aborted          a savepoint gone back to                            sound
+//	aborted          giving up: no savepoint is left to go back to       doomed
 //	doomed           a failed statement                                  undone, lost
 //	doomed           the undoing of a block that contains what doomed it sound
 //	undone           a lost connection                                   lost
@@ -64,6 +65,13 @@ func (c *Condition) Doom(err error, depth int) {
 		*c = Condition{Doomed, errs.Joined(err, c.Why), depth}
 	case c.Kind == Doomed:
 		c.depth = min(c.depth, depth) // both have to be undone
+	}
+}
+
+// GiveUp dooms an aborted transaction, in which nobody is to go back to a savepoint.
+func (c *Condition) GiveUp() {
+	if c.Kind == Aborted {
+		c.Kind, c.depth = Doomed, 0
 	}
 }
 

@@ -28,6 +28,11 @@ func conform(t *testing.T, open func(t *testing.T, opts ...dbscope.DBOption) *op
 				Stored: func() []int { return o.stored(t) },
 				InUse:  func() int { return o.inUse(t) },
 				Dialed: func() int { return int(o.dialed.Load()) },
+				BeginOther: func(ctx context.Context) (pgx.Tx, error) {
+					pool, err := o.Pool(ctx)
+					ok(t, err)
+					return pool.Begin(ctx)
+				},
 			}
 		},
 		Insert: func(ctx context.Context, tx pgx.Tx, id int) error { return insert(ctx, tx, id) },

@@ -25,6 +25,11 @@ func TestTheAdapterPassesTheSuite(t *testing.T) {
 						Stored: func() []int { return o.stored(t) },
 						InUse:  func() int { return o.inUse(t) },
 						Dialed: func() int { return int(o.dialed.Load()) },
+						BeginOther: func(ctx context.Context) (*sql.Tx, error) {
+							pool, err := o.scoped.(overSQL).Engine(ctx)
+							ok(t, err)
+							return pool.BeginTx(ctx, nil)
+						},
 					}
 				},
 				Insert:  func(ctx context.Context, tx *sql.Tx, id int) error { return insert(ctx, tx, id) },
