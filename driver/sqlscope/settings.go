@@ -26,12 +26,23 @@ func (c *conn) Set(ctx context.Context, settings []driver.Setting) error {
 	if err := c.admit(ctx); err != nil {
 		return err
 	}
+	text, args := settingsStatement(settings)
+	_, err := c.pooled.ExecContext(ctx, text, args...)
+	return hide(err)
+}
+
+// Set implements [driver.Setter].
+func (c *adopted) Set(ctx context.Context, settings []driver.Setting) error {
+	text, args := settingsStatement(settings)
+	_, err := c.forward.tx.ExecContext(ctx, text, args...)
+	return hide(err)
+}
+
+func settingsStatement(settings []driver.Setting) (query string, args []any) {
 	var text strings.Builder
-	var args []any
 	for _, s := range settings {
 		args = append(args, s.Name, s.Value)
 		text.WriteString(", pg_catalog.set_config($" + strconv.Itoa(len(args)-1) + ", $" + strconv.Itoa(len(args)) + ", true)")
 	}
-	_, err := c.pooled.ExecContext(ctx, "SELECT"+text.String()[1:], args...)
-	return hide(err)
+	return "SELECT" + text.String()[1:], args
 }
