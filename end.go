@@ -198,14 +198,14 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 	case s.begun && s.Transactional():
 		r, reuse = s.endTransaction(ctx, commits)
 	case commits:
-		r.Outcome = driver.Committed
+		r.Outcome, reuse = driver.Committed, s.state() != state.Lost
 	}
 	left := s.close(r)
 	for _, b := range slices.Backward(left) {
 		s.place.blockEnded(b, false)
 	}
 	if s.Conn != nil {
-		if reuse && s.Shared == nil && s.Adopted == nil && s.place.keep(s) {
+		if reuse && s.Shared == nil && s.Adopted == nil && s.Lender == nil && s.place.keep(s) {
 			s.Conn = nil
 		}
 		s.Release(reuse)

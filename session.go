@@ -60,6 +60,7 @@ type session struct {
 	marks      int                 // how many savepoints were named
 	rows       driver.Rows         // what the last statement has left open
 	hooked     bool                // the DB's own BeforeCommit hook has been called; guarded by the unit's mu
+	kept       bool                // outside units: the connection stays when a statement is done
 	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex
@@ -199,6 +200,9 @@ func (s *session) brokenError() error {
 
 // rolledBack is the error of a transaction that is not sound. The caller holds mu.
 func (s *session) rolledBack() error {
+	if s.place.Context() == nil {
+		return s.DB.Errorf("this connection was lost, with its settings and locks, take a new one: %w", s.condition.Why)
+	}
 	return s.DB.Errorf("%w after: %w", ErrRolledBack, s.condition.Why)
 }
 
@@ -281,7 +285,7 @@ func (s *session) leave(err error) error {
 		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.place.Context() == nil
+	ends := abandoned || s.place.Context() == nil && !(s.kept && s.begun)
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {

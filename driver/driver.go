@@ -279,3 +279,20 @@ type Session interface {
 	// savepoint block around it.
 	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
 }
+
+// Unscoped is the [Session] of a statement without a scope.
+type Unscoped interface {
+	Session
+	// Keep makes the session keep its connection when a statement is done, for other
+	// statements, each still on its own, and for transactions of Begin, until
+	// GiveBack. It reports false where each statement has to have a session of its
+	// own. It is called before the first statement is done, and may be again. A
+	// session that could not be opened keeps nothing, and is over.
+	Keep() bool
+	// GiveBack gives the connection back and ends the session. It blocks for as long
+	// as the reset of dbscope.ResetConnections takes.
+	GiveBack()
+	// Bare reports whether nothing is to be done on the statement's connection before
+	// and after it, so that the library's own pool may choose another one for it.
+	Bare() bool
+}

@@ -56,6 +56,7 @@ type Link struct {
 	Conn    driver.Conn        // nil where there is none yet
 	Shared  unit.Conn          // the same, where it is one of a sandbox's
 	Adopted driver.AdoptedConn // the same, where its transaction is other code's
+	Lender  func(reuse bool)   // gets conn back, where it is that of a session which keeps it; else nil
 	Engine  driver.Engine      // that conn is of
 	Host    *pools.Host        // whose engine it is, while the session is open
 	wait    pools.Wait         // for the first connection
@@ -69,6 +70,10 @@ type Link struct {
 // link has one of it already, and begins.
 func (l *Link) Connect(ctx context.Context) (err error) {
 	if err := l.askSettings(ctx); err != nil {
+		return err
+	}
+	if l.Lender != nil {
+		_, err = l.beginOn(ctx, driver.Route{})
 		return err
 	}
 	if err := l.DB.beforeOpening(ctx); err != nil {
@@ -228,6 +233,8 @@ func (l *Link) Release(reuse bool) {
 	case conn == nil || l.Adopted != nil:
 	case shared != nil:
 		shared.Release(reuse)
+	case l.Lender != nil:
+		l.Lender(reuse)
 	default:
 		l.Source.Gave()
 		l.DB.GiveBack(conn, reuse)
