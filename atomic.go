@@ -132,6 +132,7 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 		b.alone = !sl.scope.awaited(sl)
 	}
 	sl.blocks.Store(true)
+	sl.scope.blocks.Store(true)
 	return b, ss.push(ctx, b)
 }
 
@@ -176,7 +177,7 @@ func (s *session) admitMode(o *atomicOptions) error {
 	case !s.begun && !part:
 		return nil
 	case part && o.mode != 0:
-		return s.DB.Errorf("%w: an Atomic block in another one, or in a Group that commits together, "+
+		return s.DB.Errorf("%w: an Atomic block in another one, in a function of Join, or in a Group that commits together, "+
 			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
 	case atomicModes[o.mode].refuses:
 		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
@@ -186,10 +187,15 @@ func (s *session) admitMode(o *atomicOptions) error {
 
 // isPart reports whether a block that begins now is a part of something, though
 // nothing was done yet.
-func (s *session) isPart() bool { return s.innermost() != nil || slotOf(s).scope.together() }
+func (s *session) isPart() bool {
+	return s.innermost() != nil || s.Adopted != nil || slotOf(s).scope.isPart()
+}
 
 // endAtomic ends the block, and with it the transaction that is its own.
 func (b *block) endAtomic(ctx context.Context, w wish) error {
+	if w == commit && b.joins.Load() > 0 {
+		b.s.doom(errJoinRuns, b.depth)
+	}
 	if b.kind == owner {
 		return b.s.place.endEarly(ctx, b.s, w, b)
 	}

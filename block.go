@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/state"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // block is a transaction nested in a session's. Blocks end in reverse order of
@@ -29,6 +31,7 @@ type block struct {
 	below  *block          // the block around it in this session
 	outer  *block          // the Atomic block around its context, perhaps in another session
 	depth  int             // how many blocks of the session are open, itself included
+	joins  atomic.Int32    // how many functions of Join run in it
 
 	// The session's mu guards these.
 	over bool
@@ -67,7 +70,7 @@ func (b *block) nothing(context.Context) error { return nil }
 func (b *block) releaseSavepoint(ctx context.Context) error {
 	if err := b.s.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
 		b.s.fail(b.s.Check(ctx, err), err)
-		b.s.doom(err)
+		b.s.doomHere(err)
 		return b.s.brokenError()
 	}
 	return nil
@@ -92,7 +95,7 @@ func (b *block) rollbackTo(ctx context.Context) error {
 }
 
 func (b *block) doomOuter(context.Context) error {
-	b.s.doom(errors.New("a transaction that joined it was rolled back"))
+	b.s.doomHere(errors.New("a transaction that joined it was rolled back"))
 	return nil
 }
 
@@ -118,7 +121,7 @@ type blockKey struct{}
 
 // contextBlock returns the innermost Atomic block of the context.
 func contextBlock(ctx context.Context) *block {
-	b, _ := ctx.Value(blockKey{}).(*block)
+	b, _ := unit.Value(ctx, blockKey{}).(*block)
 	return b
 }
 
@@ -170,7 +173,7 @@ func (s *session) admitContext(ctx context.Context, top *block) error {
 		return nil
 	case in != nil && in.over:
 		return in.doneError()
-	case !s.place.owns(ctx):
+	case !s.place.Owns(ctx):
 		return nil // a handle was given some other context
 	}
 	return s.DB.Errorf("an Atomic block is open: use the context that it passes to its function, "+

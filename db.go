@@ -35,7 +35,7 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{link.Database{
 			Name: o.name, AllowUnscoped: o.allowUnscoped, Resets: o.resets,
-			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession,
+			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession, BeforeCommit: o.beforeCommit, Settings: o.settings,
 			Classify: adapter, Settler: o.settler,
 		}},
 		adapter: adapter, siblings: &sync.Map{},
@@ -135,7 +135,9 @@ func (db *DB[H]) Close() error { return db.core.Pools.Close() }
 // has nothing to do with ctx's scope. Call it now and then, with an age well above
 // [CommitTimeout]; a row that is gone counts as a commit that did not happen.
 func (db *DB[H]) PurgeLedger(ctx context.Context, age time.Duration) error {
-	ss := newUnscoped(ctx, &db.core.Database)
+	core := db.core.Database
+	core.Settings = nil // of units; the ledger is dbscope's own
+	ss := newUnscoped(ctx, &core)
 	conn, err := ss.Enter(ctx)
 	if err != nil {
 		return err

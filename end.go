@@ -150,6 +150,9 @@ func (s *session) settle(ctx context.Context, w wish) link.Result {
 	s.mu.Lock()
 	abandoned := s.abandoned
 	s.mu.Unlock()
+	if s.Adopted != nil {
+		return s.settleAdopted(ctx, abandoned)
+	}
 	why := s.obstacle()
 	r := link.Result{Outcome: driver.RolledBack}
 	if !abandoned {
@@ -190,17 +193,19 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 	}
 	r, reuse := link.Result{Outcome: driver.RolledBack}, true
 	switch {
+	case s.Adopted != nil:
+		r.Open, r.Err = true, s.preventCommit(ctx)
 	case s.begun && s.Transactional():
 		r, reuse = s.endTransaction(ctx, commits)
 	case commits:
-		r.Outcome = driver.Committed
+		r.Outcome, reuse = driver.Committed, s.state() != state.Lost
 	}
 	left := s.close(r)
 	for _, b := range slices.Backward(left) {
 		s.place.blockEnded(b, false)
 	}
 	if s.Conn != nil {
-		if reuse && s.Shared == nil && s.place.keep(s) {
+		if reuse && s.Shared == nil && s.Adopted == nil && s.Lender == nil && s.place.keep(s) {
 			s.Conn = nil
 		}
 		s.Release(reuse)
@@ -261,6 +266,22 @@ func (s *session) rollBack(ctx context.Context) error {
 	return nil
 }
 
+// closeHeld closes rows that somebody has left open at the end of their
+// transaction, however long they are: it takes no longer than an end may.
+func (s *session) closeHeld(ctx context.Context) {
+	rows := s.rows
+	if s.rows = nil; rows == nil {
+		return
+	}
+	bounded := ending.New(ctx, s.place.closing(s.Timeout))
+	defer bounded.Cancel()
+	if err := rows.Close(bounded); err != nil {
+		// Even where the server goes on: what the rows did is not certain.
+		s.fail(s.Check(ctx, err), err)
+		s.doomHere(fmt.Errorf("closing rows left open: %w", err))
+	}
+}
+
 // takeUnused takes the connection of a session that has not begun, which is that
 // of its predecessor.
 func (s *session) takeUnused() (conn driver.Conn) {
@@ -270,13 +291,4 @@ func (s *session) takeUnused() (conn driver.Conn) {
 		conn, s.Conn = s.Conn, nil
 	}
 	return conn
-}
-
-// closeRows closes rows left open, so that statements can run.
-func (s *session) closeRows(ctx context.Context) {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	if s.seize(ctx) && !s.isOver() {
-		_ = s.leave(nil)
-	}
 }

@@ -14,9 +14,10 @@ import (
 // The errors a caller can act on. Those returned wrap one of these, name the
 // database, and keep the cause for [errors.Is] and [errors.As].
 var (
-	// ErrNoScope: the context carries no scope. Wrap the work in [Run] or a
-	// middleware, or open the DB with [AllowUnscoped].
-	ErrNoScope = errors.New("no scope in this context: wrap the work in dbscope.Run or a middleware")
+	// ErrNoScope: the context carries no scope, most likely since it is not the one
+	// that the middleware or [Run] has made. Pass that on, or begin a unit with Run
+	// or [Join], or open the DB with [AllowUnscoped].
+	ErrNoScope = errs.ErrNoScope
 	// ErrScopeEnded: the context's scope is over. Work that outlives its
 	// request needs a scope of its own: call [Run] with that context.
 	ErrScopeEnded = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")

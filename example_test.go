@@ -167,3 +167,39 @@ func ExampleRetry() {
 	fmt.Println(err, attempts, fake.Rows())
 	// Output: <nil> 2 [tea]
 }
+
+// A transaction that other code has begun: what is called with the context that Adopt
+// returns joins it.
+func ExampleDB_Adopt() {
+	fake := drivertest.NewFake()
+	db := fake.DB()
+	placeOrder := func(ctx context.Context) error { // moved to dbscope already
+		if err := db.AfterCommit(ctx, func(context.Context) error { fmt.Println("mail"); return nil }); err != nil {
+			return err
+		}
+		return drivertest.Exec(ctx, db, "order")
+	}
+
+	notMovedYet := func(ctx context.Context) error {
+		tx, err := fake.BeginOther(ctx) // with sqlscope: pool.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if err := tx.Exec(ctx, "customer"); err != nil {
+			return errors.Join(err, tx.Rollback(ctx))
+		}
+		joined, ended, err := db.Adopt(ctx, tx)
+		if err != nil {
+			return errors.Join(err, tx.Rollback(ctx))
+		}
+		if err := placeOrder(joined); err != nil {
+			return errors.Join(err, tx.Rollback(ctx), ended(ctx, false))
+		}
+		err = tx.Commit(ctx)
+		return errors.Join(err, ended(ctx, err == nil))
+	}
+	fmt.Println(notMovedYet(context.Background()), fake.Rows())
+	// Output:
+	// mail
+	// <nil> [customer order]
+}

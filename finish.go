@@ -20,7 +20,7 @@ import (
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
 func (s *Scope) Commit(ctx context.Context) error {
-	if err := s.mayCommit(); err != nil {
+	if err := s.mayEnd(commit, nil); err != nil {
 		return err
 	}
 	return finish(ctx, commit, goesOn, s)
@@ -28,7 +28,14 @@ func (s *Scope) Commit(ctx context.Context) error {
 
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.
-func (s *Scope) Rollback(ctx context.Context) error { return finish(ctx, rollBack, goesOn, s) }
+func (s *Scope) Rollback(ctx context.Context) error {
+	if err := s.mayEnd(rollBack, nil); err != nil {
+		return err
+	}
+	err := finish(ctx, rollBack, goesOn, s)
+	s.doomedBy.Store(nil) // nothing is left of what must not be stored by halves
+	return err
+}
 
 // End ends the scope, undoing what is open, and gives all connections
 // back. After the first call it does nothing. It blocks as [Scope.Commit]
@@ -48,6 +55,9 @@ const (
 func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
 	var prevented error
 	for _, s := range scopes {
+		if w == commit && f == isOver && s.joins.Load() > 0 {
+			s.doom(errJoinRuns)
+		}
 		if w == commit && prevented == nil {
 			prevented = s.beforeEnd(ctx, f == isOver)
 		}
@@ -112,11 +122,11 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 	}
 	// Abort marks a scope before it takes its sessions, so that none is missing
 	// here where it has not.
-	var aborted error
+	var aborted, doomed error
 	for _, s := range scopes {
-		aborted = cmp.Or(aborted, s.aborted())
+		aborted, doomed = cmp.Or(aborted, s.aborted()), cmp.Or(doomed, s.doomed())
 	}
-	all = all && aborted == nil
+	all = all && aborted == nil && doomed == nil
 	for _, ss := range taken { // before the first COMMIT is sent
 		all = all && ss.cleared(ctx)
 	}
@@ -147,6 +157,8 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 		return errs.Joined(aborted, failures)
 	case failed != nil:
 		return failed
+	case w == commit && doomed != nil: // and nothing is open
+		return doomed
 	case w == commit && !all: // nothing was open in what stands in the way
 		return &CommitError{}
 	}

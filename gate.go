@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -23,15 +24,15 @@ func (d *database) AllPools() *pools.Pools { return d.Pools }
 func (d *database) find(ctx context.Context) (*session, error) {
 	s := scopeOf(ctx)
 	if s == nil {
-		return nil, d.Errorf("%w", ErrNoScope)
+		return nil, d.Errorf("%w", noScope(ctx))
 	}
 	return s.session(&d.Database)
 }
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
-		return &unscoped{newUnscoped(ctx, &d.Database)}, nil
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) && unit.Refused(ctx) == nil {
+		return &unscoped{newUnscoped(ctx, &d.Database), unit.SandboxOf(ctx) != nil}, nil
 	}
 	ss, err := d.find(ctx)
 	if err != nil {
@@ -56,6 +57,9 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 	for {
 		ss, err := d.find(ctx)
 		if err != nil {
+			return err
+		}
+		if err := slotOf(ss).scope.mayEnd(w, ss.DB); err != nil {
 			return err
 		}
 		if !ss.isOpen() { // asked first: a scope is over before its sessions are
@@ -94,7 +98,7 @@ func (nowhere) Gave()                                                  {}
 func (nowhere) unitEnded() error                                       { return nil }
 func (nowhere) admitted()                                              {}
 func (nowhere) hasBlocks() bool                                        { return false }
-func (nowhere) owns(context.Context) bool                              { return false }
+func (nowhere) Owns(context.Context) bool                              { return false }
 func (nowhere) failed(error)                                           {}
 func (nowhere) blockEnded(*block, bool)                                {}
 func (nowhere) ended(*session)                                         {}
@@ -116,13 +120,36 @@ func newUnscoped(ctx context.Context, d *link.Database) *session {
 }
 
 // unscoped is the session of a statement without a scope. A transaction begun in
-// it is a scope of its own, which ends with it.
-type unscoped struct{ *session }
+// it is a scope of its own, which ends with it. It implements [driver.Unscoped].
+type unscoped struct {
+	*session
+	shared bool // its connection is that of a test, whose units take turns on it
+}
+
+// Keep implements [driver.Unscoped].
+func (u *unscoped) Keep() bool {
+	u.kept = !u.shared
+	return u.kept
+}
+
+// Bare implements [driver.Unscoped].
+func (u *unscoped) Bare() bool { return !u.shared && !u.DB.Resets && u.DB.Settings == nil }
+
+// GiveBack implements [driver.Unscoped].
+func (u *unscoped) GiveBack() {
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	u.seizeOrAbandon(context.Background())
+	_ = u.settle(context.Background(), commit) // there is no transaction that could fail
+}
 
 // Begin implements [driver.Session].
 func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
 	ctx, scope := Begin(ctx, unitOption(func(o *unitOptions) { o.tx.TxOptions = opts }))
 	ss, err := scope.session(u.DB)
+	if err == nil && u.kept {
+		err = u.lendTo(ctx, ss)
+	}
 	if err == nil {
 		_, err = ss.Enter(ctx)
 	}
@@ -131,6 +158,24 @@ func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Sessio
 	}
 	return &unscopedTx{ss, scope}, ss.Exit(ctx, nil)
 }
+
+// lendTo makes the transaction of another session, which is not open yet, one on the
+// connection that is kept. Until it has ended no statement is admitted outside it.
+func (u *unscoped) lendTo(ctx context.Context, ss *session) error {
+	if _, err := u.Enter(ctx); err != nil {
+		return err
+	}
+	ss.Conn, ss.Engine = u.Conn, u.Engine
+	ss.Lender = func(reuse bool) {
+		if !reuse {
+			u.fail(driver.Lost, errLentLost)
+		}
+		_ = u.leave(nil)
+	}
+	return nil
+}
+
+var errLentLost = errors.New("a transaction on it has failed so that it must not be used again")
 
 // Join implements [driver.Session].
 func (u *unscoped) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {

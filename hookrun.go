@@ -30,7 +30,7 @@ func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list 
 // openBlock returns the block, or the nearest around its context, that is open and
 // one of the scope's.
 func (s *Scope) openBlock(b *block) *block {
-	for b != nil && (b.isOver() || !b.s.place.owns(s.ctx)) {
+	for b != nil && (b.isOver() || !b.s.place.Owns(s.ctx)) {
 		b = b.outer
 	}
 	return b
@@ -77,14 +77,17 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 		if !ss.live.Load() || sl.current.Load() != ss {
 			return nil
 		}
-		return s.hooks.Before(&sl.hooks, own).Take()
+		if h := s.hooks.Before(&sl.hooks, own).Take(); h != nil {
+			return h
+		}
+		return ss.ofEachCommit()
 	})
 }
 
 // beforeEnd is beforeSession for all that the scope has. Where last is set none of
 // BeforeCommit can come any more after that.
 func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
-	if s.unhooked(last) || s.rollbackOnly.Load() || s.ended.Load() {
+	if s.unhooked(last) || s.rollbackOnly.Load() || s.doomedBy.Load() != nil || s.ended.Load() {
 		return nil
 	}
 	for ss := range s.sessions() {
@@ -107,9 +110,24 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 			}
 		}
 		h := from.Take()
+		for sl := range s.slots() {
+			if ss := sl.current.Load(); h == nil && ss != nil && ss.live.Load() {
+				h = ss.ofEachCommit()
+			}
+		}
 		s.sealed = s.sealed || h == nil && last
 		return h
 	})
+}
+
+// ofEachCommit returns the hook of the DB, once for each transaction. The caller holds
+// the scope's mu.
+func (s *session) ofEachCommit() *hooks.Hook {
+	if s.DB.BeforeCommit == nil || s.hooked {
+		return nil
+	}
+	s.hooked = true
+	return &hooks.Hook{Fn: s.DB.BeforeCommit}
 }
 
 // closedAndBroken closes rows left open, and reports whether the session can only

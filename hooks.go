@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dbscope/dbscope/internal/hooks"
+	"github.com/dbscope/dbscope/internal/link"
 )
 
 // BeforeCommit calls hook before the context's scope is committed, in the
@@ -67,7 +68,10 @@ func (db *DB[H]) AfterRollback(ctx context.Context, hook func(context.Context) e
 func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) error) error {
 	s := scopeOf(ctx)
 	if s == nil {
-		return fmt.Errorf("dbscope: %w", ErrNoScope)
+		return fmt.Errorf("dbscope: %w", noScope(ctx))
+	}
+	if s.adopted != nil && when == hooks.BeforeCommit {
+		return errUnseenCommit(s.adopted)
 	}
 	b := s.openBlock(contextBlock(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {
@@ -85,6 +89,9 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 	if err != nil {
 		return err
 	}
+	if ss.Adopted != nil && when == hooks.BeforeCommit {
+		return errUnseenCommit(ss.DB)
+	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := ss.overError(); err != nil {
@@ -97,4 +104,8 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 		}
 		return &sl.hooks
 	})
+}
+
+func errUnseenCommit(db *link.Database) error {
+	return db.Errorf("%w: it was begun by other code, whose commit nobody here sees come, so that no BeforeCommit hook can run", ErrOpenTransaction)
 }

@@ -51,3 +51,12 @@ func (s *session) busy() bool {
 	defer s.mu.Unlock()
 	return s.holder != state.Nobody && s.holder != state.Over
 }
+
+// closeRows closes rows left open, so that statements can run.
+func (s *session) closeRows(ctx context.Context) {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if s.seize(ctx) && !s.isOver() {
+		_ = s.leave(nil)
+	}
+}

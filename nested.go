@@ -58,7 +58,7 @@ func (b *block) Rollback(ctx context.Context) error { return b.end(ctx, rollBack
 func (b *block) keep(ctx context.Context) error {
 	if b.s.innermost() != b {
 		// Kept or undone, a part of somebody's work would be misplaced.
-		b.s.doom(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
+		b.s.doomHere(fmt.Errorf("a transaction nested in the one committed is still open: %w", ErrSessionBusy))
 	}
 	switch err := b.s.brokenError(); {
 	case err != nil && b.atomic: // only this block is undone: Atomic returns the error, so nobody loses work unknowingly
@@ -112,7 +112,7 @@ func (b *block) ended() error {
 func (b *block) refuseBusy() error {
 	err := b.s.DB.Errorf("ending a nested transaction: %w", ErrSessionBusy)
 	if b.ctx == nil || b.ctx.Err() == nil {
-		b.s.doom(err) // its work is neither wanted nor undone
+		b.s.doomHere(err) // its work is neither wanted nor undone
 	}
 	if b.atomic { // Atomic does not come again
 		b.pop(false)

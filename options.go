@@ -106,6 +106,8 @@ type dbOptions struct {
 	settler       settle.Settler
 	resets        bool
 	beforeSession func(context.Context) error
+	beforeCommit  func(context.Context) error
+	settings      func(context.Context) ([]Setting, error)
 	router        driver.Router
 	adapter       []any // see AdapterOption
 }
@@ -134,6 +136,41 @@ func BeforeSession(fn func(context.Context) error) DBOption {
 	return func(o *dbOptions) { o.beforeSession = fn }
 }
 
+// BeforeEachCommit calls hook before each commit of a transaction of the DB, early
+// ones and those of [DB.Atomic] blocks too, as [DB.BeforeCommit] would: in the scope,
+// after the hooks that were registered for it, and not where no transaction is open.
+// Its error prevents the commit. It is called for transactions of siblings too.
+func BeforeEachCommit(hook func(context.Context) error) DBOption {
+	return func(o *dbOptions) { o.beforeCommit = hook }
+}
+
+// Setting is one of a transaction of PostgreSQL, see [Settings].
+type Setting = driver.Setting
+
+// Settings begins each transaction of the DB with the settings that fn returns, in
+// their order, as set_config(name, value, true) of PostgreSQL does: a tenant for
+// row-level security, a role, statement_timeout. They end with the transaction, and
+// fn is called anew for the next one. docs/tenants.md shows what to do with them.
+//
+// fn is called with the context of the statement that opens the transaction, before a
+// connection is taken; where that context is not of the unit, as in methods that take
+// none, with the one that the unit began with. fn may block, must be safe for
+// concurrent use, and must not use the DB itself. Its error is the statement's, and
+// nothing is sent; since what the statement was to do is missing, the unit can only
+// roll back. A setting that the server refuses fails that statement, or with sqlscope
+// the beginning of its transaction.
+//
+// A statement without a scope would run without them: it is refused, [ErrNoScope],
+// also with [AllowUnscoped]. Transactions of siblings have them too, those on the
+// adapter's own pool do not. Databases that have no such settings refuse the option
+// with the first statement.
+//
+// With pgxscope they travel with BEGIN, and cost no round trip. With sqlscope they
+// cost one, or two where the driver prepares what has arguments, as lib/pq does.
+func Settings(fn func(context.Context) ([]Setting, error)) DBOption {
+	return func(o *dbOptions) { o.settings = fn }
+}
+
 // Name sets the name of the DB in errors. The default, also for an empty name,
 // is the database's name as found in the connection string, else the adapter's
 // name.
@@ -147,7 +184,7 @@ func Name(name string) DBOption {
 
 // AllowUnscoped sends statements whose context has no scope straight to the
 // pool, each on its own, instead of answering [ErrNoScope]. Session keeps
-// needing a scope.
+// needing a scope, and so does every statement of a DB with [Settings].
 func AllowUnscoped() DBOption {
 	return func(o *dbOptions) { o.allowUnscoped = true }
 }

@@ -2,6 +2,7 @@ package dbscope
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -22,11 +23,16 @@ type Scope struct {
 	unit unit.Unit       // its place among the units around and inside it
 	box  unit.Sandbox    // gives out the connections in a test of package scopetest, else nil
 	opts scopeOptions
+	// The database whose transaction is other code's, see DB.Adopt; else nil.
+	adopted *link.Database
 
 	// Others look at these without a lock.
 	first        atomic.Pointer[slot]  // the list of slots, in the order of first use; appended to under mu
 	ended        atomic.Bool           // nothing can be done in it any more; set under mu
 	abortedBy    atomic.Pointer[error] // why Abort has ended it, nil where it has not; set under mu
+	doomedBy     atomic.Pointer[error] // the error of a Join, after which only a rollback is possible; set under mu
+	blocks       atomic.Bool           // an Atomic block was begun in it
+	joins        atomic.Int32          // how many functions of Join run in it
 	rollbackOnly atomic.Bool           // MarkRollback was called
 	streams      atomic.Bool           // its answer has begun to leave, so that it keeps no connection without a transaction
 	hooked       atomic.Bool           // a hook has been registered; set under mu
@@ -116,8 +122,17 @@ func FromContext(ctx context.Context) (*Scope, bool) {
 
 // scopeOf returns the context's scope, also when it has ended.
 func scopeOf(ctx context.Context) *Scope {
-	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	s, _ := unit.Value(ctx, scopeKey{}).(*Scope)
 	return s
+}
+
+// noScope is the error of a context without a scope, which may be one that must not
+// be used for a request's.
+func noScope(ctx context.Context) error {
+	if refused := unit.Refused(ctx); refused != nil {
+		return fmt.Errorf("%w: %w", refused, ErrNoScope)
+	}
+	return ErrNoScope
 }
 
 // WithoutScope returns a context with the same values, deadline and cancellation but
@@ -131,7 +146,10 @@ func WithoutScope(ctx context.Context) context.Context {
 func MarkRollback(ctx context.Context) error {
 	s := scopeOf(ctx)
 	if s == nil {
-		return fmt.Errorf("dbscope: %w", ErrNoScope)
+		return fmt.Errorf("dbscope: %w", noScope(ctx))
+	}
+	if s.adopted != nil {
+		s.doom(ErrRollbackOnly) // its owner has to be kept from committing
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,12 +182,45 @@ func (s *Scope) parent() *Scope {
 // together reports whether the scope is one of a Group that commits together.
 func (s *Scope) together() bool { return s.unit.Group != nil }
 
-// mayCommit refuses an early commit of what is committed together with others.
-func (s *Scope) mayCommit() error {
-	if !s.together() {
-		return nil
+// mayEnd refuses an early end, of one database or of all, of what is committed
+// together with others, or by others.
+func (s *Scope) mayEnd(w wish, of *link.Database) error {
+	switch {
+	case s.adopted != nil && (of == nil || of == s.adopted):
+		return s.adopted.Errorf("%w: it was begun by other code, which ends it", ErrOpenTransaction)
+	case s.joins.Load() > 0:
+		return fmt.Errorf("dbscope: %w: a function of Join runs in this unit, and whoever began the unit ends it", ErrOpenTransaction)
+	case w == commit && s.together():
+		return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
 	}
-	return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
+	return nil
+}
+
+// isPart reports whether what begins now is committed together with something else,
+// though perhaps nothing was done yet.
+func (s *Scope) isPart() bool { return s.together() || s.joins.Load() > 0 }
+
+// doom lets only a rollback of the whole through, since half of something would be
+// stored otherwise.
+func (s *Scope) doom(why error) {
+	s.mu.Lock()
+	s.doomedBy.CompareAndSwap(nil, &why)
+	s.mu.Unlock()
+	for ss := range s.sessions() {
+		if ss.doom(why, 0); ss.Adopted != nil {
+			ss.closeRows(s.ctx) // whoever leaves the session makes it unable to commit
+		}
+	}
+}
+
+var errJoinRuns = errors.New("a function of Join had not returned: wait for it before the unit ends")
+
+// doomed returns what a commit of the scope answers after doom, or nil.
+func (s *Scope) doomed() error {
+	if why := s.doomedBy.Load(); why != nil {
+		return fmt.Errorf("dbscope: %w after: %w", ErrRolledBack, *why)
+	}
+	return nil
 }
 
 // sessions yields the current session of each DB, in the order of first use.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
-	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/state"
@@ -25,10 +24,9 @@ type place interface {
 	unitEnded() error
 	// admitted counts a statement. It is called under the session's mu.
 	admitted()
-	// hasBlocks reports whether an Atomic block was begun here, and owns whether a
-	// context is one of the unit's. They are called under the session's mu.
+	// hasBlocks reports whether an Atomic block was begun here. It is called under the
+	// session's mu.
 	hasBlocks() bool
-	owns(ctx context.Context) bool
 	// failed is called with an error that may be a reason to run the unit again.
 	failed(err error)
 	// blockEnded is called for each block, kept or undone, once it is off the stack.
@@ -61,6 +59,8 @@ type session struct {
 	ending     sync.Mutex          // lets one at a time end the session or a block of it
 	marks      int                 // how many savepoints were named
 	rows       driver.Rows         // what the last statement has left open
+	hooked     bool                // the DB's own BeforeCommit hook has been called; guarded by the unit's mu
+	kept       bool                // outside units: the connection stays when a statement is done
 	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex
@@ -70,6 +70,8 @@ type session struct {
 	condition state.Condition
 	blocks    []*block // the open nested blocks, the innermost last
 	timed     int      // how many of them end with their contexts
+	owner     ownerEnd // of a transaction that is other code's: how that has ended it
+	free      error    // of such a one: why it could not be kept from being committed
 	result    link.Result
 }
 
@@ -140,7 +142,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	switch {
 	case err != nil:
 		s.place.failed(err)
-		s.doom(err) // what the statement was to do is missing
+		s.doomHere(err) // what the statement was to do is missing
 		err = s.DB.Errorf("%w", err)
 	case abandoned:
 		err = s.abandonedError()
@@ -198,6 +200,9 @@ func (s *session) brokenError() error {
 
 // rolledBack is the error of a transaction that is not sound. The caller holds mu.
 func (s *session) rolledBack() error {
+	if s.place.Context() == nil {
+		return s.DB.Errorf("this connection was lost, with its settings and locks, take a new one: %w", s.condition.Why)
+	}
 	return s.DB.Errorf("%w after: %w", ErrRolledBack, s.condition.Why)
 }
 
@@ -230,12 +235,19 @@ func (s *session) fail(fate driver.Fate, err error) {
 	s.condition.Fail(fate, err)
 }
 
-// doom lets nothing but a rollback through, though the server would: of all, or
+// doomHere lets nothing but a rollback through, though the server would: of all, or
 // of a block that is open now. Whoever finds out calls it.
-func (s *session) doom(err error) {
+func (s *session) doomHere(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.condition.Doom(err, len(s.blocks))
+}
+
+// doom is doomHere where blocks of that number have to be undone.
+func (s *session) doom(err error, depth int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.condition.Doom(err, depth)
 }
 
 // lift asks whether an aborted transaction is so no more, after a statement that
@@ -264,11 +276,16 @@ func (s *session) leave(err error) error {
 		s.lift(context.Background())
 		s.mu.Lock()
 	}
+	if s.Adopted != nil {
+		s.mu.Unlock()
+		err = errs.Joined(err, s.leaveToOwner())
+		s.mu.Lock()
+	}
 	if s.Shared != nil {
 		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.place.Context() == nil
+	ends := abandoned || s.place.Context() == nil && !(s.kept && s.begun)
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {
@@ -299,22 +316,6 @@ func (s *session) Hold(rows driver.Rows) {
 		// is undone with the rest.
 		s.closeHeld(context.Background())
 		_ = s.leave(nil)
-	}
-}
-
-// closeHeld closes rows that somebody has left open at the end of their
-// transaction, however long they are: it takes no longer than an end may.
-func (s *session) closeHeld(ctx context.Context) {
-	rows := s.rows
-	if s.rows = nil; rows == nil {
-		return
-	}
-	bounded := ending.New(ctx, s.place.closing(s.Timeout))
-	defer bounded.Cancel()
-	if err := rows.Close(bounded); err != nil {
-		// Even where the server goes on: what the rows did is not certain.
-		s.fail(s.Check(ctx, err), err)
-		s.doom(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 

@@ -33,6 +33,9 @@ func (s *Scope) session(db *link.Database) (*session, error) {
 	if ss == nil {
 		ss = newSession(db, sl, s.opts.tx, s.opts.endTimeout)
 		ss.Conn, ss.Engine, sl.spare = sl.spare, sl.engine, nil
+		if why := s.doomedBy.Load(); why != nil {
+			ss.doom(*why, 0)
+		}
 		sl.current.Store(ss)
 	}
 	return ss, nil
@@ -48,6 +51,9 @@ func (s *Scope) slot(db *link.Database) *slot {
 		last = &sl.next
 	}
 	sl := &slot{db: db, scope: s}
+	if db.BeforeCommit != nil {
+		s.hooked.Store(true)
+	}
 	last.Store(sl)
 	return sl
 }
@@ -61,7 +67,7 @@ func (sl *slot) Seen() *unit.Unit                     { return &sl.scope.unit }
 func (sl *slot) Waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
 func (sl *slot) admitted()                            { sl.uses.Add(1) }
 func (sl *slot) hasBlocks() bool                      { return sl.blocks.Load() }
-func (sl *slot) owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
+func (sl *slot) Owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
 func (sl *slot) Took(from *pools.Host) {
 	sl.pool.Store(from)
@@ -176,8 +182,8 @@ func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
 	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
 		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
 	}
-	if asked == commit {
-		if err := sl.scope.mayCommit(); err != nil {
+	if own == nil {
+		if err := sl.scope.mayEnd(asked, sl.db); err != nil {
 			return err
 		}
 	}
@@ -193,7 +199,7 @@ func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *
 	defer ss.ending.Unlock()
 	if !ss.seize(ctx) {
 		if own != nil { // its work is neither wanted nor undone
-			ss.doom(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
+			ss.doomHere(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
 			own.pop(false)
 		}
 		return r, sl.db.Errorf("%w", ErrSessionBusy)

@@ -14,7 +14,7 @@ func (c *control) Stream(ctx context.Context, commit bool) error {
 			sl.dropSpare()
 		}
 	}
-	if !c.ReadOnly() || s.together() {
+	if !c.ReadOnly() || s.isPart() {
 		return nil
 	}
 	var failures error

@@ -34,3 +34,20 @@ func BenchmarkRunThatTouchesNoDatabase(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkJoin is what a use case costs that is called inside of a unit.
+func BenchmarkJoin(b *testing.B) {
+	b.ReportAllocs()
+	err := dbscope.Run(b.Context(), func(ctx context.Context) error {
+		fn := func(context.Context) error { return nil }
+		for b.Loop() {
+			if err := dbscope.Join(ctx, fn); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -44,6 +44,26 @@ type Adapter[H any] interface {
 // whether it knows the option.
 type Configurable interface{ Configure(option any) (known bool) }
 
+// Adopter is an [Adapter] that can run statements in a transaction which other code
+// has begun, and will end, see dbscope.DB.Adopt.
+type Adopter[H any] interface {
+	// Adopt returns the transaction's connection. It may ask the server.
+	Adopt(ctx context.Context, tx H) (AdoptedConn, error)
+}
+
+// AdoptedConn is a [Conn] whose transaction is other code's. The core never calls its
+// Begin, Commit, Rollback and Release.
+type AdoptedConn interface {
+	Conn
+	// PreventCommit makes the transaction unable to commit, unless it is already: by
+	// making the server abort it, or by a rollback. It may be called again.
+	PreventCommit(ctx context.Context) error
+	// Left tells that the transaction was ended by whoever began it: from then on
+	// nothing may be sent, and rows are only let go. It may be called while another
+	// goroutine uses the connection.
+	Left()
+}
+
 // Engine is a pool of connections to one host. It must be safe for concurrent
 // use.
 type Engine interface {
@@ -66,7 +86,7 @@ type Limited interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic. What not every connection
-// can do are interfaces of their own: [Ender], [Flusher], [Looker], [CommitQuerier].
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier].
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
@@ -128,6 +148,22 @@ type Resetter interface {
 	// Reset is called before Release(true), with no transaction and no rows open.
 	// After an error the connection is closed. It may block until ctx is done.
 	Reset(ctx context.Context) error
+}
+
+// Setting is one of a transaction, see dbscope.Settings.
+type Setting struct{ Name, Value string }
+
+// Setter is a [Conn] of a database whose transactions can have settings of their own,
+// as dbscope.Settings makes them. A DB with that option refuses to begin on others.
+type Setter interface {
+	// CanSet returns an error where the database has none after all. It is called
+	// before Begin, and sends nothing.
+	CanSet() error
+	// Set makes the settings in the open transaction, one after the other; they end
+	// with it, however it ends. They may travel with the next statement, which then
+	// fails where one of them does, and is not run. No value becomes a part of a
+	// statement's text.
+	Set(ctx context.Context, settings []Setting) error
 }
 
 // TxOptions are those of a scope's transactions. What the database does not
@@ -242,4 +278,21 @@ type Session interface {
 	// does nothing, rolling it back dooms the transaction, or the innermost
 	// savepoint block around it.
 	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
+}
+
+// Unscoped is the [Session] of a statement without a scope.
+type Unscoped interface {
+	Session
+	// Keep makes the session keep its connection when a statement is done, for other
+	// statements, each still on its own, and for transactions of Begin, until
+	// GiveBack. It reports false where each statement has to have a session of its
+	// own. It is called before the first statement is done, and may be again. A
+	// session that could not be opened keeps nothing, and is over.
+	Keep() bool
+	// GiveBack gives the connection back and ends the session. It blocks for as long
+	// as the reset of dbscope.ResetConnections takes.
+	GiveBack()
+	// Bare reports whether nothing is to be done on the statement's connection before
+	// and after it, so that the library's own pool may choose another one for it.
+	Bare() bool
 }

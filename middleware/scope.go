@@ -67,5 +67,5 @@ func ScopeOf(ctx context.Context) (Scope, bool) {
 	if !ok {
 		return Scope{}, false
 	}
-	return Scope{s, ctx.Value(unit.ControlKey{}).(Control)}, true
+	return Scope{s, unit.Value(ctx, unit.ControlKey{}).(Control)}, true
 }

@@ -19,6 +19,9 @@
 // with the stacks of both. On MariaDB a statement that commits, such as CREATE
 // TABLE, stores what the test has done, and fails it.
 //
+// Each unit has the settings of [dbscope.Settings] that it would have in production,
+// also one that was begun inside another, and so has each statement of a fixture.
+//
 // What differs from production: nothing is seen from other connections, the
 // isolation level is that of the outer transaction, there are no conflicts
 // between scopes, and now() stands still on PostgreSQL. Test what depends on

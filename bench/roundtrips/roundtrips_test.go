@@ -67,7 +67,7 @@ func subjects(b *testing.B, dsn, direct string) []subject {
 				return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) })
 			}})
 		if mode == pgx.QueryExecModeCacheStatement {
-			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct))
+			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct), withSettings(pool))
 		}
 	}
 	return append(all, overSQL(b, dsn)...)
@@ -110,6 +110,17 @@ func onCluster(b *testing.B, dsn, direct string) subject {
 	b.Cleanup(func() { must(b, db.Close()) })
 	return subject{"pgxscope on a cluster, with tokens", func(ctx context.Context, n int) error {
 		return dbscope.Run(dbscope.ReadYourWrites(ctx, ""), func(ctx context.Context) error { return scan(ctx, db, n) })
+	}}
+}
+
+// withSettings runs units whose transactions begin with two settings.
+func withSettings(pool *pgxpool.Pool) subject {
+	db := pgxscope.New(func(context.Context, string) (*pgxpool.Pool, error) { return pool, nil },
+		dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) {
+			return []dbscope.Setting{{Name: "app.tenant", Value: "ada"}, {Name: "statement_timeout", Value: "5s"}}, nil
+		}))
+	return subject{"pgxscope, two settings", func(ctx context.Context, n int) error {
+		return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) })
 	}}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -27,6 +28,7 @@ type Fake struct {
 	said   map[string][]string
 	open   int
 	limit  chan struct{}
+	unset  bool // it has no settings
 }
 
 // Fault is what goes wrong at one step. The parts are applied in this order.
@@ -53,10 +55,17 @@ func NewFake() *Fake { return &Fake{faults: map[string][]Fault{}, said: map[stri
 // LimitConns limits the pool. Call it before the first use.
 func (f *Fake) LimitConns(n int) { f.limit = make(chan struct{}, n) }
 
+// NoSettings makes it a database that has no settings of transactions. Call it before
+// the first use.
+func (f *Fake) NoSettings() { f.unset = true }
+
 // DB returns a new DB on the fake. All of them share its rows and its log.
 func (f *Fake) DB(opts ...dbscope.DBOption) *dbscope.DB[*Tx] {
 	return dbscope.New(adapter{f}, append([]dbscope.DBOption{dbscope.Name("fake")}, opts...)...)
 }
+
+// Adapter returns the fake's adapter, for a test that wraps it.
+func (f *Fake) Adapter() driver.Adapter[*Tx] { return adapter{f} }
 
 // Inject makes the next step of the given kind fail; several for the same
 // step are used up in order. The steps are those of [Fake.Log], with what they
@@ -84,8 +93,8 @@ func (f *Fake) Rows() []string {
 	return slices.Clone(f.rows)
 }
 
-// Log returns the calls so far: "open HOST", "acquire", "begin", "exec ROW",
-// "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
+// Log returns the calls so far: "open HOST", "acquire", "begin",
+// "set NAME=VALUE ...", "exec ROW", "query WHAT", "savepoint NAME", "rollback to NAME", "release savepoint
 // NAME", "commit", "rollback", "reset", "release", "discard", "close".
 func (f *Fake) Log() []string {
 	f.mu.Lock()
@@ -146,7 +155,7 @@ func (a adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
 	return &engine{a.f}, nil
 }
 
-func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s}, nil, nil }
+func (a adapter) Handle(s driver.Session) (*Tx, func(), error) { return &Tx{s: s}, nil, nil }
 
 func (a adapter) Transient(err error) bool { return errors.Is(err, ErrTransient) }
 
@@ -198,6 +207,9 @@ type conn struct {
 	rows  []string
 	marks []mark
 	fate  driver.Fate
+	set   map[string]string
+	left  bool  // the owner of a transaction that is no session's has ended it
+	ended error // of a statement that has ended the transaction: one that wraps driver.ErrEnded
 }
 
 type mark struct {
@@ -241,7 +253,31 @@ func (c *conn) Rollback(ctx context.Context) error {
 	return err
 }
 
-func (c *conn) over() { c.begun, c.rows, c.marks = false, nil, nil }
+func (c *conn) over() { c.begun, c.rows, c.marks, c.set = false, nil, nil, nil }
+
+// CanSet implements [driver.Setter].
+func (c *conn) CanSet() error {
+	if c.f.unset {
+		return errors.New("the fake has no settings")
+	}
+	return nil
+}
+
+// Set implements [driver.Setter].
+func (c *conn) Set(ctx context.Context, settings []driver.Setting) error {
+	var all []string
+	for _, s := range settings {
+		all = append(all, s.Name+"="+s.Value)
+	}
+	return c.statement(ctx, "set", strings.Join(all, " "), func() {
+		if c.set == nil {
+			c.set = map[string]string{}
+		}
+		for _, s := range settings {
+			c.set[s.Name] = s.Value
+		}
+	})
+}
 
 func (c *conn) Savepoint(ctx context.Context, name string) error {
 	return c.statement(ctx, "savepoint", name, func() { c.marks = append(c.marks, mark{name, len(c.rows)}) })
@@ -272,6 +308,10 @@ func (c *conn) find(name string) int {
 
 // statement runs one that an aborted transaction refuses.
 func (c *conn) statement(ctx context.Context, kind, on string, do func()) error {
+	if c.left {
+		c.fate = driver.Lost
+		return sql.ErrTxDone
+	}
 	if c.begun && c.fate == driver.Aborted {
 		_, _ = c.f.step(ctx, kind, on, nil)
 		return errAborted
@@ -317,6 +357,9 @@ func (c *conn) after(fault Fault, err error) {
 	if err != nil {
 		c.fate = fault.Fate
 	}
+	if errors.Is(err, driver.ErrEnded) {
+		c.ended = err
+	}
 }
 
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
@@ -360,7 +403,7 @@ func Exec(ctx context.Context, db *dbscope.DB[*Tx], row string) error {
 	if err != nil {
 		return err
 	}
-	return (&Tx{s}).Exec(ctx, row)
+	return (&Tx{s: s}).Exec(ctx, row)
 }
 
 // Begin nests a transaction in the session of ctx's scope, or begins one where
@@ -370,19 +413,97 @@ func Begin(ctx context.Context, db *dbscope.DB[*Tx]) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&Tx{s}).Begin(ctx)
+	return (&Tx{s: s}).Begin(ctx)
 }
 
 // Tx is the fake's native handle.
-type Tx struct{ s driver.Session }
+type Tx struct {
+	s   driver.Session
+	own *conn // of a transaction that no session has begun, else nil
+}
+
+// BeginOther begins a transaction that is no session's, as code does that knows
+// nothing of dbscope. Its connection is not one of the pool.
+func (f *Fake) BeginOther(ctx context.Context) (*Tx, error) {
+	c := &conn{f: f, fate: driver.Intact}
+	if err := c.Begin(ctx, driver.TxOptions{}); err != nil {
+		return nil, err
+	}
+	return &Tx{own: c}, nil
+}
+
+// adopted implements [driver.AdoptedConn].
+type adopted struct {
+	*conn
+	left atomic.Bool
+}
+
+// Adopt implements [driver.Adopter].
+func (a adapter) Adopt(_ context.Context, tx *Tx) (driver.AdoptedConn, error) {
+	switch {
+	case tx == nil:
+		return nil, errors.New("the transaction is nil")
+	case tx.own == nil:
+		return nil, errors.New("the transaction is a scope's own handle: pass the context of the scope instead")
+	case tx.own.left:
+		return nil, errors.New("the transaction is over already")
+	}
+	return &adopted{conn: tx.own}, nil
+}
+
+func (c *adopted) PreventCommit(ctx context.Context) error {
+	if c.left.Load() {
+		panic("drivertest: a transaction that is over was kept from being committed")
+	}
+	if c.conn.left {
+		return sql.ErrTxDone
+	}
+	fault, err := c.f.step(ctx, "prevent commit", "", func() { c.fate = driver.Aborted })
+	c.after(fault, err)
+	return err
+}
+
+// Ended implements [driver.Ender].
+func (c *adopted) Ended() error { return c.ended }
+
+func (c *adopted) Left() { c.left.Store(true) }
+
+func (c *adopted) Commit(context.Context) (driver.Outcome, error) {
+	panic("drivertest: the commit of a transaction that is other code's")
+}
+
+func (c *adopted) Rollback(context.Context) error {
+	panic("drivertest: the rollback of a transaction that is other code's")
+}
+
+func (c *adopted) Release(bool) {
+	panic("drivertest: the release of a connection that is other code's")
+}
+
+func (c *adopted) RollbackTo(ctx context.Context, name string) error {
+	if c.left.Load() {
+		return sql.ErrTxDone
+	}
+	return c.conn.RollbackTo(ctx, name)
+}
+
+func connOf(dc driver.Conn) *conn {
+	if a, is := dc.(*adopted); is {
+		return a.conn
+	}
+	return dc.(*conn)
+}
 
 // Exec stores a row in the transaction.
 func (t *Tx) Exec(ctx context.Context, row string) error {
+	if t.own != nil {
+		return t.own.statement(ctx, "exec", row, func() { t.own.rows = append(t.own.rows, row) })
+	}
 	dc, err := t.s.Enter(ctx)
 	if err != nil {
 		return err
 	}
-	c := dc.(*conn)
+	c := connOf(dc)
 	return t.s.Exit(ctx, c.statement(ctx, "exec", row, func() {
 		if c.begun {
 			c.rows = append(c.rows, row)
@@ -392,13 +513,23 @@ func (t *Tx) Exec(ctx context.Context, row string) error {
 	}))
 }
 
+// Setting returns the value of one of the transaction's settings, or "".
+func (t *Tx) Setting(ctx context.Context, name string) (string, error) {
+	dc, err := t.s.Enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	value := connOf(dc).set[name]
+	return value, t.s.Exit(ctx, nil)
+}
+
 // Query returns the rows that the transaction sees.
 func (t *Tx) Query(ctx context.Context, what string) (*Rows, error) {
 	dc, err := t.s.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := dc.(*conn)
+	c := connOf(dc)
 	r := &Rows{s: t.s, ctx: ctx, raw: &rawRows{c: c}}
 	if err := c.statement(ctx, "query", what, func() {
 		r.raw.left = append(slices.Clone(c.f.rows), c.rows...)
@@ -415,7 +546,7 @@ func (t *Tx) Begin(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s}, nil
+	return &Tx{s: s}, nil
 }
 
 // Join nests a transaction that is part of this one.
@@ -424,14 +555,27 @@ func (t *Tx) Join(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s}, nil
+	return &Tx{s: s}, nil
 }
 
 // Commit commits the transaction.
-func (t *Tx) Commit(ctx context.Context) error { return t.s.Commit(ctx) }
+func (t *Tx) Commit(ctx context.Context) error {
+	if t.own != nil {
+		_, err := t.own.Commit(ctx)
+		t.own.left = true
+		return err
+	}
+	return t.s.Commit(ctx)
+}
 
 // Rollback undoes the transaction.
-func (t *Tx) Rollback(ctx context.Context) error { return t.s.Rollback(ctx) }
+func (t *Tx) Rollback(ctx context.Context) error {
+	if t.own != nil {
+		t.own.left = true
+		return t.own.Rollback(ctx)
+	}
+	return t.s.Rollback(ctx)
+}
 
 // Rows are a result that is being read.
 type Rows struct {

@@ -17,9 +17,9 @@ import (
 
 // Harness is what the suite has to know of an adapter.
 type Harness[H any] struct {
-	// Open returns a DB over a table without rows, on a pool of its own that
-	// the harness closes after the test.
-	Open func(t *testing.T) Database[H]
+	// Open returns a DB with the options over a table without rows, on a pool of
+	// its own that the harness closes after the test.
+	Open func(t *testing.T, opts ...dbscope.DBOption) Database[H]
 	// Insert stores a row.
 	Insert func(ctx context.Context, h H, id int) error
 	// Refused is a statement that the server refuses.
@@ -29,6 +29,9 @@ type Harness[H any] struct {
 	Query func(ctx context.Context, h H) (next, close func() error, err error)
 	// Commit and Rollback are the handle's own.
 	Commit, Rollback func(ctx context.Context, h H) error
+	// Setting returns the value of a setting in the transaction. It is nil where the
+	// database has none that are local to a transaction.
+	Setting func(ctx context.Context, h H, name string) (string, error)
 	// RefusalAborts tells that a refused statement aborts the transaction.
 	RefusalAborts bool
 	// ReadOnly tells that the database enforces read-only transactions.
@@ -44,6 +47,10 @@ type Database[H any] struct {
 	InUse func() int
 	// Dialed returns how many connections were made so far.
 	Dialed func() int
+	// BeginOther begins a transaction on the DB's pool, as code does that knows
+	// nothing of dbscope; nil where the adapter is no [driver.Adopter]. The handle is
+	// used as those of sessions are.
+	BeginOther func(ctx context.Context) (H, error)
 }
 
 // suite is one run against one DB.
@@ -92,14 +99,28 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		"defect 2: Goexit and panics roll back, and give the connection back":             (*suite[H]).goexit,
 		"two goroutines on one session get ErrSessionBusy or are served, nothing between": (*suite[H]).hammer,
 	} {
+		t.Run(name, func(t *testing.T) { h.run(t, test) })
+	}
+	for name, test := range adoptTests[H]() {
 		t.Run(name, func(t *testing.T) {
-			d := h.Open(t)
-			s := &suite[H]{T: t, Harness: h, Database: d, db: d.DB}
-			test(s)
-			if n := d.InUse(); n != 0 && !t.Failed() {
-				t.Errorf("%d connections are still out of the pool", n)
-			}
+			h.run(t, func(s *suite[H]) {
+				if s.BeginOther == nil {
+					t.Skip("the adapter cannot adopt")
+				}
+				test(s)
+			})
 		})
+	}
+	t.Run("settings", func(t *testing.T) { runSettings(t, h) })
+}
+
+// run runs one test of the suite, against a DB with the options.
+func (h Harness[H]) run(t *testing.T, test func(*suite[H]), opts ...dbscope.DBOption) {
+	d := h.Open(t, opts...)
+	s := &suite[H]{T: t, Harness: h, Database: d, db: d.DB}
+	test(s)
+	if n := d.InUse(); n != 0 && !t.Failed() {
+		t.Errorf("%d connections are still out of the pool", n)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
 )
@@ -15,16 +16,16 @@ import (
 func TestTheFakePassesTheSuite(t *testing.T) {
 	var fake *drivertest.Fake // of the test that runs
 	drivertest.Run(t, drivertest.Harness[*drivertest.Tx]{
-		Open: func(t *testing.T) drivertest.Database[*drivertest.Tx] {
+		Open: func(t *testing.T, opts ...dbscope.DBOption) drivertest.Database[*drivertest.Tx] {
 			f := drivertest.NewFake()
 			fake = f
-			db := f.DB()
+			db := f.DB(opts...)
 			t.Cleanup(func() {
 				if err := db.Close(); err != nil {
 					t.Error(err)
 				}
 			})
-			return drivertest.Database[*drivertest.Tx]{DB: db, Stored: func() []int { return ids(t, f) }, InUse: f.Open, Dialed: func() int { return 0 }}
+			return drivertest.Database[*drivertest.Tx]{DB: db, Stored: func() []int { return ids(t, f) }, InUse: f.Open, Dialed: func() int { return 0 }, BeginOther: f.BeginOther}
 		},
 		Insert: func(ctx context.Context, tx *drivertest.Tx, id int) error {
 			return tx.Exec(ctx, strconv.Itoa(id))
@@ -46,8 +47,11 @@ func TestTheFakePassesTheSuite(t *testing.T) {
 				return err
 			}, rows.Close, nil
 		},
-		Commit:        func(ctx context.Context, tx *drivertest.Tx) error { return tx.Commit(ctx) },
-		Rollback:      func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) },
+		Commit:   func(ctx context.Context, tx *drivertest.Tx) error { return tx.Commit(ctx) },
+		Rollback: func(ctx context.Context, tx *drivertest.Tx) error { return tx.Rollback(ctx) },
+		Setting: func(ctx context.Context, tx *drivertest.Tx, name string) (string, error) {
+			return tx.Setting(ctx, name)
+		},
 		RefusalAborts: true,
 	})
 }

@@ -55,9 +55,16 @@ func (b *behind) ownOver(status byte) { b.own, b.begun = false, status != 'I' }
 
 // Ended implements [driver.Ender].
 func (c *conn) Ended() error {
+	if a := c.adopted; a != nil && (a.ended != nil || a.gone()) {
+		return a.ended // the wire may be somebody else's
+	}
 	if c.wire.behind.by == "" {
 		return nil
 	}
-	return fmt.Errorf("pgxscope: the statement %s: %w: use Commit and Rollback of the DB or of its handle",
+	err := fmt.Errorf("pgxscope: the statement %s: %w: use Commit and Rollback of the DB or of its handle",
 		c.wire.behind.by, driver.ErrEnded)
+	if c.adopted != nil {
+		c.adopted.ended = err
+	}
+	return err
 }

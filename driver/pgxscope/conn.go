@@ -27,6 +27,7 @@ type conn struct {
 	separate bool     // BEGIN and SAVEPOINT take a round trip of their own
 	fresh    bool     // it was looked at when it was taken, and not used since
 	begin    string   // the transaction's first statement, empty without one
+	adopted  *adopted // where the transaction is other code's, else nil
 	prepared []string // names that the handle has given to statements
 }
 
@@ -38,6 +39,7 @@ var _ interface {
 	driver.Flusher
 	driver.Looker
 	driver.Resetter
+	driver.Setter
 } = (*conn)(nil)
 
 // Begin implements [driver.Conn]: nothing is sent yet. A connection that was lost
@@ -52,10 +54,14 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {
-		c.wire.add(c.begin)
+		c.wire.add(ahead{text: c.begin})
 	}
 	return err
 }
+
+// isGone reports whether the connection may be somebody else's, whose transaction on
+// it was adopted.
+func (c *conn) isGone() bool { return c.adopted != nil && c.adopted.gone() }
 
 // begun reports whether there is a transaction on the server, or was one.
 func (c *conn) begun() bool { return c.begin != "" && !c.wire.waits(c.begin) }
@@ -83,6 +89,11 @@ func beginSQL(opts driver.TxOptions) (string, error) {
 // ready makes sure that BEGIN and SAVEPOINT can travel with the statement to
 // come, or sends them before it.
 func (c *conn) ready(ctx context.Context) error {
+	if c.adopted != nil {
+		if err := c.adopted.look(); err != nil {
+			return err
+		}
+	}
 	if err := c.Ended(); err != nil {
 		return fmt.Errorf("%w: %w", err, driver.ErrNotSent)
 	}
@@ -94,17 +105,6 @@ func (c *conn) ready(ctx context.Context) error {
 
 // Flush is for scopetest, see [driver.Conn].
 func (c *conn) Flush(ctx context.Context) error { return c.flush(ctx) }
-
-// flush sends BEGIN and SAVEPOINT in a round trip of their own.
-func (c *conn) flush(ctx context.Context) error {
-	if texts := c.wire.take(); texts != "" {
-		c.wire.behind.own = true
-		_, err := c.Exec(ctx, texts)
-		c.wire.behind.ownOver(c.PgConn().TxStatus())
-		return c.Explain(err)
-	}
-	return nil
-}
 
 // Explain implements [sqlscope.Explainer]: it adds the wire's own error to that
 // of a statement, since pgx may only say that the connection is closed.
@@ -127,6 +127,9 @@ func (c *conn) sent(err error) error {
 
 // SQL implements [sqlscope.Conn].
 func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
+	if c.adopted != nil {
+		return nil, errNoSQL
+	}
 	if c.sql == nil {
 		c.sql = sqlscope.NewRawConn(c.raw, driver.PostgreSQL|driver.PostgreSQLEscapes)
 	}
@@ -172,6 +175,9 @@ func texts(rows [][][]byte) []string {
 // statement that failed while it was prepared leaves no transaction at all,
 // and so the session counts as undone.
 func (c *conn) Check(_ context.Context, err error) driver.Fate {
+	if c.isGone() {
+		return driver.Lost
+	}
 	if c.Ended() != nil {
 		return driver.Intact // every statement to come, and the end, tells of it
 	}

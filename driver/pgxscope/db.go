@@ -20,6 +20,9 @@
 // DialFunc did not wrap in one without a SyscallConn method; elsewhere such a
 // commit is [dbscope.ErrCommitUnknown].
 //
+// The settings of [dbscope.Settings] travel with BEGIN, as parameters of a statement
+// of their own.
+//
 // A pooled connection may listen: notifications reach pgx whenever they come,
 // in a unit or between two.
 package pgxscope

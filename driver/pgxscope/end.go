@@ -19,6 +19,7 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 	if err := c.Ended(); err != nil {
 		return driver.Unknown, err
 	}
+	defer c.over()
 	if !c.begun() {
 		c.wire.take()
 		return driver.Committed, nil // of nothing
@@ -64,6 +65,7 @@ func (c *conn) CommitWithQueries(ctx context.Context, before, after string) (o d
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
 	c.wire.take()
+	defer c.over()
 	c.wire.unconfirmed = false
 	c.wire.behind.own = true
 	defer c.bound(ctx)()
@@ -96,6 +98,7 @@ func (c *conn) Rollback(ctx context.Context) error {
 	if err := c.Ended(); err != nil {
 		return err
 	}
+	defer c.over()
 	begun := c.begun()
 	c.wire.take()
 	if !begun {
@@ -103,6 +106,14 @@ func (c *conn) Rollback(ctx context.Context) error {
 	}
 	_, err := c.end(ctx, "rollback")
 	return err
+}
+
+// over notes that there is no transaction any more, where the server says so:
+// outside of units statements without one may follow on the same connection.
+func (c *conn) over() {
+	if c.PgConn().TxStatus() == 'I' {
+		c.begin = ""
+	}
 }
 
 // end runs a statement whose context ends only by its deadline: the network
@@ -138,7 +149,7 @@ func savepoint(name string) string { return "savepoint " + name }
 
 // Savepoint implements [driver.Conn]: it rides with the next statement.
 func (c *conn) Savepoint(_ context.Context, name string) error {
-	c.wire.add(savepoint(name))
+	c.wire.add(ahead{text: savepoint(name)})
 	return nil
 }
 

@@ -23,6 +23,9 @@ type expected struct {
 // since a proxy may answer in another order.
 const answersOfOne = "12C"
 
+// answersOfRow are those where the statement has one row.
+const answersOfRow = "12DC"
+
 type action uint8
 
 const (

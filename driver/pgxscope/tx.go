@@ -28,6 +28,9 @@ func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 	if err != nil {
 		return nil, closed(err)
 	}
+	if a, is := c.(*adopted); is {
+		return a.conn, nil
+	}
 	return c.(*conn), nil
 }
 
@@ -53,7 +56,7 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 	if *err == nil {
 		*err = c.Ended()
 	}
-	if *err == nil && c.begun() && c.PgConn().TxStatus() == 'I' {
+	if *err == nil && c.begun() && !c.isGone() && c.PgConn().TxStatus() == 'I' {
 		*err = errors.New("pgxscope: the statement has ended the scope's transaction behind its back: " +
 			"use Commit and Rollback of the DB or of its handle")
 	}
@@ -121,7 +124,9 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c
 	}()
 	if err = c.ready(ctx); err == nil {
 		raw, err = c.Query(ctx, sql, args...)
-		err = c.sent(err)
+		if ctx.Err() == nil { // else pgx may have sent nothing, as the rows then tell
+			err = c.sent(err)
+		}
 	}
 	done = true
 	return raw, c, err
@@ -175,6 +180,10 @@ func (t *tx) LargeObjects() pgx.LargeObjects {
 	_ = t.run(ctx, func(c *conn) error {
 		if err := c.flush(ctx); err != nil {
 			return err
+		}
+		if c.adopted != nil {
+			objects = c.adopted.tx.LargeObjects()
+			return nil
 		}
 		// pgx makes them only of a transaction that it has begun itself. It is
 		// told that it has: a second BEGIN would be a warning in the server's log.

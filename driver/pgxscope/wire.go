@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -89,7 +88,7 @@ type wire struct {
 	// pgx writes from one goroutine and reads from another while it copies,
 	// and says goodbye to a broken connection from a third.
 	mu       sync.Mutex
-	ahead    []string   // statements that go in front of the next write
+	ahead    []ahead    // statements that go in front of the next write
 	buf      []byte     // for them
 	open     bool       // they were sent, and the kind of their statement is not known yet
 	simple   bool       // their statement is a simple query, which has no Sync
@@ -141,12 +140,9 @@ func (w *wire) encodeAhead() []byte {
 		return nil
 	}
 	buf := w.buf[:0]
-	for _, text := range w.ahead {
-		// Encode fails only when a message is too large.
-		buf, _ = (&pgproto3.Parse{Query: text}).Encode(buf)
-		buf, _ = (&pgproto3.Bind{}).Encode(buf)
-		buf, _ = (&pgproto3.Execute{}).Encode(buf)
-		w.expected = append(w.expected, expected{do: takeOut, kinds: answersOfOne})
+	for _, s := range w.ahead {
+		buf = s.encode(buf)
+		w.expected = append(w.expected, expected{do: takeOut, kinds: s.answers()})
 	}
 	w.ahead = w.ahead[:0]
 	w.open, w.simple = true, false
@@ -261,17 +257,22 @@ var (
 )
 
 // add puts a statement in front of the next write.
-func (w *wire) add(text string) {
+func (w *wire) add(s ahead) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ahead = append(w.ahead, text)
+	w.ahead = append(w.ahead, s)
 }
 
 // waits reports whether the statement was added and is still unsent.
 func (w *wire) waits(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Contains(w.ahead, text)
+	return w.find(text) >= 0
+}
+
+// find returns the place of an unsent statement, or -1. The caller holds mu.
+func (w *wire) find(text string) int {
+	return slices.IndexFunc(w.ahead, func(s ahead) bool { return s.text == text })
 }
 
 // drop takes back the unsent statements after the one named, and that one. It
@@ -279,16 +280,27 @@ func (w *wire) waits(text string) bool {
 func (w *wire) drop(from string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.Index(w.ahead, from)
+	i := w.find(from)
 	w.ahead = w.ahead[:max(0, i)]
 	return i >= 0
 }
 
 // take takes back all that is unsent.
-func (w *wire) take() string {
+func (w *wire) take() { w.takeFrom(0) }
+
+// takeFrom takes back what is unsent, but for so many statements.
+func (w *wire) takeFrom(n int) []ahead {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	texts := strings.Join(w.ahead, "; ")
-	w.ahead = w.ahead[:0]
-	return texts
+	n = min(n, len(w.ahead))
+	taken := slices.Clone(w.ahead[n:])
+	w.ahead = w.ahead[:n]
+	return taken
+}
+
+// waiting returns how many statements are unsent.
+func (w *wire) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ahead)
 }

@@ -16,13 +16,20 @@ import (
 type conn struct {
 	*RawConn
 	engine  *engine
-	pooled  *sql.Conn
+	pooled  *sql.Conn // nil for a transaction that other code has begun
+	asks    asker     // database/sql's end of the connection
 	dialect dialect
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
 	ended   *endedError             // where a statement has ended the transaction, or may have
 	lost    bool                    // nothing can be sent any more: Release closes the connection
 	witness witness
+}
+
+// asker is a *sql.Conn or a *sql.Tx.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // SQL implements [Conn].
@@ -208,7 +215,7 @@ func (c *conn) FirstRow(ctx context.Context, statement string) (row []string, er
 }
 
 func (c *conn) row(ctx context.Context, statement string) (row []string, err error) {
-	rows, err := c.pooled.QueryContext(ctx, statement)
+	rows, err := c.asks.QueryContext(ctx, statement)
 	if err != nil {
 		return nil, hide(err)
 	}

@@ -28,7 +28,8 @@
 // believe only the types of the drivers that docs/retry.md lists.
 //
 // database/sql has no way to send BEGIN along with a statement: a unit of n
-// statements costs n+2 round trips.
+// statements costs n+2 round trips. Nor can the settings of [dbscope.Settings] travel
+// along, which PostgreSQL alone has: they are one more statement after BEGIN.
 //
 // Nor has it one to stop a driver that closes rows, for which most drivers read
 // what is left of them. Rows that a unit leaves open, and that cannot be closed
@@ -237,6 +238,7 @@ type adapter struct {
 	open   func(ctx context.Context, host string) (*sql.DB, error)
 	source *dsn.Source // of what open opens
 	inner  *shells
+	opened sync.Map // of *sql.DB to *engine
 }
 
 func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) {
@@ -247,7 +249,9 @@ func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) 
 	if db == nil {
 		return nil, errors.New("the function given to New returned no *sql.DB and no error")
 	}
-	return &engine{db: db, source: a.source}, nil
+	e := &engine{db: db, source: a.source, over: func() { a.opened.Delete(db) }}
+	a.opened.Store(db, e)
+	return e, nil
 }
 
 // Handle makes a *sql.Tx over a shell connection that is bound to the session.

@@ -2,7 +2,6 @@ package sqlscope
 
 import (
 	"context"
-	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
 	"strings"
@@ -24,7 +23,7 @@ const (
 
 // detect returns the error of the first question, too, which other databases
 // answer with one.
-func detect(ctx context.Context, c *sql.Conn) (dialect, error) {
+func detect(ctx context.Context, c asker) (dialect, error) {
 	var version string
 	err := c.QueryRowContext(ctx, "SELECT version()").Scan(&version)
 	if err == nil {

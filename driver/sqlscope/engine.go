@@ -19,10 +19,14 @@ type engine struct {
 	source   *dsn.Source
 	dialect  atomic.Int32 // a dialect, once known
 	manual   atomic.Bool  // MariaDB's autocommit is off on new connections
+	over     func()       // called once the pool is closed
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 }
 
-func (e *engine) Close() error { return e.source.Mask(e.db.Close()) }
+func (e *engine) Close() error {
+	e.over()
+	return e.source.Mask(e.db.Close())
+}
 
 // MaxConns implements [driver.Limited].
 func (e *engine) MaxConns() int { return e.db.Stats().MaxOpenConnections }
@@ -84,7 +88,7 @@ func (e *engine) open(ctx context.Context, pooled *sql.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{engine: e, pooled: pooled, dialect: d}
+	c := &conn{engine: e, pooled: pooled, asks: pooled, dialect: d}
 	return c, pooled.Raw(func(raw any) error {
 		dc, ok := raw.(sqldriver.Conn)
 		if !ok {

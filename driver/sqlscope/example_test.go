@@ -2,6 +2,8 @@ package sqlscope_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/dbscope/dbscope"
@@ -40,4 +42,28 @@ func ExampleDB_Engine() {
 		return
 	}
 	pool.SetMaxOpenConns(20)
+}
+
+// placeOrder has the context; this caller has a *sql.Tx, as before.
+func ExampleDB_Adopt() {
+	placeOrder := func(ctx context.Context) error {
+		_, err := shop.ExecContext(ctx, `INSERT INTO orders (item) VALUES ($1)`, "tea")
+		return err
+	}
+	withTx := func(ctx context.Context, tx *sql.Tx) (err error) {
+		defer func() { _ = tx.Rollback() }()
+		joined, ended, err := shop.Adopt(ctx, tx)
+		if err != nil {
+			return err
+		}
+		committed := false
+		defer func() { err = errors.Join(err, ended(ctx, committed)) }()
+		if err := placeOrder(joined); err != nil {
+			return err
+		}
+		err = tx.Commit()
+		committed = err == nil
+		return err
+	}
+	_ = withTx
 }

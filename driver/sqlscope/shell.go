@@ -81,16 +81,47 @@ type sessionKey struct{}
 type shell struct {
 	pool *shells
 	tx   driver.Session // between BeginTx and the end
-	last uint64         // the ID of the session of the last Exec, or 0
+	last uint64         // the ID of the session of the last Exec in a scope, or 0
 	uses uint8          // statements, modulo 256
+
+	outside driver.Unscoped // has the connection for what has no scope, see [shell.letGo]; else nil
 }
 
-// session returns the transaction's session, else the one of ctx's scope.
+// session returns the transaction's session, else the one of ctx's scope, else, in
+// the hands of the same user, always the same one.
 func (sh *shell) session(ctx context.Context) (driver.Session, error) {
 	if sh.tx != nil {
 		return sh.tx, nil
 	}
-	return sh.pool.gate.Session(ctx)
+	s, err := sh.pool.gate.Session(ctx)
+	if u, is := s.(driver.Unscoped); is && u.Keep() && sh.outside != nil {
+		return sh.outside, nil
+	}
+	return s, err
+}
+
+// opened notes that a session has a connection, which may be the shell's.
+func (sh *shell) opened(s driver.Session) {
+	if u, is := s.(driver.Unscoped); is && u.Keep() {
+		sh.outside = u
+	}
+}
+
+// notOpened ends a session that has a connection, perhaps, and is not the shell's.
+func (sh *shell) notOpened(s driver.Session) {
+	if u, is := s.(driver.Unscoped); is && u != sh.outside {
+		u.GiveBack()
+	}
+}
+
+// letGo gives the connection for what has no scope back. A *sql.Conn has it until it
+// is closed: settings, advisory locks and temporary tables hold from one statement to
+// the next. Others have it for one statement, or a transaction.
+func (sh *shell) letGo() {
+	if u := sh.outside; u != nil {
+		sh.outside = nil
+		u.GiveBack()
+	}
 }
 
 // lift takes away a limit on open connections: with one, statements that wait
@@ -118,6 +149,7 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 	if err != nil {
 		return nil, nil, err
 	}
+	sh.opened(s)
 	of := dc.(Conn)
 	c, err := of.SQL(ctx)
 	if err != nil {
@@ -168,6 +200,14 @@ func exit(ctx context.Context, s driver.Session, c *RawConn, query string, done 
 	}
 }
 
+// executed notes whose the sql.Result to come is, see [shell.ResetSession].
+func (sh *shell) executed(s driver.Session) {
+	sh.last = 0
+	if s != sh.outside {
+		sh.last = s.ID()
+	}
+}
+
 // ExecContext implements [sqldriver.ExecerContext].
 func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver.NamedValue) (res sqldriver.Result, err error) {
 	s, c, err := sh.enter(ctx, query)
@@ -180,7 +220,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 		if err = c.expect(ctx, query); err == nil {
 			res, err = c.exec(ctx, query, args)
 		}
-		sh.last = s.ID()
+		sh.executed(s)
 	}
 	done = true
 	return res, err
@@ -223,8 +263,10 @@ func (sh *shell) BeginTx(ctx context.Context, opts sqldriver.TxOptions) (sqldriv
 	}
 	block, err := begin(ctx, sql.TxOptions{Isolation: sql.IsolationLevel(opts.Isolation), ReadOnly: opts.ReadOnly})
 	if err != nil {
+		sh.notOpened(s)
 		return nil, err
 	}
+	sh.opened(s)
 	sh.tx = block
 	return &shellTx{sh, outer}, nil
 }
@@ -271,12 +313,19 @@ func (sh *shell) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// IsValid implements [sqldriver.Validator]; with ResetSession it makes
-// database/sql keep a shell after a transaction that it rolled back itself.
-func (sh *shell) IsValid() bool { return sh.tx == nil }
+// IsValid implements [sqldriver.Validator], which database/sql calls when its user has
+// done with a shell; with ResetSession it makes database/sql keep a shell after a
+// transaction that it rolled back itself.
+func (sh *shell) IsValid() bool {
+	sh.letGo()
+	return sh.tx == nil
+}
 
 // Close implements [sqldriver.Conn].
-func (sh *shell) Close() error { return nil }
+func (sh *shell) Close() error {
+	sh.letGo()
+	return nil
+}
 
 // Begin implements [sqldriver.Conn]; database/sql calls BeginTx.
 func (sh *shell) Begin() (sqldriver.Tx, error) {

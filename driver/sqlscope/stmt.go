@@ -62,7 +62,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 			if c.copying == st && len(args) == 0 {
 				c.copying = nil // it has ended, well or not
 			}
-			st.sh.last = s.ID()
+			st.sh.executed(s)
 		}
 	}
 	done = true

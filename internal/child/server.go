@@ -179,6 +179,10 @@ func (s *Server) end(sig syscall.Signal) error {
 	return err
 }
 
+// Remove stops the server at once and deletes everything it stored. It is for servers
+// that belong to no test.
+func (s *Server) Remove() error { return s.remove() }
+
 // remove stops the server at once and deletes everything it stored.
 func (s *Server) remove() error {
 	err := s.end(s.kind.Discard)

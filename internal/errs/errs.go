@@ -11,6 +11,8 @@ import (
 
 // Errors of package dbscope, which documents them.
 var (
+	ErrNoScope = errors.New("no scope in this context: pass on the request's context, or that of dbscope.Run, " +
+		"or wrap the work in dbscope.Run or a middleware")
 	ErrRolledBack      = errors.New("the transaction was rolled back")
 	ErrCommitUnknown   = errors.New("the outcome of the commit is unknown")
 	ErrOpenTransaction = errors.New("a transaction is open here")

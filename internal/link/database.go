@@ -16,7 +16,9 @@ type Database struct {
 	Name          string
 	AllowUnscoped bool
 	Pools         *pools.Pools
-	BeforeSession func(context.Context) error // or nil
+	BeforeSession func(context.Context) error                     // or nil
+	BeforeCommit  func(context.Context) error                     // of each transaction, or nil
+	Settings      func(context.Context) ([]driver.Setting, error) // of each transaction, or nil
 	Classify      Classifier
 	Settler       settle.Settler // or nil
 	Resets        bool           // connections that go back, see dbscope.ResetConnections

@@ -21,7 +21,7 @@ type Result struct {
 // CallWitness asks for what a lost COMMIT can be settled with. There is nothing to
 // settle where a statement has committed the transaction: its Commit will say so.
 func (l *Link) CallWitness(ctx context.Context) (err error) {
-	if l.DB.Settler == nil || l.Source.Context() == nil || l.TX.ReadOnly || l.endedByStatement() {
+	if l.DB.Settler == nil || l.Adopted != nil || l.Source.Context() == nil || l.TX.ReadOnly || l.EndedByStatement() != nil {
 		return nil
 	}
 	bounded := ending.New(ctx, l.Timeout)
@@ -35,15 +35,19 @@ func (l *Link) CallWitness(ctx context.Context) (err error) {
 // has committed before is not undone by that: there the connection's Commit tells.
 func (l *Link) Look() error {
 	looker, can := l.Conn.(driver.Looker)
-	if !can || l.endedByStatement() {
+	if !can || l.Adopted != nil || l.EndedByStatement() != nil {
 		return nil
 	}
 	return looker.Look()
 }
 
-func (l *Link) endedByStatement() bool {
-	e, can := l.Conn.(driver.Ender)
-	return can && e.Ended() != nil
+// EndedByStatement returns an error where a statement has committed the transaction
+// that it was part of.
+func (l *Link) EndedByStatement() error {
+	if e, can := l.Conn.(driver.Ender); can {
+		return e.Ended()
+	}
+	return nil
 }
 
 // SendCommit sends COMMIT. The error says that it was not sent, since what has to be
@@ -78,6 +82,13 @@ func (l *Link) SendCommit(ctx context.Context) (Result, error) {
 	}
 	r.Err = l.DB.Errorf("%w: %w", errs.ErrCommitUnknown, err)
 	return r, nil
+}
+
+// CommitAdopted notes a commit of other code's. Its position is not known.
+func (l *Link) CommitAdopted() {
+	if w := l.Writes(); w != nil {
+		w.NoteNewest(l.DB.Pools.Router())
+	}
 }
 
 // askBefore asks what has to be asked before COMMIT, where that cannot do it itself.

@@ -27,6 +27,8 @@ func init() { unit.AcquireFrame = unit.NameOf((*Link).Acquire) }
 type Source interface {
 	// Context is the unit's, nil outside units.
 	Context() context.Context
+	// Owns reports whether a context is one of the unit's.
+	Owns(ctx context.Context) bool
 	// Sandbox gives out the connections in a test, else it is nil.
 	Sandbox(ctx context.Context) unit.Sandbox
 	// Seen is what a sandbox sees of the unit, nil outside units.
@@ -51,11 +53,15 @@ type Link struct {
 	TX      driver.TxOptions
 	Timeout time.Duration // of what ends a transaction, or asks about it
 
-	Conn   driver.Conn   // nil where there is none yet
-	Shared unit.Conn     // the same, where it is one of a sandbox's
-	Engine driver.Engine // that conn is of
-	Host   *pools.Host   // whose engine it is, while the session is open
-	wait   pools.Wait    // for the first connection
+	Conn    driver.Conn        // nil where there is none yet
+	Shared  unit.Conn          // the same, where it is one of a sandbox's
+	Adopted driver.AdoptedConn // the same, where its transaction is other code's
+	Lender  func(reuse bool)   // gets conn back, where it is that of a session which keeps it; else nil
+	Engine  driver.Engine      // that conn is of
+	Host    *pools.Host        // whose engine it is, while the session is open
+	wait    pools.Wait         // for the first connection
+
+	settings []driver.Setting // of the transaction, see dbscope.Settings
 
 	witness []string // of the transaction, once it is about to be committed
 }
@@ -63,6 +69,13 @@ type Link struct {
 // Connect takes a connection of a host that the session may use, unless the
 // link has one of it already, and begins.
 func (l *Link) Connect(ctx context.Context) (err error) {
+	if err := l.askSettings(ctx); err != nil {
+		return err
+	}
+	if l.Lender != nil {
+		_, err = l.beginOn(ctx, driver.Route{})
+		return err
+	}
 	if err := l.DB.beforeOpening(ctx); err != nil {
 		return err
 	}
@@ -113,7 +126,12 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 	if !l.Transactional() {
 		return false, nil
 	}
-	err = l.begin(ctx, route)
+	if err = l.canSet(); err == nil {
+		err = l.begin(ctx, route)
+	}
+	if err == nil {
+		err = l.set(ctx)
+	}
 	switch {
 	case err == nil:
 		return false, nil
@@ -121,8 +139,11 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 		l.Release(true)
 		return false, err
 	}
-	gone := l.Check(ctx, err) == driver.Lost
-	l.Release(!gone && ctx.Err() == nil)
+	gone := false
+	if l.Conn != nil {
+		gone = l.Check(ctx, err) == driver.Lost
+		l.Release(!gone && ctx.Err() == nil)
+	}
 	if ctx.Err() != nil {
 		gone, err = false, errs.Interrupted(ctx)
 	}
@@ -209,9 +230,11 @@ func (l *Link) Release(reuse bool) {
 	conn, shared := l.Conn, l.Shared
 	l.Conn, l.Shared = nil, nil
 	switch {
-	case conn == nil:
+	case conn == nil || l.Adopted != nil:
 	case shared != nil:
 		shared.Release(reuse)
+	case l.Lender != nil:
+		l.Lender(reuse)
 	default:
 		l.Source.Gave()
 		l.DB.GiveBack(conn, reuse)
@@ -263,7 +286,7 @@ func (l *Link) Explain(err error) error {
 		return err
 	case l.TX.ReadOnly:
 		return l.DB.Errorf("this unit was begun with the option ReadOnly and cannot write, begin it without: %w", err)
-	case l.DB.Pools.Router() != nil:
+	case l.DB.Pools.Router() != nil && l.Host != nil:
 		return l.DB.Errorf("the host %s has become a replica, run the unit again: %w", l.Host.Name(), err)
 	}
 	return err

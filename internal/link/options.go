@@ -18,21 +18,24 @@ func (l *Link) WillHave(opts driver.TxOptions) {
 
 // CannotHave refuses options that the open transaction does not have.
 func (l *Link) CannotHave(opts driver.TxOptions) error {
-	has := l.TX
-	if (opts.Isolation == sql.LevelDefault || opts.Isolation == has.Isolation) &&
-		(has.ReadOnly || !opts.ReadOnly) && (has.Deferrable || !opts.Deferrable) {
+	lacks := Lacks(l.TX, opts)
+	if lacks == "" {
 		return nil
 	}
 	return l.DB.Errorf("a nested transaction has the options of the one around it and cannot be %s: "+
-		"pass them to the scope: %w", describe(opts), errs.ErrOpenTransaction)
+		"pass them to the scope: %w", lacks, errs.ErrOpenTransaction)
 }
 
-func describe(opts driver.TxOptions) string {
+// Lacks names an option that is wanted of a transaction and that it does not have, or
+// returns "".
+func Lacks(has, wanted driver.TxOptions) string {
 	switch {
-	case opts.ReadOnly:
+	case wanted.ReadOnly && !has.ReadOnly:
 		return "read-only"
-	case opts.Deferrable:
+	case wanted.Deferrable && !has.Deferrable:
 		return "deferrable"
+	case wanted.Isolation != sql.LevelDefault && wanted.Isolation != has.Isolation:
+		return wanted.Isolation.String()
 	}
-	return opts.Isolation.String()
+	return ""
 }

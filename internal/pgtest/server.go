@@ -38,6 +38,10 @@ func Start(t testing.TB, settings ...string) *Server {
 	return child.ForTest(t, func() (*Server, error) { return newServer(settings) })
 }
 
+// StartFor starts a server for a program that is no test, and that ends it with
+// [child.Server.Remove]. Otherwise it is as [Start].
+func StartFor(settings ...string) (*Server, error) { return newServer(settings) }
+
 // Standby starts a hot standby that follows the server, with the server's
 // settings and, after them, those given. It is otherwise as [Start].
 func (s *Server) Standby(t testing.TB, settings ...string) *Server {

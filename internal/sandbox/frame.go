@@ -22,7 +22,8 @@ type frame struct {
 	unit        *unit.Unit // nil for a statement on its own
 	owner       unit.Owner
 	mark        string
-	readOnly    bool // as its last Begin said
+	readOnly    bool             // as its last Begin said
+	settings    []driver.Setting // of its transaction
 
 	// The sandbox's mu guards the rest.
 	begun  uint64 // the lane's clock when it began
@@ -63,14 +64,14 @@ func (p place) String() string {
 // Begin implements [driver.Conn].
 func (f *frame) Begin(ctx context.Context, opts driver.TxOptions) error {
 	l := f.lane
-	f.readOnly = opts.ReadOnly
+	f.readOnly, f.settings = opts.ReadOnly, nil
 	l.box.mu.Lock()
 	f.undone, f.torn = false, false // it may be one that is used again
 	l.box.mu.Unlock()
 	if err := f.enter(ctx, false); err != nil {
 		return err
 	}
-	f.mark = markOf(f.used)
+	f.mark, l.inForce = markOf(f.used), nil
 	beginning := ending.New(ctx, endTimeout)
 	defer beginning.Cancel()
 	var err error
@@ -122,7 +123,9 @@ func (f *frame) Commit(ctx context.Context) (driver.Outcome, error) {
 	defer f.Exit()
 	err := f.tornError()
 	if err == nil && f.lane.defers {
-		_, err = f.Conn.FirstRow(ctx, deferred)
+		if err = f.inForce(ctx); err == nil {
+			_, err = f.Conn.FirstRow(ctx, deferred)
+		}
 	}
 	undone := err != nil || f.readOnly && f.lane.isPG
 	f.remove(undone)
@@ -158,6 +161,7 @@ func (f *frame) tidy(ctx context.Context) error {
 	}
 	l.marks = l.marks[:first]
 	l.box.mu.Unlock()
+	l.inForce = nil
 	return f.noteLost(f.Conn.ReleaseSavepoint(ctx, markOf(many[0])))
 }
 
@@ -192,6 +196,7 @@ func (f *frame) Rollback(ctx context.Context) error {
 
 // undo goes back. That it can shows that the transaction is still the test's.
 func (f *frame) undo(ctx context.Context) error {
+	f.lane.inForce = nil
 	return f.noteLost(f.Conn.RollbackTo(ctx, f.mark))
 }
 
@@ -217,7 +222,9 @@ func (f *frame) remove(undone bool) {
 	case undone:
 		for _, other := range l.stack[i+1:] {
 			other.undone = true
+			l.forget(other)
 		}
+		l.forget(f)
 		for _, other := range l.stack[:i] {
 			other.torn = other.torn || other.used > f.begun
 		}
@@ -271,6 +278,7 @@ func (f *frame) do(ctx context.Context, statement func() error) error {
 	if err := f.enter(ctx, false); err != nil {
 		return err
 	}
+	f.lane.inForce = nil
 	return statement()
 }
 
@@ -281,6 +289,9 @@ func (f *frame) FirstRow(ctx context.Context, statement string) ([]string, error
 		return nil, err
 	}
 	defer f.Exit()
+	if err := f.inForce(ctx); err != nil {
+		return nil, err
+	}
 	return f.Conn.FirstRow(ctx, statement)
 }
 

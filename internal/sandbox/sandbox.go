@@ -105,6 +105,8 @@ type lane struct {
 	isPG    bool
 	defers  bool // the database has deferrable constraints
 
+	inForce *frame // whose settings are, nil where that has to be made sure; of who uses the connection
+
 	// The sandbox's mu guards the rest.
 	clock   uint64   // counts what is sent
 	stack   []*frame // transactions that are open, innermost last
@@ -115,6 +117,7 @@ type lane struct {
 	debt    string        // the savepoint to go back to before anything else
 	lost    error         // why the transaction is no more
 	stored  bool          // a statement has committed it
+	before  []original    // what units have set, in the order in which they did first
 	missed  bool          // somebody wanted it after that
 	closed  bool
 }

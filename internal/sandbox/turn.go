@@ -20,7 +20,12 @@ import (
 const patience = 10 * time.Second
 
 // Enter implements [unit.Conn].
-func (f *frame) Enter(ctx context.Context) (driver.Conn, error) { return f.Conn, f.enter(ctx, false) }
+func (f *frame) Enter(ctx context.Context) (driver.Conn, error) {
+	if err := f.enter(ctx, false); err != nil {
+		return f.Conn, err
+	}
+	return f.Conn, f.noteLost(f.inForce(ctx)) // which it was before
+}
 
 // enter waits until the frame may use the connection; for its turn, unless it
 // is about to end. It stays the user until Exit.
@@ -219,6 +224,7 @@ func (l *lane) ready(ctx context.Context) bool {
 	stored := err != nil
 	if mark != "" && !stored {
 		bounded := ending.New(ctx, endTimeout)
+		l.inForce = nil
 		err = l.conn.RollbackTo(bounded, mark)
 		bounded.Cancel()
 	}

@@ -13,6 +13,7 @@ import (
 //	sound, aborted   doom: the core lets only a rollback through         doomed
 //	aborted          a failed statement                                  undone, lost
 //	aborted          a savepoint gone back to                            sound
+//	aborted          giving up: no savepoint is left to go back to       doomed
 //	doomed           a failed statement                                  undone, lost
 //	doomed           the undoing of a block that contains what doomed it sound
 //	undone           a lost connection                                   lost
@@ -59,8 +60,18 @@ func (c *Condition) Fail(fate driver.Fate, err error) {
 // Doom lets nothing but a rollback through, though the server would: of all, or of
 // a block that is open now, of which there are depth.
 func (c *Condition) Doom(err error, depth int) {
-	if c.Kind <= Aborted {
+	switch {
+	case c.Kind <= Aborted:
 		*c = Condition{Doomed, errs.Joined(err, c.Why), depth}
+	case c.Kind == Doomed:
+		c.depth = min(c.depth, depth) // both have to be undone
+	}
+}
+
+// GiveUp dooms an aborted transaction, in which nobody is to go back to a savepoint.
+func (c *Condition) GiveUp() {
+	if c.Kind == Aborted {
+		c.Kind, c.depth = Doomed, 0
 	}
 }
 
@@ -81,6 +92,9 @@ func (c *Condition) BlockUndone(depth int) {
 // Runs reports whether a statement may be sent: an aborted transaction takes the
 // one that goes back to a savepoint.
 func (c *Condition) Runs() bool { return c.Kind <= Aborted }
+
+// Final reports whether nothing short of the end of the transaction makes it sound.
+func (c *Condition) Final() bool { return c.Kind >= Undone || c.Kind == Doomed && c.depth == 0 }
 
 // Gone reports whether the transaction no longer exists on the server.
 func (c *Condition) Gone() bool { return c.Kind >= Undone }

@@ -60,7 +60,7 @@ func In(ctx context.Context, b Sandbox) context.Context {
 
 // SandboxOf returns the sandbox of the context, or nil.
 func SandboxOf(ctx context.Context) Sandbox {
-	b, _ := ctx.Value(sandboxKey{}).(Sandbox)
+	b, _ := Value(ctx, sandboxKey{}).(Sandbox)
 	return b
 }
 
@@ -70,4 +70,4 @@ func Fixture(ctx context.Context) context.Context {
 }
 
 // IsFixture reports whether the context is one of Fixture.
-func IsFixture(ctx context.Context) bool { return ctx.Value(fixtureKey{}) != nil }
+func IsFixture(ctx context.Context) bool { return Value(ctx, fixtureKey{}) != nil }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/unit"
 )
 
 // With returns a context in which writes are noted, beside what the token tells of.
@@ -42,7 +43,7 @@ type Writes struct {
 
 // Of returns the writes of the context, or nil.
 func Of(ctx context.Context) *Writes {
-	w, _ := ctx.Value(key{}).(*Writes)
+	w, _ := unit.Value(ctx, key{}).(*Writes)
 	return w
 }
 
@@ -77,6 +78,9 @@ func (w *Writes) note(r driver.Router, p driver.Position) {
 		w.after[r] = p
 	}
 }
+
+// NoteNewest notes a commit whose position is not known.
+func (w *Writes) NoteNewest(r driver.Router) { w.note(r, driver.Newest) }
 
 func (w *Writes) position(r driver.Router) driver.Position {
 	if w.outer != nil {

@@ -18,7 +18,7 @@
 // are served by replicas.
 //
 // Use c.Context(), not c: fiber's contexts are used again for other requests,
-// and so have no scope. fasthttp does not tell that a client is gone, so nothing
+// so that what is passed c is refused, with an error that says so. fasthttp does not tell that a client is gone, so nothing
 // cancels it unless the application does.
 //
 // A net/http handler behind fiber's adaptor finds no scope in its request; with
@@ -74,6 +74,7 @@ import (
 func Middleware(opts ...Option) fiber.Handler {
 	o := newOptions(opts)
 	return func(c fiber.Ctx) error {
+		c.RequestCtx().SetUserValue(middleware.FrameworkKey, passedItself)
 		outer := c.Context()
 		ctx, changed := o.policy.ReadYourWrites(outer, c)
 		if o.policy.Scoped(ctx, c) {
@@ -99,6 +100,10 @@ func restore(c fiber.Ctx, outer, inner context.Context) {
 	}
 	c.SetContext(outer)
 }
+
+// passedItself is what c answers with. Boxed once, it costs nothing.
+var passedItself any = middleware.RefusedContext("fiber's c was passed as a context: pass c.Context(), " +
+	"since fiber uses c again for other requests")
 
 type ctxKey struct{}
 

@@ -7,9 +7,16 @@
 //	r.Use(gin.Logger(), gin.Recovery(), ginscope.Middleware())
 //
 // It is [httpscope] around the rest of gin's chain, whose documentation tells
-// how the response is held and what decides. Handlers hand c.Request.Context()
-// on; a [gin.Context] itself leads to the scope only where the engine has
-// ContextWithFallback. What gin adds:
+// how the response is held and what decides. Handlers hand c.Request.Context() on,
+// or the [gin.Context] itself, which leads to the same scope, also where the engine
+// does without ContextWithFallback.
+//
+// gin uses its contexts again for other requests: a goroutine that outlives the
+// handler must not use one, since it could be in another request's scope then. A
+// copy that c.Copy has made leads to the scope that is over ([dbscope.ErrScopeEnded]);
+// a unit of its own is what [dbscope.Run] begins with it.
+//
+// What gin adds:
 //
 //   - An error that was added with c.Error rolls back, whatever
 //     [httpscope.CommitWhen] says. Nothing of a success that the handler had
@@ -28,6 +35,7 @@
 package ginscope
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"reflect"
@@ -35,6 +43,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/middleware"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
@@ -63,7 +72,7 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 		err := adapter.Serve(out, c.Request, func(w http.ResponseWriter, r *http.Request) error {
 			served = true
 			if w == http.ResponseWriter(out) { // it has no scope of this middleware
-				if r != c.Request {
+				if _, scoped := dbscope.FromContext(r.Context()); scoped || r != c.Request {
 					defer swap(c, c.Writer, r, &left)()
 				}
 				c.Next()
@@ -102,11 +111,31 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 func swap(c *gin.Context, w gin.ResponseWriter, r *http.Request, left **http.Request) (undo func()) {
 	writer, request := c.Writer, c.Request
 	c.Writer, c.Request = w, r
+	unlead := lead(c)
 	return func() {
+		unlead()
 		if *left = nil; c.Request != r {
 			*left = c.Request.WithContext(dbscope.WithoutScope(c.Request.Context()))
 		}
 		c.Writer, c.Request = writer, request
+	}
+}
+
+// lead makes the context itself lead to what its request's context has, until it is
+// undone.
+func lead(c *gin.Context) (undo func()) {
+	of, scoped := dbscope.FromContext(c.Request.Context())
+	if now, _ := dbscope.FromContext(c); scoped && now == of { // as with ContextWithFallback
+		return func() {}
+	}
+	before, had := c.Get(middleware.FrameworkKey)
+	within := middleware.NewFrameworkContext(func() context.Context { return c.Request.Context() })
+	c.Set(middleware.FrameworkKey, within)
+	return func() {
+		within.End()
+		if c.Delete(middleware.FrameworkKey); had {
+			c.Set(middleware.FrameworkKey, before)
+		}
 	}
 }
 

@@ -91,10 +91,10 @@ func (m *model) endEarly(e *env, t *tx, commit bool, own *block) (expected, *bod
 	switch {
 	case own == nil && len(t.blocks) > 0:
 		return is(dbscope.ErrOpenTransaction), nil
-	case own == nil && !t.open():
-		return expected{}, nil
 	case commit && t.scope.together:
 		return is(dbscope.ErrOpenTransaction), nil
+	case own == nil && !t.open():
+		return expected{}, nil
 	case own == nil && t.running != nil:
 		return is(dbscope.ErrSessionBusy), nil
 	}

@@ -147,3 +147,38 @@ func TestACancelRequestAtAnyMomentChangesNoOutcome(t *testing.T) {
 		t.Errorf("%d of %d units were stored: the test shows nothing", len(want)/2, 16*25)
 	}
 }
+
+// late is a context that ends when somebody asks for its end.
+type late struct {
+	context.Context
+	end context.CancelFunc
+}
+
+func (l late) Done() <-chan struct{} {
+	l.end()
+	return l.Context.Done()
+}
+
+// pgx sends nothing then, and only the rows tell: that is no reason to say that it has
+// sent the query without BEGIN, and to close the connection.
+func TestAQueryWhoseContextEndsAsItIsSentTellsThat(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			d := open(t, mode)
+			ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+				if _, err := d.Exec(ctx, "SELECT $1::int", make(chan int)); err == nil { // opens, and sends no BEGIN
+					t.Fatal("a channel was sent")
+				}
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				err := d.QueryRow(late{ctx, cancel}, "SELECT 1 WHERE $1 = 1", 1).Scan(new(int))
+				is(t, err, context.Canceled)
+				return insert(context.WithoutCancel(ctx), d, 1)
+			}))
+			want(t, "stored", d.stored(t), 1)
+			if n := d.dialed.Load(); n != 1 {
+				t.Errorf("%d connections were made", n)
+			}
+		})
+	}
+}

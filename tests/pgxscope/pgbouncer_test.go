@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/internal/pgbouncer"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
@@ -18,9 +19,9 @@ func TestTheAdapterPassesTheSuiteThroughPgBouncerInTransactionMode(t *testing.T)
 			continue
 		}
 		t.Run(mode.String(), func(t *testing.T) {
-			conform(t, func(t *testing.T) *opened {
+			conform(t, func(t *testing.T, opts ...dbscope.DBOption) *opened {
 				dsn := createDatabase(t)
-				return openDSN(t, bouncer.DSN(dsn), dsn, mode)
+				return openDSN(t, bouncer.DSN(dsn), dsn, mode, opts...)
 			})
 		})
 	}

@@ -213,7 +213,7 @@ func (p pieces) Read(b []byte) (int, error) { return p.Conn.Read(b[:min(len(b), 
 func TestTheAdapterPassesTheSuiteHoweverTheAnswersArrive(t *testing.T) {
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeSimpleProtocol} {
 		t.Run(mode.String(), func(t *testing.T) {
-			conform(t, func(t *testing.T) *opened {
+			conform(t, func(t *testing.T, opts ...dbscope.DBOption) *opened {
 				dsn := createDatabase(t)
 				return openPool(t, dsn, dsn, func(config *pgxpool.Config) {
 					config.ConnConfig.DefaultQueryExecMode = mode
@@ -222,7 +222,7 @@ func TestTheAdapterPassesTheSuiteHoweverTheAnswersArrive(t *testing.T) {
 						c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 						return pieces{c}, err
 					}
-				})
+				}, opts...)
 			})
 		})
 	}

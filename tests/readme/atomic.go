@@ -33,4 +33,15 @@ func orderForGood(ctx context.Context, item string) error {
 	}, dbscope.RefuseOpen)
 }
 
+// PlaceOrder is one unit by itself, from a command or a worker, and a part of the
+// caller's unit where there is one, as in a request.
+func PlaceOrder(ctx context.Context, item string) error {
+	return dbscope.Join(ctx, func(ctx context.Context) error {
+		if _, err := shop.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE item = $1`, item); err != nil {
+			return err
+		}
+		return placeOrder(ctx, item)
+	})
+}
+
 var _, _ = importOrders, orderForGood

@@ -6,20 +6,30 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
 )
 
 func TestTheAdapterPassesTheSuite(t *testing.T) {
 	for name, d := range bySqlscope() {
 		t.Run(name, func(t *testing.T) {
+			setting := currentSetting
+			if !d.postgres {
+				setting = nil
+			}
 			drivertest.Run(t, drivertest.Harness[*sql.Tx]{
-				Open: func(t *testing.T) drivertest.Database[*sql.Tx] {
-					o := open(t, d)
+				Open: func(t *testing.T, opts ...dbscope.DBOption) drivertest.Database[*sql.Tx] {
+					o := open(t, d, opts...)
 					return drivertest.Database[*sql.Tx]{
 						DB:     o.scoped.(overSQL).DB.DB,
 						Stored: func() []int { return o.stored(t) },
 						InUse:  func() int { return o.inUse(t) },
 						Dialed: func() int { return int(o.dialed.Load()) },
+						BeginOther: func(ctx context.Context) (*sql.Tx, error) {
+							pool, err := o.scoped.(overSQL).Engine(ctx)
+							ok(t, err)
+							return pool.BeginTx(ctx, nil)
+						},
 					}
 				},
 				Insert:  func(ctx context.Context, tx *sql.Tx, id int) error { return insert(ctx, tx, id) },
@@ -38,11 +48,17 @@ func TestTheAdapterPassesTheSuite(t *testing.T) {
 				},
 				Commit:        func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
 				Rollback:      func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() },
+				Setting:       setting,
 				RefusalAborts: d.postgres,
 				ReadOnly:      d.postgres || d.mariadb,
 			})
 		})
 	}
+}
+
+func currentSetting(ctx context.Context, tx *sql.Tx, name string) (value string, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT coalesce(current_setting('"+name+"', true), '')").Scan(&value)
+	return value, err
 }
 
 func refused(ctx context.Context, tx *sql.Tx) error {

@@ -1,0 +1,115 @@
+package dbscope
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/unit"
+)
+
+// Join calls fn in the context's scope, or, where there is none that goes on, in a
+// new one, as [Run] does. So a use case is one unit wherever it is called from: a
+// request, a job, a command line, a test, or a larger use case.
+//
+// In a scope that is there already Join commits nothing: whoever began the scope
+// does. Where fn returns an error, panics or leaves by [runtime.Goexit], nothing of
+// the unit can be committed any more, also where the caller ignores the error:
+// statements and commits answer [ErrRolledBack] with fn's error as the cause, those
+// on databases that were not used yet too. [Scope.Rollback] begins anew. In a
+// [DB.Atomic] block that holds for the block and for the other databases that fn
+// used, and ends for the block when that is undone. For a part of a unit that may
+// fail alone there is [DB.Atomic].
+//
+// While fn runs, [DB.Commit], [DB.Rollback], [Scope.Commit] and their like answer
+// [ErrOpenTransaction], whoever calls them, and Atomic is a savepoint.
+//
+// [Isolation], [ReadOnly] and [Deferrable] are an error, [ErrOpenTransaction], where
+// the scope does not have them. [Retry], [CommitTimeout] and [OnHookError] are those
+// of the scope, and count here only where Join begins one.
+//
+// Join returns fn's error as it is. It blocks while fn does, and is safe for
+// concurrent use. Other errors: those of Run; [ErrRolledBack] in a scope that a
+// middleware has ended while its function runs.
+func Join(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
+	s := scopeOf(ctx)
+	if s == nil || s.ended.Load() {
+		if s != nil && s.abortedBy.Load() != nil {
+			return s.aborted()
+		}
+		if unit.Refused(ctx) != nil {
+			return fmt.Errorf("dbscope: %w", noScope(ctx))
+		}
+		return Run(ctx, fn, opts...)
+	}
+	if len(opts) > 0 {
+		if err := s.mayJoin(opts); err != nil {
+			return err
+		}
+	}
+	if s.blocks.Load() {
+		if b := s.openBlock(contextBlock(ctx)); b != nil {
+			return s.joinBlock(ctx, b, fn)
+		}
+	}
+	s.joins.Add(1)
+	err := errLeft
+	defer func() {
+		if err != nil {
+			s.doom(err)
+		}
+		s.joins.Add(-1)
+	}()
+	err = fn(ctx)
+	return err
+}
+
+var errLeft = errors.New("a function of Join panicked, or ended its goroutine")
+
+// mayJoin refuses options that the scope does not have.
+func (s *Scope) mayJoin(opts []Option) error {
+	var o scopeOptions
+	for _, opt := range opts {
+		opt.applyToScope(&o)
+	}
+	if lacks := link.Lacks(s.opts.tx, o.tx); lacks != "" {
+		return fmt.Errorf("dbscope: %w: Join cannot make its unit %s: pass that to what begins the unit", ErrOpenTransaction, lacks)
+	}
+	return nil
+}
+
+// joinBlock is Join in a block.
+func (s *Scope) joinBlock(ctx context.Context, b *block, fn func(context.Context) error) error {
+	before := map[*slot]int64{}
+	for sl := range s.slots() {
+		before[sl] = sl.uses.Load()
+	}
+	s.joins.Add(1)
+	b.joins.Add(1)
+	err := errLeft
+	defer func() {
+		if err != nil {
+			s.doomBlock(b, before, err)
+		}
+		b.joins.Add(-1)
+		s.joins.Add(-1)
+	}()
+	err = fn(ctx)
+	return err
+}
+
+// doomBlock lets only a rollback of the block through, and of what was done
+// meanwhile on other databases.
+func (s *Scope) doomBlock(b *block, before map[*slot]int64, why error) {
+	if b.isOver() {
+		s.doom(why) // it has become a part of what is around it
+		return
+	}
+	b.s.doom(why, b.depth)
+	for sl := range s.slots() {
+		if ss := sl.current.Load(); ss != nil && ss != b.s && sl.uses.Load() != before[sl] {
+			ss.doomHere(why)
+		}
+	}
+}
