@@ -9,7 +9,6 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
-	"github.com/dbscope/dbscope/internal/state"
 )
 
 // Adopt makes a transaction that other code has begun the session of a new scope:
@@ -61,10 +60,7 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	if err != nil {
 		return nil, nil, err
 	}
-	ss.Conn, ss.Adopted, ss.begun = conn, conn, true
-	ss.live.Store(true)
-	if err := ss.Impose(joined); err != nil {
-		ss.owner = ownerRolledBack // it is none of the scope's
+	if err := ss.adopt(joined, conn); err != nil {
 		return nil, nil, errs.Joined(db.core.Errorf("Adopt: %w", err), s.End(joined))
 	}
 	r := new(report)
@@ -99,29 +95,11 @@ func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 
 // ownerEnded ends the scope of a transaction that its owner has ended.
 func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) error {
-	broken := ss.brokenError() // later it would be what nobody could do any more
-	ss.Adopted.Left()
-	ss.mu.Lock()
-	over, free := ss.holder == state.Over, ss.free
-	switch {
-	case !committed:
-		ss.owner = ownerRolledBack
-	case broken == nil && !over:
-		ss.owner = ownerCommitted
-	case free != nil:
-		ss.owner, broken = ownerUnclear, nil
-	default:
-		ss.owner = ownerRolledBack
+	commits, broken, over := ss.ownerEnded(committed)
+	if over != nil {
+		return over
 	}
-	says := ss.owner
-	ss.mu.Unlock()
-	switch {
-	case over && says == ownerUnclear:
-		return ss.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, free)
-	case over && committed:
-		return ss.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
-	}
-	err := finish(ctx, wishTo(says == ownerCommitted), isOver, s)
+	err := finish(ctx, wishTo(commits), isOver, s)
 	if committed {
 		err = errs.Joined(broken, err)
 	}

@@ -119,21 +119,14 @@ func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, e
 	if err != nil {
 		return nil, err
 	}
-	if err := ss.admitMode(o); err != nil {
-		return nil, ss.leave(err)
-	}
 	sl := slotOf(ss)
-	b := &block{s: ss, atomic: true, outer: contextBlock(ctx)}
-	if !ss.isPart() && (!ss.begun || atomicModes[o.mode].continues) {
-		b.kind = owner
-	}
-	if b.kind == owner && !ss.begun {
-		ss.WillHave(o.tx)
-		b.alone = !sl.scope.awaited(sl)
-	}
 	sl.blocks.Store(true)
 	sl.scope.blocks.Store(true)
-	return b, ss.push(ctx, b)
+	mode := atomicModes[o.mode]
+	return ss.beginAtomic(ctx, atomicBlock{
+		tx: o.tx, mode: o.mode != 0, continues: mode.continues, refuses: mode.refuses,
+		part: sl.scope.isPart(), awaited: sl.scope.awaited(sl),
+	})
 }
 
 // takeForAtomic takes the session in which the block is to begin, after the open
@@ -153,7 +146,7 @@ func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*sessio
 		if err != nil {
 			return nil, err
 		}
-		if err = ss.take(ctx, nil); err == nil || !ss.replaced() {
+		if err = ss.take(ctx, nil); err == nil || !replaced(ss) {
 			return ss, err
 		}
 	}
@@ -161,43 +154,10 @@ func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*sessio
 
 // replaced reports whether somebody has ended the session, so that the scope
 // has, or will have, another one.
-func (s *session) replaced() bool {
-	if !s.isOver() || s.place.unitEnded() != nil {
+func replaced(ss *session) bool {
+	if !ss.isOver() || ss.place.unitEnded() != nil {
 		return false
 	}
-	slotOf(s).current.CompareAndSwap(s, nil)
+	slotOf(ss).current.CompareAndSwap(ss, nil)
 	return true
-}
-
-// admitMode refuses what the open transaction does not allow. The caller has
-// taken the session.
-func (s *session) admitMode(o *atomicOptions) error {
-	part := s.isPart()
-	switch {
-	case !s.begun && !part:
-		return nil
-	case part && o.mode != 0:
-		return s.DB.Errorf("%w: an Atomic block in another one, in a function of Join, or in a Group that commits together, "+
-			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
-	case atomicModes[o.mode].refuses:
-		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
-	}
-	return s.CannotHave(o.tx)
-}
-
-// isPart reports whether a block that begins now is a part of something, though
-// nothing was done yet.
-func (s *session) isPart() bool {
-	return s.innermost() != nil || s.Adopted != nil || slotOf(s).scope.isPart()
-}
-
-// endAtomic ends the block, and with it the transaction that is its own.
-func (b *block) endAtomic(ctx context.Context, w wish) error {
-	if w == commit && b.joins.Load() > 0 {
-		b.s.doom(errJoinRuns, b.depth)
-	}
-	if b.kind == owner {
-		return b.s.place.endEarly(ctx, b.s, w, b)
-	}
-	return b.end(ctx, w)
 }

@@ -72,10 +72,7 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 		var none H
 		return none, err
 	}
-	if h := ss.handle.Load(); h != nil {
-		return (*h).(H), nil
-	}
-	return newHandle(db.adapter, ss)
+	return handleOf(db.adapter, ss)
 }
 
 // Commit commits the session's transaction now; the next statement begins

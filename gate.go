@@ -3,14 +3,12 @@ package dbscope
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
-	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -75,14 +73,6 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 	}
 }
 
-// isOpen reports whether there is something to end: a transaction that is open,
-// or being opened, or a block, or what only a rollback is allowed for.
-func (s *session) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.holder != state.Over && (s.begun || s.holder != state.Nobody || len(s.blocks) > 0 || s.condition.Why != nil)
-}
-
 // nowhere is the [place] of a statement outside units, or of one that has nothing
 // to do with the unit around it.
 type nowhere struct {
@@ -137,10 +127,7 @@ func (u *unscoped) Bare() bool { return !u.shared && !u.DB.Resets && u.DB.Settin
 
 // GiveBack implements [driver.Unscoped].
 func (u *unscoped) GiveBack() {
-	u.ending.Lock()
-	defer u.ending.Unlock()
-	u.seizeOrAbandon(context.Background())
-	_ = u.settle(context.Background(), commit) // there is no transaction that could fail
+	u.giveUp()
 }
 
 // Begin implements [driver.Session].
@@ -158,24 +145,6 @@ func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Sessio
 	}
 	return &unscopedTx{ss, scope}, ss.Exit(ctx, nil)
 }
-
-// lendTo makes the transaction of another session, which is not open yet, one on the
-// connection that is kept. Until it has ended no statement is admitted outside it.
-func (u *unscoped) lendTo(ctx context.Context, ss *session) error {
-	if _, err := u.Enter(ctx); err != nil {
-		return err
-	}
-	ss.Conn, ss.Engine = u.Conn, u.Engine
-	ss.Lender = func(reuse bool) {
-		if !reuse {
-			u.fail(driver.Lost, errLentLost)
-		}
-		_ = u.leave(nil)
-	}
-	return nil
-}
-
-var errLentLost = errors.New("a transaction on it has failed so that it must not be used again")
 
 // Join implements [driver.Session].
 func (u *unscoped) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {

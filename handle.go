@@ -2,8 +2,11 @@ package dbscope
 
 import "github.com/dbscope/dbscope/driver"
 
-// newHandle makes the session's native handle, once.
-func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
+// handleOf returns the session's native handle, and makes it once.
+func handleOf[H any](adapter driver.Adapter[H], s *session) (H, error) {
+	if h := s.handle.Load(); h != nil {
+		return (*h).(H), nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.handle.Load(); h != nil {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -22,13 +21,6 @@ func (s *Scope) runs() bool {
 		}
 	}
 	return slices.ContainsFunc(s.unit.Inside(), func(u *unit.Unit) bool { return u.Scope.(*Scope).runs() })
-}
-
-// runs reports whether a statement runs, or waits for a connection.
-func (s *session) runs() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.holder == state.Statement || s.holder == state.Ender || s.holder == state.Deserter
 }
 
 func (c *control) Abort(ctx context.Context, why error) error {

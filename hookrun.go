@@ -80,7 +80,7 @@ func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *b
 		if h := s.hooks.Before(&sl.hooks, own).Take(); h != nil {
 			return h
 		}
-		return ss.ofEachCommit()
+		return eachCommit(ss)
 	})
 }
 
@@ -112,7 +112,7 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 		h := from.Take()
 		for sl := range s.slots() {
 			if ss := sl.current.Load(); h == nil && ss != nil && ss.live.Load() {
-				h = ss.ofEachCommit()
+				h = eachCommit(ss)
 			}
 		}
 		s.sealed = s.sealed || h == nil && last
@@ -120,14 +120,13 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 	})
 }
 
-// ofEachCommit returns the hook of the DB, once for each transaction. The caller holds
-// the scope's mu.
-func (s *session) ofEachCommit() *hooks.Hook {
-	if s.DB.BeforeCommit == nil || s.hooked {
-		return nil
+// eachCommit returns the hook of the session's DB, once for each transaction. The
+// caller holds mu.
+func eachCommit(ss *session) *hooks.Hook {
+	if fn := ss.beforeCommit(); fn != nil {
+		return &hooks.Hook{Fn: fn}
 	}
-	s.hooked = true
-	return &hooks.Hook{Fn: s.DB.BeforeCommit}
+	return nil
 }
 
 // closedAndBroken closes rows left open, and reports whether the session can only
@@ -135,16 +134,6 @@ func (s *session) ofEachCommit() *hooks.Hook {
 func closedAndBroken(ctx context.Context, ss *session) bool {
 	ss.closeRows(ctx)
 	return !ss.isOver() && ss.brokenError() != nil
-}
-
-// refuse lets what a hook did not approve only be undone, also where somebody
-// recovers from its panic.
-func (s *session) refuse() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.begun {
-		s.condition.Doom(errors.New("a BeforeCommit hook did not return"), len(s.blocks))
-	}
 }
 
 // runBefore runs the hooks that next returns, until it returns nil.

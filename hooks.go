@@ -92,17 +92,14 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 	if ss.Adopted != nil && when == hooks.BeforeCommit {
 		return errUnseenCommit(ss.DB)
 	}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if err := ss.overError(); err != nil {
-		return err
-	}
 	sl := slotOf(ss)
-	return sl.scope.addHook(when, fn, func() *hooks.Waiting {
-		if b := ss.top(); b != nil {
-			return &sl.scope.hooks.Of(b).Session
-		}
-		return &sl.hooks
+	return ss.withTop(func(top *block) error {
+		return sl.scope.addHook(when, fn, func() *hooks.Waiting {
+			if top != nil {
+				return &sl.scope.hooks.Of(top).Session
+			}
+			return &sl.hooks
+		})
 	})
 }
 

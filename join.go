@@ -106,7 +106,7 @@ func (s *Scope) doomBlock(b *block, before map[*slot]int64, why error) {
 		s.doom(why) // it has become a part of what is around it
 		return
 	}
-	b.s.doom(why, b.depth)
+	b.doom(why)
 	for sl := range s.slots() {
 		if ss := sl.current.Load(); ss != nil && ss != b.s && sl.uses.Load() != before[sl] {
 			ss.doomHere(why)

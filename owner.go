@@ -7,6 +7,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/link"
+	"github.com/dbscope/dbscope/internal/state"
 )
 
 // ownerEnd is what the owner of a transaction has said of its end.
@@ -18,6 +19,45 @@ const (
 	ownerCommitted
 	ownerUnclear // it says so of one that could not be kept from being committed
 )
+
+// adopt makes a transaction that other code has begun that of a new session.
+func (s *session) adopt(ctx context.Context, conn driver.AdoptedConn) error {
+	s.Conn, s.Adopted, s.begun = conn, conn, true
+	s.live.Store(true)
+	err := s.Impose(ctx)
+	if err != nil {
+		s.owner = ownerRolledBack // it is none of the scope's
+	}
+	return err
+}
+
+// ownerEnded notes that the owner has ended the transaction, and whether the scope has
+// been committed with it. broken is why only a rollback was possible; over is the
+// answer where the scope was ended before.
+func (s *session) ownerEnded(committed bool) (commits bool, broken, over error) {
+	broken = s.brokenError() // later it would be what nobody could do any more
+	s.Adopted.Left()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isOver := s.holder == state.Over
+	switch {
+	case !committed:
+		s.owner = ownerRolledBack
+	case broken == nil && !isOver:
+		s.owner = ownerCommitted
+	case s.free != nil:
+		s.owner, broken = ownerUnclear, nil
+	default:
+		s.owner = ownerRolledBack
+	}
+	switch {
+	case isOver && s.owner == ownerUnclear:
+		over = s.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, s.free)
+	case isOver && committed:
+		over = s.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
+	}
+	return s.owner == ownerCommitted, broken, over
+}
 
 func (s *session) ownerSays() ownerEnd {
 	s.mu.Lock()

@@ -2,7 +2,6 @@ package dbscope
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -212,8 +211,6 @@ func (s *Scope) doom(why error) {
 		}
 	}
 }
-
-var errJoinRuns = errors.New("a function of Join had not returned: wait for it before the unit ends")
 
 // doomed returns what a commit of the scope answers after doom, or nil.
 func (s *Scope) doomed() error {

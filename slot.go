@@ -9,7 +9,6 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
-	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -174,23 +173,7 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *bloc
 // mayEndEarly refuses an end that must not be, before hooks run. Whether a
 // statement runs is asked again after them.
 func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if err := ss.overError(); err != nil {
-		return err
-	}
-	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
-		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
-	}
-	if own == nil {
-		if err := sl.scope.mayEnd(asked, sl.db); err != nil {
-			return err
-		}
-	}
-	if own == nil && ss.holder == state.Statement {
-		return sl.db.Errorf("%w", ErrSessionBusy)
-	}
-	return nil
+	return ss.mayEnd(own, func() error { return sl.scope.mayEnd(asked, sl.db) })
 }
 
 // endSeized ends the transaction alone with the session.
