@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 )
@@ -60,7 +62,7 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := ss.adopt(joined, conn); err != nil {
+	if err := ss.Adopt(joined, conn); err != nil {
 		return nil, nil, errs.Joined(db.core.Errorf("Adopt: %w", err), s.End(joined))
 	}
 	r := new(report)
@@ -94,12 +96,12 @@ func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 }
 
 // ownerEnded ends the scope of a transaction that its owner has ended.
-func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) error {
-	commits, broken, over := ss.ownerEnded(committed)
+func (s *Scope) ownerEnded(ctx context.Context, ss *session.Session, committed bool) error {
+	commits, broken, over := ss.OwnerEnded(committed)
 	if over != nil {
 		return over
 	}
-	err := finish(ctx, wishTo(commits), isOver, s)
+	err := finish(ctx, session.WishTo(commits), isOver, s)
 	if committed {
 		err = errs.Joined(broken, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -16,7 +18,7 @@ func (c *control) Idle() bool { return c.Holding() && !(*Scope)(c).runs() }
 
 func (s *Scope) runs() bool {
 	for ss := range s.sessions() {
-		if ss.runs() {
+		if ss.Runs() {
 			return true
 		}
 	}
@@ -30,7 +32,7 @@ func (c *control) Abort(ctx context.Context, why error) error {
 	for _, each := range live {
 		each.ending.Lock()
 	}
-	err := settleAll(ctx, live, rollBack)
+	err := settleAll(ctx, live, session.RollBack)
 	giveUp(ctx, live)
 	return err
 }
@@ -40,8 +42,8 @@ func (c *control) Abort(ctx context.Context, why error) error {
 // the connection.
 const closingAborted = 100 * time.Millisecond
 
-// closing implements [place].
-func (sl *slot) closing(most time.Duration) time.Duration {
+// Closing implements [session.Place].
+func (sl *slot) Closing(most time.Duration) time.Duration {
 	if sl.scope.abortedBy.Load() != nil {
 		return min(most, closingAborted)
 	}

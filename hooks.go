@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/hooks"
 	"github.com/dbscope/dbscope/internal/link"
 )
@@ -73,7 +75,7 @@ func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) er
 	if s.adopted != nil && when == hooks.BeforeCommit {
 		return errUnseenCommit(s.adopted)
 	}
-	b := s.openBlock(contextBlock(ctx))
+	b := s.openBlock(session.BlockOf(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {
 		if b == nil {
 			return &s.hooks.Own
@@ -93,7 +95,7 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 		return errUnseenCommit(ss.DB)
 	}
 	sl := slotOf(ss)
-	return ss.withTop(func(top *block) error {
+	return ss.WithTop(func(top *session.Block) error {
 		return sl.scope.addHook(when, fn, func() *hooks.Waiting {
 			if top != nil {
 				return &sl.scope.hooks.Of(top).Session

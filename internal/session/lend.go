@@ -1,4 +1,4 @@
-package dbscope
+package session
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// lendTo makes the transaction of another session, which is not open yet, one on the
+// LendTo makes the transaction of another session, which is not open yet, one on the
 // connection that is kept. Until it has ended no statement is admitted outside it.
-func (s *session) lendTo(ctx context.Context, ss *session) error {
+func (s *Session) LendTo(ctx context.Context, ss *Session) error {
 	if _, err := s.Enter(ctx); err != nil {
 		return err
 	}
@@ -25,10 +25,10 @@ func (s *session) lendTo(ctx context.Context, ss *session) error {
 
 var errLentLost = errors.New("a transaction on it has failed so that it must not be used again")
 
-// giveUp ends a session outside units that has kept its connection.
-func (s *session) giveUp() {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	s.seizeOrAbandon(context.Background())
-	_ = s.settle(context.Background(), commit) // there is no transaction that could fail
+// GiveUp ends a session outside units that has kept its connection.
+func (s *Session) GiveUp() {
+	s.Ending.Lock()
+	defer s.Ending.Unlock()
+	s.SeizeOrAbandon(context.Background())
+	_ = s.EndAs(context.Background(), Commit) // there is no transaction that could fail
 }

@@ -1,8 +1,10 @@
-package dbscope
+package session
 
 import (
 	"context"
 	"fmt"
+
+	"github.com/dbscope/dbscope/internal/errs"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/ending"
@@ -20,10 +22,10 @@ const (
 	ownerUnclear // it says so of one that could not be kept from being committed
 )
 
-// adopt makes a transaction that other code has begun that of a new session.
-func (s *session) adopt(ctx context.Context, conn driver.AdoptedConn) error {
+// Adopt makes a transaction that other code has begun that of a new session.
+func (s *Session) Adopt(ctx context.Context, conn driver.AdoptedConn) error {
 	s.Conn, s.Adopted, s.begun = conn, conn, true
-	s.live.Store(true)
+	s.Live.Store(true)
 	err := s.Impose(ctx)
 	if err != nil {
 		s.owner = ownerRolledBack // it is none of the scope's
@@ -31,11 +33,11 @@ func (s *session) adopt(ctx context.Context, conn driver.AdoptedConn) error {
 	return err
 }
 
-// ownerEnded notes that the owner has ended the transaction, and whether the scope has
+// OwnerEnded notes that the owner has ended the transaction, and whether the scope has
 // been committed with it. broken is why only a rollback was possible; over is the
 // answer where the scope was ended before.
-func (s *session) ownerEnded(committed bool) (commits bool, broken, over error) {
-	broken = s.brokenError() // later it would be what nobody could do any more
+func (s *Session) OwnerEnded(committed bool) (commits bool, broken, over error) {
+	broken = s.Broken() // later it would be what nobody could do any more
 	s.Adopted.Left()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,22 +54,22 @@ func (s *session) ownerEnded(committed bool) (commits bool, broken, over error) 
 	}
 	switch {
 	case isOver && s.owner == ownerUnclear:
-		over = s.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, s.free)
+		over = s.DB.Errorf("%w: the scope was ended before, and %w", errs.ErrCommitUnknown, s.free)
 	case isOver && committed:
-		over = s.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
+		over = s.DB.Errorf("%w: the scope was ended before: %w", errs.ErrRolledBack, errs.ErrScopeEnded)
 	}
 	return s.owner == ownerCommitted, broken, over
 }
 
-func (s *session) ownerSays() ownerEnd {
+func (s *Session) ownerSays() ownerEnd {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owner
 }
 
-// settleAdopted is settle for a session whose transaction is other code's.
-func (s *session) settleAdopted(ctx context.Context, abandoned bool) link.Result {
-	why := s.obstacle()
+// settleAdopted is EndAs for a session whose transaction is other code's.
+func (s *Session) settleAdopted(ctx context.Context, abandoned bool) link.Result {
+	why := s.Obstacle()
 	r := link.Result{Open: true, Outcome: driver.RolledBack}
 	var committed error // by a statement, before the owner did anything
 	if !abandoned {
@@ -80,28 +82,28 @@ func (s *session) settleAdopted(ctx context.Context, abandoned bool) link.Result
 	}
 	switch {
 	case committed != nil:
-		r.Outcome, r.Err = driver.Unknown, s.DB.Errorf("%w: %w", ErrCommitUnknown, committed)
+		r.Outcome, r.Err = driver.Unknown, s.DB.Errorf("%w: %w", errs.ErrCommitUnknown, committed)
 	case says == ownerUnclear:
-		r.Outcome, r.Err = driver.Unknown, s.DB.Errorf("%w: only a rollback was possible, after: %w; but %w", ErrCommitUnknown, s.why(), s.freeError())
+		r.Outcome, r.Err = driver.Unknown, s.DB.Errorf("%w: only a rollback was possible, after: %w; but %w", errs.ErrCommitUnknown, s.why(), s.freeError())
 	case says == ownerCommitted && why != nil:
 		r.Outcome = driver.Unknown
-		r.Err = s.DB.Errorf("%w: a statement or a nested transaction was under way when the owner of the transaction committed it", ErrCommitUnknown)
+		r.Err = s.DB.Errorf("%w: a statement or a nested transaction was under way when the owner of the transaction committed it", errs.ErrCommitUnknown)
 	}
 	if says == ownerCommitted {
 		s.CommitAdopted()
 	}
 	s.publish(r)
-	s.place.ended(s)
+	s.Place.Ended(s)
 	return r
 }
 
-func (s *session) why() error {
+func (s *Session) why() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.condition.Why
 }
 
-func (s *session) freeError() error {
+func (s *Session) freeError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.free
@@ -112,7 +114,7 @@ func (s *session) freeError() error {
 // block of the scope is open: a savepoint that only its owner knows must not make half
 // of a unit durable. So is one that a statement has committed: what the owner did next
 // would be stored at once.
-func (s *session) leaveToOwner() error {
+func (s *Session) leaveToOwner() error {
 	committed := s.EndedByStatement()
 	s.mu.Lock()
 	if len(s.blocks) == 0 {
@@ -128,7 +130,7 @@ func (s *session) leaveToOwner() error {
 
 // preventCommit makes a transaction that is other code's, and goes on, unable to
 // commit.
-func (s *session) preventCommit(ctx context.Context) error {
+func (s *Session) preventCommit(ctx context.Context) error {
 	if s.ownerSays() != ownerGoesOn {
 		return nil
 	}

@@ -1,9 +1,9 @@
-package dbscope
+package session
 
 import "github.com/dbscope/dbscope/driver"
 
-// handleOf returns the session's native handle, and makes it once.
-func handleOf[H any](adapter driver.Adapter[H], s *session) (H, error) {
+// HandleOf returns the session's native handle, and makes it once.
+func HandleOf[H any](adapter driver.Adapter[H], s *Session) (H, error) {
 	if h := s.handle.Load(); h != nil {
 		return (*h).(H), nil
 	}
@@ -13,7 +13,7 @@ func handleOf[H any](adapter driver.Adapter[H], s *session) (H, error) {
 		return (*h).(H), nil
 	}
 	var none H
-	if err := s.overError(); err != nil {
+	if err := s.OverError(); err != nil {
 		return none, err
 	}
 	h, ended, err := adapter.Handle(s)
