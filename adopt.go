@@ -65,7 +65,7 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	if err := ss.Adopt(joined, conn); err != nil {
 		return nil, nil, errs.Joined(db.core.Errorf("Adopt: %w", err), s.End(joined))
 	}
-	r := new(report)
+	r := &report{of: ss}
 	forgotten := runtime.AddCleanup(r, func(name string) {
 		slog.Error("dbscope: " + name + ": a transaction that was given to Adopt was never reported as ended: call the function that Adopt returned")
 	}, db.core.Name)
@@ -74,13 +74,16 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 		if r.made.Swap(true) {
 			return db.core.Errorf("Adopt: the end of the transaction was reported before")
 		}
-		return s.ownerEnded(ctx, ss, committed)
+		return s.ownerEnded(ctx, r.of, committed)
 	}, nil
 }
 
 // report is garbage once nobody has the function any more that ends an adopted
 // transaction's scope. The scope itself may live on, with its handle's goroutine.
-type report struct{ made atomic.Bool }
+type report struct {
+	made atomic.Bool
+	of   *session.Session // a pointer, since what has none shares its memory with other garbage
+}
 
 func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 	a, can := db.adapter.(driver.Adopter[H])

@@ -105,7 +105,7 @@ func (b *Block) restart(ctx context.Context) error {
 	s := b.Session
 	var err error
 	if s.begun {
-		err = s.RollBack(ctx)
+		err = s.rollBack(ctx)
 		if err != nil || s.state() == state.Lost {
 			s.Release(false)
 		}
@@ -117,6 +117,7 @@ func (b *Block) restart(ctx context.Context) error {
 	return err
 }
 
+// BlockKey is the key of the innermost block in the context of an Atomic block.
 type BlockKey struct{}
 
 // BlockOf returns the innermost Atomic block of the context.
@@ -125,6 +126,7 @@ func BlockOf(ctx context.Context) *Block {
 	return b
 }
 
+// IsOver reports whether the block has ended.
 func (b *Block) IsOver() bool {
 	b.Session.mu.Lock()
 	defer b.Session.mu.Unlock()

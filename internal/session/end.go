@@ -15,12 +15,14 @@ import (
 // Wish is how a transaction is to end.
 type Wish uint8
 
+// The wishes.
 const (
 	RollBack Wish = iota
 	Refuse        // roll back what was to be committed, and say why it cannot be
 	Commit
 )
 
+// WishTo returns the wish to commit, or to roll back.
 func WishTo(commits bool) Wish {
 	if commits {
 		return Commit
@@ -250,13 +252,13 @@ func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Resu
 		}
 		s.failBeforeCommit(bounded, prevented)
 	}
-	err := s.RollBack(bounded)
+	err := s.rollBack(bounded)
 	r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(prevented, err)}
 	return r, err == nil && s.state() != state.Lost
 }
 
 // rollBack sends ROLLBACK where there is something to undo.
-func (s *Session) RollBack(ctx context.Context) error {
+func (s *Session) rollBack(ctx context.Context) error {
 	if s.gone() {
 		return nil
 	}

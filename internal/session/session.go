@@ -77,6 +77,7 @@ type Session struct {
 	result    link.Result
 }
 
+// New returns a session that is not open yet.
 func New(db *link.Database, at Place, tx driver.TxOptions, timeout time.Duration) *Session {
 	s := &Session{Place: at, holder: state.Nobody}
 	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
@@ -287,7 +288,7 @@ func (s *Session) leave(err error) error {
 		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.Place.Context() == nil && !(s.Kept && s.begun)
+	ends := abandoned || s.Place.Context() == nil && (!s.Kept || !s.begun)
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {
@@ -341,6 +342,7 @@ func (s *Session) Resume(rows driver.Rows) error {
 	return s.DB.Errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
 }
 
+// IsOver reports whether nobody can have the session any more.
 func (s *Session) IsOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
