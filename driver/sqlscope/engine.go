@@ -20,6 +20,8 @@ type engine struct {
 	dialect  atomic.Int32 // a dialect, once known
 	manual   atomic.Bool  // MariaDB's autocommit is off on new connections
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
+
+	statements statements // executed outside of scopes
 }
 
 func (e *engine) Close() error { return e.source.Mask(e.db.Close()) }
