@@ -284,7 +284,7 @@ func (s *session) leave(err error) error {
 		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.place.Context() == nil && !(s.kept && s.begun)
+	ends := abandoned || s.place.Context() == nil && (!s.kept || !s.begun)
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {

@@ -28,6 +28,8 @@ func transferOnce(ctx context.Context, from, to string, amount int) error {
 // Only what is known to be outside of units uses this DB.
 var outside = sqlscope.Open("pgx", "postgres://app@127.0.0.1/bank", dbscope.AllowUnscoped())
 
+var _, _, _ = transferOnce, outside, locked
+
 // Tools for migrations take a lock like this one, and hold it from one statement to the next.
 func locked(ctx context.Context, migrate func(context.Context, *sql.Conn) error) (err error) {
 	conn, err := outside.SQL().Conn(ctx)
