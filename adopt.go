@@ -7,9 +7,10 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
-	"github.com/dbscope/dbscope/internal/state"
 )
 
 // Adopt makes a transaction that other code has begun the session of a new scope:
@@ -61,13 +62,10 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 	if err != nil {
 		return nil, nil, err
 	}
-	ss.Conn, ss.Adopted, ss.begun = conn, conn, true
-	ss.live.Store(true)
-	if err := ss.Impose(joined); err != nil {
-		ss.owner = ownerRolledBack // it is none of the scope's
+	if err := ss.Adopt(joined, conn); err != nil {
 		return nil, nil, errs.Joined(db.core.Errorf("Adopt: %w", err), s.End(joined))
 	}
-	r := new(report)
+	r := &report{of: ss}
 	forgotten := runtime.AddCleanup(r, func(name string) {
 		slog.Error("dbscope: " + name + ": a transaction that was given to Adopt was never reported as ended: call the function that Adopt returned")
 	}, db.core.Name)
@@ -76,13 +74,16 @@ func (db *DB[H]) Adopt(ctx context.Context, tx H) (joined context.Context, ended
 		if r.made.Swap(true) {
 			return db.core.Errorf("Adopt: the end of the transaction was reported before")
 		}
-		return s.ownerEnded(ctx, ss, committed)
+		return s.ownerEnded(ctx, r.of, committed)
 	}, nil
 }
 
 // report is garbage once nobody has the function any more that ends an adopted
 // transaction's scope. The scope itself may live on, with its handle's goroutine.
-type report struct{ made atomic.Bool }
+type report struct {
+	made atomic.Bool
+	of   *session.Session // a pointer, since what has none shares its memory with other garbage
+}
 
 func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 	a, can := db.adapter.(driver.Adopter[H])
@@ -98,30 +99,12 @@ func (db *DB[H]) adopt(ctx context.Context, tx H) (driver.AdoptedConn, error) {
 }
 
 // ownerEnded ends the scope of a transaction that its owner has ended.
-func (s *Scope) ownerEnded(ctx context.Context, ss *session, committed bool) error {
-	broken := ss.brokenError() // later it would be what nobody could do any more
-	ss.Adopted.Left()
-	ss.mu.Lock()
-	over, free := ss.holder == state.Over, ss.free
-	switch {
-	case !committed:
-		ss.owner = ownerRolledBack
-	case broken == nil && !over:
-		ss.owner = ownerCommitted
-	case free != nil:
-		ss.owner, broken = ownerUnclear, nil
-	default:
-		ss.owner = ownerRolledBack
+func (s *Scope) ownerEnded(ctx context.Context, ss *session.Session, committed bool) error {
+	commits, broken, over := ss.OwnerEnded(committed)
+	if over != nil {
+		return over
 	}
-	says := ss.owner
-	ss.mu.Unlock()
-	switch {
-	case over && says == ownerUnclear:
-		return ss.DB.Errorf("%w: the scope was ended before, and %w", ErrCommitUnknown, free)
-	case over && committed:
-		return ss.DB.Errorf("%w: the scope was ended before: %w", ErrRolledBack, ErrScopeEnded)
-	}
-	err := finish(ctx, wishTo(says == ownerCommitted), isOver, s)
+	err := finish(ctx, session.WishTo(commits), isOver, s)
 	if committed {
 		err = errs.Joined(broken, err)
 	}

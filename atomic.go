@@ -3,6 +3,8 @@ package dbscope
 import (
 	"context"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 )
@@ -52,27 +54,27 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	if err != nil {
 		return false, err
 	}
-	sl := slotOf(b.s)
+	sl := slotOf(b.Session)
 	elsewhere := sl.scope.usesExcept(sl)
 	done := false
 	defer func() {
 		if !done {
-			_ = b.endAtomic(ctx, rollBack)
+			_ = b.EndAtomic(ctx, session.RollBack)
 		}
 	}()
 	ctx = newBlockContext(ctx, b, sl.scope)
 	if err = fn(ctx); err != nil {
-		err = errs.Joined(err, b.endAtomic(ctx, rollBack))
+		err = errs.Joined(err, b.EndAtomic(ctx, session.RollBack))
 	} else {
-		err = b.endAtomic(ctx, commit)
+		err = b.EndAtomic(ctx, session.Commit)
 	}
 	done = true
-	if err == nil || o.retry == nil || !b.alone {
+	if err == nil || o.retry == nil || !b.Alone {
 		return false, err
 	}
-	r := b.s.ended()
+	r := b.Session.Ended()
 	r.Err = err
-	return r.Outcome == driver.RolledBack && b.s.mayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
+	return r.Outcome == driver.RolledBack && b.Session.MayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
 }
 
 // blockContext is the context of an Atomic block. Of one directly in another's only
@@ -80,11 +82,11 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 // another cost no more than others.
 type blockContext struct {
 	context.Context
-	block *block
+	block *session.Block
 	scope *Scope
 }
 
-func newBlockContext(ctx context.Context, b *block, s *Scope) *blockContext {
+func newBlockContext(ctx context.Context, b *session.Block, s *Scope) *blockContext {
 	if around, is := ctx.(*blockContext); is {
 		ctx = around.Context
 	}
@@ -94,7 +96,7 @@ func newBlockContext(ctx context.Context, b *block, s *Scope) *blockContext {
 // Value implements [context.Context].
 func (c *blockContext) Value(key any) any {
 	switch key.(type) {
-	case blockKey:
+	case session.BlockKey:
 		return c.block
 	case scopeKey:
 		return c.scope
@@ -114,37 +116,30 @@ func (s *Scope) usesExcept(one *slot) (n int64) {
 
 // beginAtomic finds or makes the transaction that the mode asks for, and begins
 // a block in it.
-func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*block, error) {
+func (d *database) beginAtomic(ctx context.Context, o *atomicOptions) (*session.Block, error) {
 	ss, err := d.takeForAtomic(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := ss.admitMode(o); err != nil {
-		return nil, ss.leave(err)
-	}
 	sl := slotOf(ss)
-	b := &block{s: ss, atomic: true, outer: contextBlock(ctx)}
-	if !ss.isPart() && (!ss.begun || atomicModes[o.mode].continues) {
-		b.kind = owner
-	}
-	if b.kind == owner && !ss.begun {
-		ss.WillHave(o.tx)
-		b.alone = !sl.scope.awaited(sl)
-	}
 	sl.blocks.Store(true)
 	sl.scope.blocks.Store(true)
-	return b, ss.push(ctx, b)
+	mode := atomicModes[o.mode]
+	return ss.BeginAtomic(ctx, session.Atomic{
+		TX: o.tx, Mode: o.mode != 0, Continues: mode.continues, Refuses: mode.refuses,
+		Part: sl.scope.isPart(), Awaited: sl.scope.awaited(sl),
+	})
 }
 
 // takeForAtomic takes the session in which the block is to begin, after the open
 // transaction has ended where the mode says so.
-func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*session, error) {
+func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*session.Session, error) {
 	if int(o.mode) >= len(atomicModes) {
 		return nil, d.Errorf("Atomic has no mode %d: pass CommitOpen or one of its siblings", o.mode)
 	}
 	mode := atomicModes[o.mode]
 	if s := scopeOf(ctx); mode.ends && (s == nil || !s.together()) {
-		if err := d.endOpen(ctx, wishTo(mode.commits)); err != nil {
+		if err := d.endOpen(ctx, session.WishTo(mode.commits)); err != nil {
 			return nil, err
 		}
 	}
@@ -153,7 +148,7 @@ func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*sessio
 		if err != nil {
 			return nil, err
 		}
-		if err = ss.take(ctx, nil); err == nil || !ss.replaced() {
+		if err = ss.Take(ctx, nil); err == nil || !replaced(ss) {
 			return ss, err
 		}
 	}
@@ -161,43 +156,10 @@ func (d *database) takeForAtomic(ctx context.Context, o *atomicOptions) (*sessio
 
 // replaced reports whether somebody has ended the session, so that the scope
 // has, or will have, another one.
-func (s *session) replaced() bool {
-	if !s.isOver() || s.place.unitEnded() != nil {
+func replaced(ss *session.Session) bool {
+	if !ss.IsOver() || ss.Place.UnitEnded() != nil {
 		return false
 	}
-	slotOf(s).current.CompareAndSwap(s, nil)
+	slotOf(ss).current.CompareAndSwap(ss, nil)
 	return true
-}
-
-// admitMode refuses what the open transaction does not allow. The caller has
-// taken the session.
-func (s *session) admitMode(o *atomicOptions) error {
-	part := s.isPart()
-	switch {
-	case !s.begun && !part:
-		return nil
-	case part && o.mode != 0:
-		return s.DB.Errorf("%w: an Atomic block in another one, in a function of Join, or in a Group that commits together, "+
-			"cannot end the outer transaction, and takes no mode", ErrOpenTransaction)
-	case atomicModes[o.mode].refuses:
-		return s.DB.Errorf("%w, and the Atomic block was told to refuse it", ErrOpenTransaction)
-	}
-	return s.CannotHave(o.tx)
-}
-
-// isPart reports whether a block that begins now is a part of something, though
-// nothing was done yet.
-func (s *session) isPart() bool {
-	return s.innermost() != nil || s.Adopted != nil || slotOf(s).scope.isPart()
-}
-
-// endAtomic ends the block, and with it the transaction that is its own.
-func (b *block) endAtomic(ctx context.Context, w wish) error {
-	if w == commit && b.joins.Load() > 0 {
-		b.s.doom(errJoinRuns, b.depth)
-	}
-	if b.kind == owner {
-		return b.s.place.endEarly(ctx, b.s, w, b)
-	}
-	return b.end(ctx, w)
 }

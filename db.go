@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
@@ -72,10 +74,7 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 		var none H
 		return none, err
 	}
-	if h := ss.handle.Load(); h != nil {
-		return (*h).(H), nil
-	}
-	return newHandle(db.adapter, ss)
+	return session.HandleOf(db.adapter, ss)
 }
 
 // Commit commits the session's transaction now; the next statement begins
@@ -84,11 +83,11 @@ func (db *DB[H]) Session(ctx context.Context) (H, error) {
 // open transaction it does nothing. It blocks as [Scope.Commit] does. The error
 // of a failed commit is a [*CommitError]; [ErrSessionBusy] and
 // [ErrOpenTransaction] leave all as it was.
-func (db *DB[H]) Commit(ctx context.Context) error { return db.core.endOpen(ctx, commit) }
+func (db *DB[H]) Commit(ctx context.Context) error { return db.core.endOpen(ctx, session.Commit) }
 
 // Rollback undoes the session's transaction now; the next statement begins
 // anew, on the same connection. Otherwise it is as [DB.Commit].
-func (db *DB[H]) Rollback(ctx context.Context) error { return db.core.endOpen(ctx, rollBack) }
+func (db *DB[H]) Rollback(ctx context.Context) error { return db.core.endOpen(ctx, session.RollBack) }
 
 // Release gives the session's connection back to the pool now and undoes open
 // work; the next statement takes a connection again. Otherwise it is as
@@ -98,7 +97,7 @@ func (db *DB[H]) Release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = db.core.endOpen(ctx, rollBack)
+	err = db.core.endOpen(ctx, session.RollBack)
 	slotOf(ss).dropSpare()
 	return err
 }

@@ -1,7 +1,6 @@
 package dbscope
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,11 +19,10 @@ var (
 	ErrNoScope = errs.ErrNoScope
 	// ErrScopeEnded: the context's scope is over. Work that outlives its
 	// request needs a scope of its own: call [Run] with that context.
-	ErrScopeEnded = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")
+	ErrScopeEnded = errs.ErrScopeEnded
 	// ErrSessionBusy: a statement was asked for while another one of the same
 	// session runs or has its rows open.
-	ErrSessionBusy = errors.New("the session is busy with another statement or its open rows: " +
-		"close the rows first, or give concurrent work scopes of its own with dbscope.Run in each goroutine (or a Group)")
+	ErrSessionBusy = errs.ErrSessionBusy
 	// ErrRolledBack: the transaction is, or can only be, undone. A commit
 	// returns it when nothing was stored, a statement when an earlier failure
 	// ended the transaction.
@@ -102,15 +100,3 @@ func (e *CommitError) Unwrap() []error {
 	}
 	return all
 }
-
-// overError is the answer of a transaction that was ended before.
-type overError struct {
-	db string
-	o  driver.Outcome
-}
-
-func (e *overError) Error() string {
-	return fmt.Sprintf("dbscope: %s: this transaction is over (%s), ask the DB for its successor: %v", e.db, e.o, sql.ErrTxDone)
-}
-
-func (*overError) Unwrap() error { return sql.ErrTxDone }

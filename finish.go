@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
@@ -20,19 +22,19 @@ import (
 // ctx does not stop it. Rows left open are closed first. A statement that
 // another goroutine still runs makes the commit fail with [ErrSessionBusy].
 func (s *Scope) Commit(ctx context.Context) error {
-	if err := s.mayEnd(commit, nil); err != nil {
+	if err := s.mayEnd(session.Commit, nil); err != nil {
 		return err
 	}
-	return finish(ctx, commit, goesOn, s)
+	return finish(ctx, session.Commit, goesOn, s)
 }
 
 // Rollback undoes what is open in all databases, and gives the connections
 // back. The scope goes on. It blocks as [Scope.Commit] does.
 func (s *Scope) Rollback(ctx context.Context) error {
-	if err := s.mayEnd(rollBack, nil); err != nil {
+	if err := s.mayEnd(session.RollBack, nil); err != nil {
 		return err
 	}
-	err := finish(ctx, rollBack, goesOn, s)
+	err := finish(ctx, session.RollBack, goesOn, s)
 	s.doomedBy.Store(nil) // nothing is left of what must not be stored by halves
 	return err
 }
@@ -41,7 +43,7 @@ func (s *Scope) Rollback(ctx context.Context) error {
 // back. After the first call it does nothing. It blocks as [Scope.Commit]
 // does, except for a statement that another goroutine still runs: its session
 // is undone when that statement returns.
-func (s *Scope) End(ctx context.Context) error { return finish(ctx, rollBack, isOver, s) }
+func (s *Scope) End(ctx context.Context) error { return finish(ctx, session.RollBack, isOver, s) }
 
 // future is what becomes of a scope after its transactions have ended.
 type future uint8
@@ -52,13 +54,13 @@ const (
 )
 
 // finish is the one way the transactions of scopes end together.
-func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
+func finish(ctx context.Context, w session.Wish, f future, scopes ...*Scope) error {
 	var prevented error
 	for _, s := range scopes {
-		if w == commit && f == isOver && s.joins.Load() > 0 {
-			s.doom(errJoinRuns)
+		if w == session.Commit && f == isOver && s.joins.Load() > 0 {
+			s.doom(session.ErrJoinRuns)
 		}
-		if w == commit && prevented == nil {
+		if w == session.Commit && prevented == nil {
 			prevented = s.beforeEnd(ctx, f == isOver)
 		}
 	}
@@ -72,7 +74,7 @@ func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
 		} else {
 			live = append(live, s)
 		}
-		marked = marked || w == commit && s.rollbackOnly.Load() // by nobody from now on, where the scope is over
+		marked = marked || w == session.Commit && s.rollbackOnly.Load() // by nobody from now on, where the scope is over
 		aborted = cmp.Or(aborted, s.aborted())
 	}
 	if len(live) == 0 && f == goesOn && aborted == nil {
@@ -80,12 +82,12 @@ func finish(ctx context.Context, w wish, f future, scopes ...*Scope) error {
 	}
 	wanted := w
 	if marked || prevented != nil || aborted != nil {
-		w = rollBack
+		w = session.RollBack
 	}
 	err := settleAll(ctx, live, w)
 	giveUp(ctx, live)
 	switch {
-	case wanted == commit && aborted != nil:
+	case wanted == session.Commit && aborted != nil:
 		return errs.Joined(aborted, err)
 	case prevented != nil:
 		return errs.Joined(prevented, err)
@@ -108,17 +110,17 @@ func giveUp(ctx context.Context, scopes []*Scope) {
 // settleAll commits the scopes' sessions, or undoes them, one after the other. The
 // caller has locked ending of each scope; it is unlocked once it is decided which
 // hooks of the scope are due.
-func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
+func settleAll(ctx context.Context, scopes []*Scope, w session.Wish) error {
 	defer func() {
 		for _, s := range scopes {
 			s.ending.Unlock()
 		}
 	}()
-	var few [4]*session // so that the usual scope allocates nothing
+	var few [4]*session.Session // so that the usual scope allocates nothing
 	taken := seizeAll(ctx, scopes, few[:0])
-	all := w == commit
+	all := w == session.Commit
 	for _, ss := range taken {
-		all = all && ss.obstacle() == nil
+		all = all && ss.Obstacle() == nil
 	}
 	// Abort marks a scope before it takes its sessions, so that none is missing
 	// here where it has not.
@@ -128,21 +130,21 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 	}
 	all = all && aborted == nil && doomed == nil
 	for _, ss := range taken { // before the first COMMIT is sent
-		all = all && ss.cleared(ctx)
+		all = all && ss.Cleared(ctx)
 	}
 	var failed *CommitError
 	var failures error
 	for i, ss := range taken {
 		how := w
-		if w == commit && !all {
-			how = refuse
+		if w == session.Commit && !all {
+			how = session.Refuse
 		}
-		r := ss.settle(ctx, how)
+		r := ss.EndAs(ctx, how)
 		slotOf(ss).scope.note(ss, r)
-		ss.ending.Unlock()
+		ss.Ending.Unlock()
 		o := outcomeOf(ss, r)
 		switch {
-		case w != commit:
+		case w != session.Commit:
 			failures = errs.Joined(failures, r.Err)
 		case o.failed():
 			if failed == nil {
@@ -153,33 +155,33 @@ func settleAll(ctx context.Context, scopes []*Scope, w wish) error {
 	}
 	noteOutcomes(scopes, taken, all)
 	switch {
-	case w == commit && aborted != nil:
+	case w == session.Commit && aborted != nil:
 		return errs.Joined(aborted, failures)
 	case failed != nil:
 		return failed
-	case w == commit && doomed != nil: // and nothing is open
+	case w == session.Commit && doomed != nil: // and nothing is open
 		return doomed
-	case w == commit && !all: // nothing was open in what stands in the way
+	case w == session.Commit && !all: // nothing was open in what stands in the way
 		return &CommitError{}
 	}
 	return failures
 }
 
 // note keeps what the end of one of its sessions decides about another attempt.
-func (s *Scope) note(ss *session, r link.Result) {
-	if s.opts.retry != nil && ss.mayWork(r) {
+func (s *Scope) note(ss *session.Session, r link.Result) {
+	if s.opts.retry != nil && ss.MayWork(r) {
 		s.transient.Store(true)
 	}
 }
 
 // seizeAll takes the sessions of the scopes away from their users. Those that
 // somebody else has ended have told what became of them.
-func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session {
+func seizeAll(ctx context.Context, scopes []*Scope, taken []*session.Session) []*session.Session {
 	for _, s := range scopes {
 		for ss := range s.sessions() {
-			ss.ending.Lock()
-			if !ss.seizeOrAbandon(ctx) {
-				ss.ending.Unlock()
+			ss.Ending.Lock()
+			if !ss.SeizeOrAbandon(ctx) {
+				ss.Ending.Unlock()
 				continue
 			}
 			taken = append(taken, ss)
@@ -189,10 +191,10 @@ func seizeAll(ctx context.Context, scopes []*Scope, taken []*session) []*session
 }
 
 // committed lists the outcomes of those that are.
-func committed(sessions []*session) []Outcome {
+func committed(sessions []*session.Session) []Outcome {
 	var all []Outcome
 	for _, ss := range sessions {
-		if r := ss.ended(); r.Open && r.Outcome == driver.Committed {
+		if r := ss.Ended(); r.Open && r.Outcome == driver.Committed {
 			all = append(all, Outcome{DB: ss.DB.Name, State: driver.Committed})
 		}
 	}
@@ -202,14 +204,14 @@ func committed(sessions []*session) []Outcome {
 // noteOutcomes tells each scope what became of it: all of it was committed, or
 // nothing, or neither, which is unknown. Where nothing was open, it is what was to
 // be. Sessions come scope by scope.
-func noteOutcomes(scopes []*Scope, ended []*session, commits bool) {
+func noteOutcomes(scopes []*Scope, ended []*session.Session, commits bool) {
 	for _, s := range scopes {
 		outcome, first := driver.RolledBack, true
 		if commits {
 			outcome = driver.Committed
 		}
 		for ; len(ended) > 0 && slotOf(ended[0]).scope == s; ended = ended[1:] {
-			switch r := ended[0].ended(); {
+			switch r := ended[0].Ended(); {
 			case !r.Open:
 			case first:
 				outcome, first = r.Outcome, false

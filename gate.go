@@ -3,14 +3,14 @@ package dbscope
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
+
+	"github.com/dbscope/dbscope/internal/session"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
-	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -21,7 +21,7 @@ type database struct{ link.Database }
 func (d *database) AllPools() *pools.Pools { return d.Pools }
 
 // find returns the session of the context's scope.
-func (d *database) find(ctx context.Context) (*session, error) {
+func (d *database) find(ctx context.Context) (*session.Session, error) {
 	s := scopeOf(ctx)
 	if s == nil {
 		return nil, d.Errorf("%w", noScope(ctx))
@@ -53,7 +53,7 @@ func (d *database) Engine(ctx context.Context) (driver.Engine, error) {
 // endOpen ends what is open in the scope's session; with nothing open it does
 // nothing, also where somebody else has just ended that, unless the whole scope is
 // over.
-func (d *database) endOpen(ctx context.Context, w wish) error {
+func (d *database) endOpen(ctx context.Context, w session.Wish) error {
 	for {
 		ss, err := d.find(ctx)
 		if err != nil {
@@ -62,49 +62,43 @@ func (d *database) endOpen(ctx context.Context, w wish) error {
 		if err := slotOf(ss).scope.mayEnd(w, ss.DB); err != nil {
 			return err
 		}
-		if !ss.isOpen() { // asked first: a scope is over before its sessions are
-			if ended := ss.place.unitEnded(); ended != nil {
+		if !ss.IsOpen() { // asked first: a scope is over before its sessions are
+			if ended := ss.Place.UnitEnded(); ended != nil {
 				return d.Errorf("%w", ended)
 			}
 			return nil
 		}
-		err = slotOf(ss).endEarly(ctx, ss, w, nil)
-		if _, late := err.(*overError); !late { //nolint:errorlint // of this session, not of one in a hook
+		err = slotOf(ss).EndEarly(ctx, ss, w, nil)
+		if _, late := err.(*session.OverError); !late { //nolint:errorlint // of this session, not of one in a hook
 			return err
 		}
 	}
 }
 
-// isOpen reports whether there is something to end: a transaction that is open,
-// or being opened, or a block, or what only a rollback is allowed for.
-func (s *session) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.holder != state.Over && (s.begun || s.holder != state.Nobody || len(s.blocks) > 0 || s.condition.Why != nil)
-}
-
-// nowhere is the [place] of a statement outside units, or of one that has nothing
+// nowhere is the [session.Place] of a statement outside units, or of one that has nothing
 // to do with the unit around it.
 type nowhere struct {
 	db     *link.Database
 	around *Scope
 }
 
-func (nowhere) Context() context.Context                               { return nil }
-func (nowhere) Sandbox(ctx context.Context) unit.Sandbox               { return unit.SandboxOf(ctx) }
-func (nowhere) Seen() *unit.Unit                                       { return nil }
-func (nowhere) Took(*pools.Host)                                       {}
-func (nowhere) Gave()                                                  {}
-func (nowhere) unitEnded() error                                       { return nil }
-func (nowhere) admitted()                                              {}
-func (nowhere) hasBlocks() bool                                        { return false }
-func (nowhere) Owns(context.Context) bool                              { return false }
-func (nowhere) failed(error)                                           {}
-func (nowhere) blockEnded(*block, bool)                                {}
-func (nowhere) ended(*session)                                         {}
-func (nowhere) closing(most time.Duration) time.Duration               { return most }
-func (nowhere) keep(*session) bool                                     { return false }
-func (nowhere) endEarly(context.Context, *session, wish, *block) error { return nil }
+func (nowhere) Context() context.Context                 { return nil }
+func (nowhere) Sandbox(ctx context.Context) unit.Sandbox { return unit.SandboxOf(ctx) }
+func (nowhere) Seen() *unit.Unit                         { return nil }
+func (nowhere) Took(*pools.Host)                         {}
+func (nowhere) Gave()                                    {}
+func (nowhere) UnitEnded() error                         { return nil }
+func (nowhere) Admitted()                                {}
+func (nowhere) HasBlocks() bool                          { return false }
+func (nowhere) Owns(context.Context) bool                { return false }
+func (nowhere) Failed(error)                             {}
+func (nowhere) BlockEnded(*session.Block, bool)          {}
+func (nowhere) Ended(*session.Session)                   {}
+func (nowhere) Closing(most time.Duration) time.Duration { return most }
+func (nowhere) Keep(*session.Session) bool               { return false }
+func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *session.Block) error {
+	return nil
+}
 
 func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
 
@@ -115,21 +109,21 @@ func (n nowhere) Waits() pools.Unit {
 	return (*waitingUnit)(n.around)
 }
 
-func newUnscoped(ctx context.Context, d *link.Database) *session {
-	return newSession(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
+func newUnscoped(ctx context.Context, d *link.Database) *session.Session {
+	return session.New(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
 }
 
 // unscoped is the session of a statement without a scope. A transaction begun in
 // it is a scope of its own, which ends with it. It implements [driver.Unscoped].
 type unscoped struct {
-	*session
+	*session.Session
 	shared bool // its connection is that of a test, whose units take turns on it
 }
 
 // Keep implements [driver.Unscoped].
 func (u *unscoped) Keep() bool {
-	u.kept = !u.shared
-	return u.kept
+	u.Kept = !u.shared
+	return u.Kept
 }
 
 // Bare implements [driver.Unscoped].
@@ -137,18 +131,15 @@ func (u *unscoped) Bare() bool { return !u.shared && !u.DB.Resets && u.DB.Settin
 
 // GiveBack implements [driver.Unscoped].
 func (u *unscoped) GiveBack() {
-	u.ending.Lock()
-	defer u.ending.Unlock()
-	u.seizeOrAbandon(context.Background())
-	_ = u.settle(context.Background(), commit) // there is no transaction that could fail
+	u.GiveUp()
 }
 
 // Begin implements [driver.Session].
 func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
 	ctx, scope := Begin(ctx, unitOption(func(o *unitOptions) { o.tx.TxOptions = opts }))
 	ss, err := scope.session(u.DB)
-	if err == nil && u.kept {
-		err = u.lendTo(ctx, ss)
+	if err == nil && u.Kept {
+		err = u.LendTo(ctx, ss)
 	}
 	if err == nil {
 		_, err = ss.Enter(ctx)
@@ -159,38 +150,22 @@ func (u *unscoped) Begin(ctx context.Context, opts sql.TxOptions) (driver.Sessio
 	return &unscopedTx{ss, scope}, ss.Exit(ctx, nil)
 }
 
-// lendTo makes the transaction of another session, which is not open yet, one on the
-// connection that is kept. Until it has ended no statement is admitted outside it.
-func (u *unscoped) lendTo(ctx context.Context, ss *session) error {
-	if _, err := u.Enter(ctx); err != nil {
-		return err
-	}
-	ss.Conn, ss.Engine = u.Conn, u.Engine
-	ss.Lender = func(reuse bool) {
-		if !reuse {
-			u.fail(driver.Lost, errLentLost)
-		}
-		_ = u.leave(nil)
-	}
-	return nil
-}
-
-var errLentLost = errors.New("a transaction on it has failed so that it must not be used again")
-
 // Join implements [driver.Session].
 func (u *unscoped) Join(ctx context.Context, opts sql.TxOptions) (driver.Session, error) {
 	return u.Begin(ctx, opts)
 }
 
 type unscopedTx struct {
-	*session
+	*session.Session
 	scope *Scope
 }
 
 // Commit implements [driver.Session].
-func (t *unscopedTx) Commit(ctx context.Context) error { return finish(ctx, commit, isOver, t.scope) }
+func (t *unscopedTx) Commit(ctx context.Context) error {
+	return finish(ctx, session.Commit, isOver, t.scope)
+}
 
 // Rollback implements [driver.Session].
 func (t *unscopedTx) Rollback(ctx context.Context) error {
-	return finish(ctx, rollBack, isOver, t.scope)
+	return finish(ctx, session.RollBack, isOver, t.scope)
 }

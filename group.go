@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/errs"
 )
 
@@ -138,7 +140,7 @@ func (g *Group) Wait() error {
 		}
 	}()
 	if len(done) > 0 {
-		all = append(all, finish(g.ctx, wishTo(g.first == nil), isOver, done...))
+		all = append(all, finish(g.ctx, session.WishTo(g.first == nil), isOver, done...))
 	}
 	return errs.Joined(all...)
 }

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dbscope/dbscope/internal/state"
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
@@ -17,18 +18,11 @@ func (c *control) Idle() bool { return c.Holding() && !(*Scope)(c).runs() }
 
 func (s *Scope) runs() bool {
 	for ss := range s.sessions() {
-		if ss.runs() {
+		if ss.Runs() {
 			return true
 		}
 	}
 	return slices.ContainsFunc(s.unit.Inside(), func(u *unit.Unit) bool { return u.Scope.(*Scope).runs() })
-}
-
-// runs reports whether a statement runs, or waits for a connection.
-func (s *session) runs() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.holder == state.Statement || s.holder == state.Ender || s.holder == state.Deserter
 }
 
 func (c *control) Abort(ctx context.Context, why error) error {
@@ -38,7 +32,7 @@ func (c *control) Abort(ctx context.Context, why error) error {
 	for _, each := range live {
 		each.ending.Lock()
 	}
-	err := settleAll(ctx, live, rollBack)
+	err := settleAll(ctx, live, session.RollBack)
 	giveUp(ctx, live)
 	return err
 }
@@ -48,8 +42,8 @@ func (c *control) Abort(ctx context.Context, why error) error {
 // the connection.
 const closingAborted = 100 * time.Millisecond
 
-// closing implements [place].
-func (sl *slot) closing(most time.Duration) time.Duration {
+// Closing implements [session.Place].
+func (sl *slot) Closing(most time.Duration) time.Duration {
 	if sl.scope.abortedBy.Load() != nil {
 		return min(most, closingAborted)
 	}

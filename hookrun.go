@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
 )
@@ -29,32 +31,32 @@ func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list 
 
 // openBlock returns the block, or the nearest around its context, that is open and
 // one of the scope's.
-func (s *Scope) openBlock(b *block) *block {
-	for b != nil && (b.isOver() || !b.s.place.Owns(s.ctx)) {
-		b = b.outer
+func (s *Scope) openBlock(b *session.Block) *session.Block {
+	for b != nil && (b.IsOver() || !b.Session.Place.Owns(s.ctx)) {
+		b = b.Outer
 	}
 	return b
 }
 
 // blockEnded gives the hooks of a block to what is around it.
-func (s *Scope) blockEnded(sl *slot, b *block, kept bool) {
+func (s *Scope) blockEnded(sl *slot, b *session.Block, kept bool) {
 	if !s.hooked.Load() {
 		return
 	}
-	outer := s.openBlock(b.outer) // which locks a session: never under mu
+	outer := s.openBlock(b.Outer) // which locks a session: never under mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks.BlockEnded(b, b.below, outer, kept, &sl.hooks)
+	s.hooks.BlockEnded(b, b.Below, outer, kept, &sl.hooks)
 }
 
 // sessionEnded notes which hooks of a session are due.
-func (s *Scope) sessionEnded(sl *slot, ss *session, o driver.Outcome) {
+func (s *Scope) sessionEnded(sl *slot, ss *session.Session, o driver.Outcome) {
 	if !s.hooked.Load() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks.SessionEnded(o, &sl.hooks, &sl.due, func(b *block) bool { return b.s == ss }, ss.live.Load())
+	s.hooks.SessionEnded(o, &sl.hooks, &sl.due, func(b *session.Block) bool { return b.Session == ss }, ss.Live.Load())
 }
 
 // awaited reports whether a hook waits for the end of the place's session.
@@ -67,20 +69,20 @@ func (s *Scope) awaited(sl *slot) bool {
 // beforeSession runs the BeforeCommit hooks of one session, and of the block that
 // ends with it, until there are none. It stops at the first error, and does nothing
 // where the commit will fail anyway.
-func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session, own *block) error {
+func (s *Scope) beforeSession(ctx context.Context, sl *slot, ss *session.Session, own *session.Block) error {
 	if !s.hooked.Load() || s.rollbackOnly.Load() || s.ended.Load() || closedAndBroken(ctx, ss) {
 		return nil
 	}
-	return s.runBefore(ctx, ss.refuse, func() *hooks.Hook {
+	return s.runBefore(ctx, ss.RefuseCommit, func() *hooks.Hook {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if !ss.live.Load() || sl.current.Load() != ss {
+		if !ss.Live.Load() || sl.current.Load() != ss {
 			return nil
 		}
 		if h := s.hooks.Before(&sl.hooks, own).Take(); h != nil {
 			return h
 		}
-		return ss.ofEachCommit()
+		return eachCommit(ss)
 	})
 }
 
@@ -97,7 +99,7 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 	}
 	refuse := func() {
 		for ss := range s.sessions() {
-			ss.refuse()
+			ss.RefuseCommit()
 		}
 	}
 	return s.runBefore(ctx, refuse, func() *hooks.Hook {
@@ -105,14 +107,14 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 		defer s.mu.Unlock()
 		from := &s.hooks.Own.Before
 		for sl := range s.slots() {
-			if ss := sl.current.Load(); ss != nil && ss.live.Load() {
+			if ss := sl.current.Load(); ss != nil && ss.Live.Load() {
 				from = hooks.Earlier(from, &sl.hooks.Before)
 			}
 		}
 		h := from.Take()
 		for sl := range s.slots() {
-			if ss := sl.current.Load(); h == nil && ss != nil && ss.live.Load() {
-				h = ss.ofEachCommit()
+			if ss := sl.current.Load(); h == nil && ss != nil && ss.Live.Load() {
+				h = eachCommit(ss)
 			}
 		}
 		s.sealed = s.sealed || h == nil && last
@@ -120,31 +122,20 @@ func (s *Scope) beforeEnd(ctx context.Context, last bool) error {
 	})
 }
 
-// ofEachCommit returns the hook of the DB, once for each transaction. The caller holds
-// the scope's mu.
-func (s *session) ofEachCommit() *hooks.Hook {
-	if s.DB.BeforeCommit == nil || s.hooked {
-		return nil
+// eachCommit returns the hook of the session's DB, once for each transaction. The
+// caller holds mu.
+func eachCommit(ss *session.Session) *hooks.Hook {
+	if fn := ss.BeforeCommit(); fn != nil {
+		return &hooks.Hook{Fn: fn}
 	}
-	s.hooked = true
-	return &hooks.Hook{Fn: s.DB.BeforeCommit}
+	return nil
 }
 
 // closedAndBroken closes rows left open, and reports whether the session can only
 // be undone.
-func closedAndBroken(ctx context.Context, ss *session) bool {
-	ss.closeRows(ctx)
-	return !ss.isOver() && ss.brokenError() != nil
-}
-
-// refuse lets what a hook did not approve only be undone, also where somebody
-// recovers from its panic.
-func (s *session) refuse() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.begun {
-		s.condition.Doom(errors.New("a BeforeCommit hook did not return"), len(s.blocks))
-	}
+func closedAndBroken(ctx context.Context, ss *session.Session) bool {
+	ss.CloseRows(ctx)
+	return !ss.IsOver() && ss.Broken() != nil
 }
 
 // runBefore runs the hooks that next returns, until it returns nil.

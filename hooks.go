@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/hooks"
 	"github.com/dbscope/dbscope/internal/link"
 )
@@ -73,7 +75,7 @@ func onScope(ctx context.Context, when hooks.Moment, fn func(context.Context) er
 	if s.adopted != nil && when == hooks.BeforeCommit {
 		return errUnseenCommit(s.adopted)
 	}
-	b := s.openBlock(contextBlock(ctx))
+	b := s.openBlock(session.BlockOf(ctx))
 	return s.addHook(when, fn, func() *hooks.Waiting {
 		if b == nil {
 			return &s.hooks.Own
@@ -92,17 +94,14 @@ func (d *database) onSession(ctx context.Context, when hooks.Moment, fn func(con
 	if ss.Adopted != nil && when == hooks.BeforeCommit {
 		return errUnseenCommit(ss.DB)
 	}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if err := ss.overError(); err != nil {
-		return err
-	}
 	sl := slotOf(ss)
-	return sl.scope.addHook(when, fn, func() *hooks.Waiting {
-		if b := ss.top(); b != nil {
-			return &sl.scope.hooks.Of(b).Session
-		}
-		return &sl.hooks
+	return ss.WithTop(func(top *session.Block) error {
+		return sl.scope.addHook(when, fn, func() *hooks.Waiting {
+			if top != nil {
+				return &sl.scope.hooks.Of(top).Session
+			}
+			return &sl.hooks
+		})
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/unit"
 )
@@ -49,7 +51,7 @@ func Join(ctx context.Context, fn func(context.Context) error, opts ...Option) e
 		}
 	}
 	if s.blocks.Load() {
-		if b := s.openBlock(contextBlock(ctx)); b != nil {
+		if b := s.openBlock(session.BlockOf(ctx)); b != nil {
 			return s.joinBlock(ctx, b, fn)
 		}
 	}
@@ -80,19 +82,19 @@ func (s *Scope) mayJoin(opts []Option) error {
 }
 
 // joinBlock is Join in a block.
-func (s *Scope) joinBlock(ctx context.Context, b *block, fn func(context.Context) error) error {
+func (s *Scope) joinBlock(ctx context.Context, b *session.Block, fn func(context.Context) error) error {
 	before := map[*slot]int64{}
 	for sl := range s.slots() {
 		before[sl] = sl.uses.Load()
 	}
 	s.joins.Add(1)
-	b.joins.Add(1)
+	b.Joins.Add(1)
 	err := errLeft
 	defer func() {
 		if err != nil {
 			s.doomBlock(b, before, err)
 		}
-		b.joins.Add(-1)
+		b.Joins.Add(-1)
 		s.joins.Add(-1)
 	}()
 	err = fn(ctx)
@@ -101,15 +103,15 @@ func (s *Scope) joinBlock(ctx context.Context, b *block, fn func(context.Context
 
 // doomBlock lets only a rollback of the block through, and of what was done
 // meanwhile on other databases.
-func (s *Scope) doomBlock(b *block, before map[*slot]int64, why error) {
-	if b.isOver() {
+func (s *Scope) doomBlock(b *session.Block, before map[*slot]int64, why error) {
+	if b.IsOver() {
 		s.doom(why) // it has become a part of what is around it
 		return
 	}
-	b.s.doom(why, b.depth)
+	b.Doom(why)
 	for sl := range s.slots() {
-		if ss := sl.current.Load(); ss != nil && ss != b.s && sl.uses.Load() != before[sl] {
-			ss.doomHere(why)
+		if ss := sl.current.Load(); ss != nil && ss != b.Session && sl.uses.Load() != before[sl] {
+			ss.DoomHere(why)
 		}
 	}
 }

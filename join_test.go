@@ -20,7 +20,7 @@ func TestJoinWithoutAScopeIsARun(t *testing.T) {
 		return errors.Join(drivertest.Exec(ctx, db, "b"), errStop)
 	}), errStop)
 	var over context.Context
-	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { over = ctx; return nil }))
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { over = ctx; return nil })) //nolint:fatcontext // the one that is over
 	ok(t, dbscope.Join(over, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "c") }))
 	without := dbscope.WithoutScope(over)
 	ok(t, dbscope.Join(without, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "d") }, dbscope.Retry(dbscope.RetryPolicy{})))

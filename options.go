@@ -183,8 +183,19 @@ func Name(name string) DBOption {
 }
 
 // AllowUnscoped sends statements whose context has no scope straight to the
-// pool, each on its own, instead of answering [ErrNoScope]. Session keeps
-// needing a scope, and so does every statement of a DB with [Settings].
+// pool, each on its own, instead of answering [ErrNoScope].
+//
+// With it a mistake goes unseen: code that gets another context than the request's,
+// from [context.Background] or from a middleware that is missing, stores each
+// statement by itself, and where the third of four fails the first two stay stored,
+// without an error that says so. So leave it out where the work of a request is done.
+// A program that has statements outside of units can open a second DB with this
+// option for these alone; jobs and command lines use [Join] or [Run], tests
+// scopetest.Fixture.
+//
+// What asks for a transaction never runs without one: Join begins a unit, and
+// [DB.Session], [DB.Atomic], early ends and hooks answer ErrNoScope as
+// ever; so does each statement of a DB with [Settings].
 func AllowUnscoped() DBOption {
 	return func(o *dbOptions) { o.allowUnscoped = true }
 }

@@ -3,6 +3,8 @@ package dbscope
 import (
 	"context"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/unit"
 )
@@ -37,9 +39,9 @@ func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option)
 	s.unit.ByRun = true
 	defer func() { _ = s.End(ctx) }() // does something only when fn does not return
 	if err := fn(ctx); err != nil {
-		return s, errs.Joined(err, finish(ctx, rollBack, isOver, s))
+		return s, errs.Joined(err, finish(ctx, session.RollBack, isOver, s))
 	}
-	return s, finish(ctx, commit, isOver, s)
+	return s, finish(ctx, session.Commit, isOver, s)
 }
 
 func init() { runUnit, unit.RunFrame = Run, unit.NameOf(runOnce) }

@@ -2,11 +2,12 @@ package dbscope
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dbscope/dbscope/internal/session"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
@@ -42,7 +43,7 @@ type Scope struct {
 
 	ending sync.Mutex // lets one at a time end the scope, or all that is open in it; locked before any session's
 	mu     sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
-	hooks  hooks.OfScope[*block]
+	hooks  hooks.OfScope[*session.Block]
 	sealed bool       // no further BeforeCommit hook is taken, since the last of them has run
 	due    hooks.List // hooks of the scope itself, once its end has decided that they run
 }
@@ -55,7 +56,7 @@ type control Scope
 type slot struct {
 	db      *link.Database
 	scope   *Scope
-	current atomic.Pointer[session] // nil between two transactions
+	current atomic.Pointer[session.Session] // nil between two transactions
 	next    atomic.Pointer[slot]
 	holding atomic.Int32               // how many connections it has, in use or spare
 	pool    atomic.Pointer[pools.Host] // where the last of them was taken from
@@ -164,7 +165,7 @@ func (c *control) ReadOnly() bool { return c.opts.tx.ReadOnly }
 
 func (c *control) Busy() bool {
 	for ss := range (*Scope)(c).sessions() {
-		if ss.busy() {
+		if ss.Busy() {
 			return true
 		}
 	}
@@ -184,13 +185,13 @@ func (s *Scope) together() bool { return s.unit.Group != nil }
 
 // mayEnd refuses an early end, of one database or of all, of what is committed
 // together with others, or by others.
-func (s *Scope) mayEnd(w wish, of *link.Database) error {
+func (s *Scope) mayEnd(w session.Wish, of *link.Database) error {
 	switch {
 	case s.adopted != nil && (of == nil || of == s.adopted):
 		return s.adopted.Errorf("%w: it was begun by other code, which ends it", ErrOpenTransaction)
 	case s.joins.Load() > 0:
 		return fmt.Errorf("dbscope: %w: a function of Join runs in this unit, and whoever began the unit ends it", ErrOpenTransaction)
-	case w == commit && s.together():
+	case w == session.Commit && s.together():
 		return fmt.Errorf("dbscope: %w: the functions of a Group that commits together cannot commit by themselves", ErrOpenTransaction)
 	}
 	return nil
@@ -207,13 +208,11 @@ func (s *Scope) doom(why error) {
 	s.doomedBy.CompareAndSwap(nil, &why)
 	s.mu.Unlock()
 	for ss := range s.sessions() {
-		if ss.doom(why, 0); ss.Adopted != nil {
-			ss.closeRows(s.ctx) // whoever leaves the session makes it unable to commit
+		if ss.Doom(why, 0); ss.Adopted != nil {
+			ss.CloseRows(s.ctx) // whoever leaves the session makes it unable to commit
 		}
 	}
 }
-
-var errJoinRuns = errors.New("a function of Join had not returned: wait for it before the unit ends")
 
 // doomed returns what a commit of the scope answers after doom, or nil.
 func (s *Scope) doomed() error {
@@ -224,8 +223,8 @@ func (s *Scope) doomed() error {
 }
 
 // sessions yields the current session of each DB, in the order of first use.
-func (s *Scope) sessions() iter.Seq[*session] {
-	return func(yield func(*session) bool) {
+func (s *Scope) sessions() iter.Seq[*session.Session] {
+	return func(yield func(*session.Session) bool) {
 		for sl := range s.slots() {
 			if ss := sl.current.Load(); ss != nil && !yield(ss) {
 				return

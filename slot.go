@@ -5,16 +5,17 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
-	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// session returns the DB's open session, or a new one that is not open yet.
-func (s *Scope) session(db *link.Database) (*session, error) {
+// Session returns the DB's open session, or a new one that is not open yet.
+func (s *Scope) session(db *link.Database) (*session.Session, error) {
 	for sl := range s.slots() {
 		if sl.db == db {
 			if ss := sl.current.Load(); ss != nil {
@@ -31,10 +32,10 @@ func (s *Scope) session(db *link.Database) (*session, error) {
 	sl := s.slot(db)
 	ss := sl.current.Load()
 	if ss == nil {
-		ss = newSession(db, sl, s.opts.tx, s.opts.endTimeout)
+		ss = session.New(db, sl, s.opts.tx, s.opts.endTimeout)
 		ss.Conn, ss.Engine, sl.spare = sl.spare, sl.engine, nil
 		if why := s.doomedBy.Load(); why != nil {
-			ss.doom(*why, 0)
+			ss.Doom(*why, 0)
 		}
 		sl.current.Store(ss)
 	}
@@ -59,14 +60,14 @@ func (s *Scope) slot(db *link.Database) *slot {
 }
 
 // slotOf returns the place of a session that is in a unit.
-func slotOf(s *session) *slot { return s.place.(*slot) }
+func slotOf(s *session.Session) *slot { return s.Place.(*slot) }
 
 func (sl *slot) Context() context.Context             { return sl.scope.ctx }
 func (sl *slot) Sandbox(context.Context) unit.Sandbox { return sl.scope.box }
 func (sl *slot) Seen() *unit.Unit                     { return &sl.scope.unit }
 func (sl *slot) Waits() pools.Unit                    { return (*waitingUnit)(sl.scope) }
-func (sl *slot) admitted()                            { sl.uses.Add(1) }
-func (sl *slot) hasBlocks() bool                      { return sl.blocks.Load() }
+func (sl *slot) Admitted()                            { sl.uses.Add(1) }
+func (sl *slot) HasBlocks() bool                      { return sl.blocks.Load() }
 func (sl *slot) Owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
 func (sl *slot) Took(from *pools.Host) {
@@ -80,7 +81,7 @@ func (sl *slot) Gave() {
 	sl.scope.unit.Took(-1)
 }
 
-func (sl *slot) unitEnded() error {
+func (sl *slot) UnitEnded() error {
 	if !sl.scope.ended.Load() {
 		return nil
 	}
@@ -89,19 +90,19 @@ func (sl *slot) unitEnded() error {
 
 func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
 
-// failed implements [place].
-func (sl *slot) failed(err error) {
+// Failed implements [session.Place].
+func (sl *slot) Failed(err error) {
 	if sl.scope.opts.retry != nil && sl.db.Transient(err) {
 		sl.scope.sawTransient.Store(true)
 	}
 }
 
-// blockEnded implements [place].
-func (sl *slot) blockEnded(b *block, kept bool) { sl.scope.blockEnded(sl, b, kept) }
+// BlockEnded implements [session.Place].
+func (sl *slot) BlockEnded(b *session.Block, kept bool) { sl.scope.blockEnded(sl, b, kept) }
 
-// ended implements [place].
-func (sl *slot) ended(ss *session) {
-	r := ss.ended()
+// Ended implements [session.Place].
+func (sl *slot) Ended(ss *session.Session) {
+	r := ss.Ended()
 	if r.Open && r.Outcome != driver.RolledBack {
 		sl.scope.committed.Store(true) // or perhaps
 	}
@@ -109,10 +110,10 @@ func (sl *slot) ended(ss *session) {
 	sl.current.CompareAndSwap(ss, nil)
 }
 
-// keep implements [place]. There is no next transaction where the scope is over; but
+// Keep implements [session.Place]. There is no next transaction where the scope is over; but
 // where giving the connection back takes time, that can wait for the commits of the
 // scope's other databases: who ends the scope drops what is kept after them.
-func (sl *slot) keep(ss *session) bool {
+func (sl *slot) Keep(ss *session.Session) bool {
 	s := sl.scope
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +133,7 @@ func (sl *slot) dropSpare() {
 	sl.scope.mu.Unlock()
 	sl.giveBack(conn)
 	if next := sl.current.Load(); next != nil {
-		sl.giveBack(next.takeUnused())
+		sl.giveBack(next.TakeUnused())
 	}
 }
 
@@ -143,16 +144,16 @@ func (sl *slot) giveBack(conn driver.Conn) {
 	}
 }
 
-// endEarly implements [place]. Where the call is refused, all stays as it was.
-func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *block) error {
+// EndEarly implements [session.Place]. Where the call is refused, all stays as it was.
+func (sl *slot) EndEarly(ctx context.Context, ss *session.Session, asked session.Wish, own *session.Block) error {
 	if err := sl.mayEndEarly(ss, asked, own); err != nil {
 		return err
 	}
 	w := asked
 	var prevented error
-	if asked == commit {
+	if asked == session.Commit {
 		prevented = sl.scope.beforeSession(ctx, sl, ss, own)
-		w = wishTo(prevented == nil && !sl.scope.rollbackOnly.Load())
+		w = session.WishTo(prevented == nil && !sl.scope.rollbackOnly.Load())
 	}
 	r, err := sl.endSeized(ctx, ss, asked, w, own)
 	if err != nil {
@@ -165,7 +166,7 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *bloc
 		return errs.Joined(prevented, r.Err)
 	case asked != w:
 		return errs.Joined(sl.db.Errorf("%w", ErrRollbackOnly), r.Err)
-	case asked == commit && o.failed():
+	case asked == session.Commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	}
 	return r.Err
@@ -173,56 +174,40 @@ func (sl *slot) endEarly(ctx context.Context, ss *session, asked wish, own *bloc
 
 // mayEndEarly refuses an end that must not be, before hooks run. Whether a
 // statement runs is asked again after them.
-func (sl *slot) mayEndEarly(ss *session, asked wish, own *block) error {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if err := ss.overError(); err != nil {
-		return err
-	}
-	if own == nil && len(ss.blocks) > 0 && ss.blocks[0] != ss.expired() {
-		return sl.db.Errorf("%w: end the nested transaction first", ErrOpenTransaction)
-	}
-	if own == nil {
-		if err := sl.scope.mayEnd(asked, sl.db); err != nil {
-			return err
-		}
-	}
-	if own == nil && ss.holder == state.Statement {
-		return sl.db.Errorf("%w", ErrSessionBusy)
-	}
-	return nil
+func (sl *slot) mayEndEarly(ss *session.Session, asked session.Wish, own *session.Block) error {
+	return ss.MayEnd(own, func() error { return sl.scope.mayEnd(asked, sl.db) })
 }
 
 // endSeized ends the transaction alone with the session.
-func (sl *slot) endSeized(ctx context.Context, ss *session, asked, w wish, own *block) (r link.Result, err error) {
-	ss.ending.Lock()
-	defer ss.ending.Unlock()
-	if !ss.seize(ctx) {
+func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w session.Wish, own *session.Block) (r link.Result, err error) {
+	ss.Ending.Lock()
+	defer ss.Ending.Unlock()
+	if !ss.Seize(ctx) {
 		if own != nil { // its work is neither wanted nor undone
-			ss.doomHere(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
-			own.pop(false)
+			ss.DoomHere(sl.db.Errorf("ending an Atomic block: %w", ErrSessionBusy))
+			own.Pop(false)
 		}
 		return r, sl.db.Errorf("%w", ErrSessionBusy)
 	}
-	if ss.isOver() {
+	if ss.IsOver() {
 		return r, sl.endedByAnother(ss, asked)
 	}
 	if own != nil {
-		ss.popOwner(own)
+		ss.PopOwner(own)
 	}
-	if w == commit && !ss.cleared(ctx) {
-		w = refuse
+	if w == session.Commit && !ss.Cleared(ctx) {
+		w = session.Refuse
 	}
-	return ss.settle(ctx, w), nil
+	return ss.EndAs(ctx, w), nil
 }
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the
 // commit, or another goroutine, has ended the transaction.
-func (sl *slot) endedByAnother(ss *session, asked wish) error {
-	switch o := ss.ended().Outcome; {
-	case asked == commit && o == driver.RolledBack && sl.scope.aborted() != nil:
+func (sl *slot) endedByAnother(ss *session.Session, asked session.Wish) error {
+	switch o := ss.Ended().Outcome; {
+	case asked == session.Commit && o == driver.RolledBack && sl.scope.aborted() != nil:
 		return sl.scope.aborted()
-	case asked != commit || o == driver.Committed:
+	case asked != session.Commit || o == driver.Committed:
 		return nil
 	case o == driver.Unknown:
 		return sl.db.Errorf("%w", ErrCommitUnknown)
@@ -231,7 +216,7 @@ func (sl *slot) endedByAnother(ss *session, asked wish) error {
 }
 
 // afterEarly runs the hooks of the session, which is over.
-func (sl *slot) afterEarly(ctx context.Context, own *block, o driver.Outcome) {
+func (sl *slot) afterEarly(ctx context.Context, own *session.Block, o driver.Outcome) {
 	s := sl.scope
 	if !s.hooked.Load() {
 		return
@@ -248,18 +233,18 @@ func (sl *slot) afterEarly(ctx context.Context, own *block, o driver.Outcome) {
 
 // endIdle ends the transaction early if nothing is open in it, and else leaves
 // it as it is.
-func (sl *slot) endIdle(ctx context.Context, ss *session, asked wish) error {
-	if !ss.idleWithTransaction() {
+func (sl *slot) endIdle(ctx context.Context, ss *session.Session, asked session.Wish) error {
+	if !ss.IdleWithTransaction() {
 		return nil
 	}
 	var prevented error
 	w := asked
-	if asked == commit { // hooks run statements, so they come before the session is seized
+	if asked == session.Commit { // hooks run statements, so they come before the session is seized
 		if prevented = sl.scope.beforeSession(ctx, sl, ss, nil); prevented != nil {
-			w = refuse
+			w = session.Refuse
 		}
 	}
-	r, ended := ss.settleIdle(ctx, w)
+	r, ended := ss.EndIdleAs(ctx, w)
 	if ended {
 		sl.afterEarly(ctx, nil, r.Outcome)
 	}
@@ -267,7 +252,7 @@ func (sl *slot) endIdle(ctx context.Context, ss *session, asked wish) error {
 	switch {
 	case prevented != nil:
 		return errs.Joined(prevented, r.Err)
-	case asked == commit && o.failed():
+	case asked == session.Commit && o.failed():
 		return &CommitError{Outcomes: []Outcome{o}}
 	case r.Err != nil:
 		return fmt.Errorf("dbscope: ending a read-only transaction: %w", r.Err)
@@ -276,7 +261,7 @@ func (sl *slot) endIdle(ctx context.Context, ss *session, asked wish) error {
 }
 
 // outcomeOf is the result for a [CommitError].
-func outcomeOf(ss *session, r link.Result) Outcome {
+func outcomeOf(ss *session.Session, r link.Result) Outcome {
 	if !r.Open {
 		return Outcome{}
 	}

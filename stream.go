@@ -3,6 +3,8 @@ package dbscope
 import (
 	"context"
 
+	"github.com/dbscope/dbscope/internal/session"
+
 	"github.com/dbscope/dbscope/internal/errs"
 )
 
@@ -20,7 +22,7 @@ func (c *control) Stream(ctx context.Context, commit bool) error {
 	var failures error
 	for sl := range s.slots() {
 		if ss := sl.current.Load(); ss != nil {
-			failures = errs.Joined(failures, sl.endIdle(ctx, ss, wishTo(commit && !s.rollbackOnly.Load())))
+			failures = errs.Joined(failures, sl.endIdle(ctx, ss, session.WishTo(commit && !s.rollbackOnly.Load())))
 		}
 	}
 	return failures

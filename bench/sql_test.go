@@ -11,10 +11,11 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
+	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m).Run()) }
+func TestMain(m *testing.M) { os.Exit(mariatest.Main(pgtest.Main(m)).Run()) }
 
 // onEach runs a benchmark over two pools of one connection, each with a table t
 // of one row: one to use by hand, one under the DB.

@@ -56,7 +56,9 @@ type Adopter[H any] interface {
 type AdoptedConn interface {
 	Conn
 	// PreventCommit makes the transaction unable to commit, unless it is already: by
-	// making the server abort it, or by a rollback. It may be called again.
+	// making the server abort it so that no savepoint of its owner's leads back, or by
+	// a rollback. From then on RollbackTo does nothing. It may be called again. An
+	// error says that something of it may be committed, or was.
 	PreventCommit(ctx context.Context) error
 	// Left tells that the transaction was ended by whoever began it: from then on
 	// nothing may be sent, and rows are only let go. It may be called while another

@@ -136,6 +136,10 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	return c.sql, c.ready(ctx)
 }
 
+// CachesStatements implements [sqlscope.CachingConn]: pgx does, or, in some modes, is
+// not to prepare anything.
+func (c *conn) CachesStatements() {}
+
 // Backend implements [driver.BackendIdentifier]. Where [Configure] was not called, it is now.
 func (c *conn) Backend() (since time.Time, process uint32) {
 	since, process = c.wire.opened, c.PgConn().PID()

@@ -25,6 +25,14 @@
 //
 // A pooled connection may listen: notifications reach pgx whenever they come,
 // in a unit or between two.
+//
+// With [dbscope.AllowUnscoped] a statement whose context has no scope is on its own,
+// on whatever connection the pool has: what was meant to be one unit is stored in
+// halves where its context is not the request's. What needs one connection without a
+// unit, as an advisory lock does, takes one of [DB.Pool], or a [*sql.Conn] of [DB.SQL],
+// which keeps its connection until it is closed. Statements prepared on SQL are
+// executed there as their texts, which pgx prepares once on each connection, or not at
+// all, as default_query_exec_mode says.
 package pgxscope
 
 import (

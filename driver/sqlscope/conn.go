@@ -22,6 +22,7 @@ type conn struct {
 	tx      sqldriver.Tx
 	cancel  context.CancelCauseFunc // of the context the driver's transaction lives under
 	ended   *endedError             // where a statement has ended the transaction, or may have
+	yielded bool                    // the pool has it back already: it executes the one statement
 	lost    bool                    // nothing can be sent any more: Release closes the connection
 	witness witness
 }
@@ -254,6 +255,11 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	switch {
 	case c.late != nil:
 		return driver.Lost
+	case c.yielded && !lost && !anyFailure(err, func(f failure) bool { return endsConnection(f.state) }):
+		return driver.Intact
+	case c.yielded:
+		c.engine.distrust()
+		return driver.Lost
 	case c.ended != nil:
 		return driver.Intact // every statement to come, and the end, tells of it
 	case lost && c.tx != nil:
@@ -269,7 +275,19 @@ func (c *conn) Check(ctx context.Context, err error) driver.Fate {
 	return driver.Lost
 }
 
+// yield gives the connection back before the statement it was taken for, which the
+// pool executes by itself.
+func (c *conn) yield() {
+	if !c.yielded {
+		c.yielded = true
+		_ = c.pooled.Close() // it only ever fails as closed already
+	}
+}
+
 func (c *conn) Release(reuse bool) {
+	if c.yielded {
+		return
+	}
 	if c.late == nil {
 		c.release(reuse)
 		return

@@ -39,6 +39,15 @@
 // or query it with a context that ends: then drivers give up at once. The Commit
 // and Rollback of a [*database/sql.Tx] close its rows first, as they do without
 // dbscope, and wait for the driver.
+//
+// With [dbscope.AllowUnscoped] a statement whose context has no scope is on its own:
+// what was meant to be one unit is stored in halves where its context is not the
+// request's. What then runs where is as on a plain pool: a statement that was prepared
+// is prepared on each connection once, and a [*database/sql.Conn] of [DB.SQL] is one
+// connection, from its first statement without a scope until its Close, so that
+// advisory locks and settings hold, and so do transactions that its BeginTx begins.
+// In a scope it is the scope's session, whatever it is outside. Its Raw shows nothing
+// of use: take a connection of the pool that [DB.Engine] returns.
 package sqlscope
 
 import (
@@ -204,7 +213,9 @@ type sqlOptions struct{ join bool }
 func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 
 // SQL returns a real [*sql.DB] for any library that wants one: each statement
-// runs in the session of its context's scope. BeginTx is a savepoint there.
+// runs in the session of its context's scope. BeginTx is a savepoint there. For
+// what has no scope, see [dbscope.AllowUnscoped], a *sql.Conn keeps one connection of
+// the pool until it is closed; [DB.Close] waits for it.
 // Its connections are references to sessions: a limit on their number is
 // lifted (limit the pool that Engine returns), and closing it closes only
 // itself. The same options always give the same *sql.DB. Ping asks the pool,

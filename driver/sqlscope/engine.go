@@ -21,6 +21,8 @@ type engine struct {
 	manual   atomic.Bool  // MariaDB's autocommit is off on new connections
 	over     func()       // called once the pool is closed
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
+
+	statements statements // executed outside of scopes
 }
 
 func (e *engine) Close() error {

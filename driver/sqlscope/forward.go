@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"fmt"
-	"io"
-	"reflect"
 	"sync/atomic"
 
 	"github.com/dbscope/dbscope/driver"
@@ -31,17 +29,6 @@ func (f *forward) admit() error {
 
 // CheckNamedValue implements [sqldriver.NamedValueChecker]: tx checks.
 func (*forward) CheckNamedValue(*sqldriver.NamedValue) error { return nil }
-
-// arguments are those that the user has passed.
-func arguments(named []sqldriver.NamedValue) []any {
-	args := make([]any, len(named))
-	for i, a := range named {
-		if args[i] = a.Value; a.Name != "" {
-			args[i] = sql.Named(a.Name, a.Value)
-		}
-	}
-	return args
-}
 
 // ExecContext implements [sqldriver.ExecerContext].
 func (f *forward) ExecContext(ctx context.Context, query string, args []sqldriver.NamedValue) (sqldriver.Result, error) {
@@ -104,103 +91,11 @@ func (forwardStmt) Exec([]sqldriver.Value) (sqldriver.Result, error) { return ni
 // Query implements [sqldriver.Stmt].
 func (forwardStmt) Query([]sqldriver.Value) (sqldriver.Rows, error) { return nil, errOldMethod }
 
-// forwardRows are those of a *sql.Tx as a driver's.
-type forwardRows struct {
-	rows   *sql.Rows
-	types  []*sql.ColumnType // of the result set, once asked for
-	values []any
-	into   []any // pointers to values
-}
-
 func forwarded(rows *sql.Rows, err error) (sqldriver.Rows, error) {
-	if err != nil {
-		return nil, err
-	}
-	return &forwardRows{rows: rows}, nil
-}
-
-// Columns implements [sqldriver.Rows].
-func (r *forwardRows) Columns() []string {
-	names, _ := r.rows.Columns() // it fails once they are closed, and then there are none
-	return names
-}
-
-// Next implements [sqldriver.Rows].
-func (r *forwardRows) Next(dest []sqldriver.Value) error {
-	if !r.rows.Next() {
-		if err := r.rows.Err(); err != nil {
-			return err
-		}
-		return io.EOF
-	}
-	if len(r.values) != len(dest) {
-		r.values, r.into = make([]any, len(dest)), make([]any, len(dest))
-		for i := range r.values {
-			r.into[i] = &r.values[i]
-		}
-	}
-	if err := r.rows.Scan(r.into...); err != nil {
-		return err
-	}
-	for i, v := range r.values {
-		dest[i] = v
-	}
-	return nil
-}
-
-// Close implements [sqldriver.Rows].
-func (r *forwardRows) Close() error { return r.rows.Close() }
-
-// HasNextResultSet implements [sqldriver.RowsNextResultSet]. Rows that have no more
-// result sets are closed when the last of their rows was read.
-func (r *forwardRows) HasNextResultSet() bool {
-	_, err := r.rows.Columns()
-	return err == nil
-}
-
-// NextResultSet implements [sqldriver.RowsNextResultSet].
-func (r *forwardRows) NextResultSet() error {
-	if !r.rows.NextResultSet() {
-		if err := r.rows.Err(); err != nil {
-			return err
-		}
-		return io.EOF
-	}
-	r.types = nil
-	return nil
-}
-
-func (r *forwardRows) column(i int) *sql.ColumnType {
-	if r.types == nil {
-		r.types, _ = r.rows.ColumnTypes() // as Columns
-	}
-	if i >= len(r.types) {
-		return &sql.ColumnType{}
-	}
-	return r.types[i]
-}
-
-// ColumnTypeScanType implements [sqldriver.RowsColumnTypeScanType].
-func (r *forwardRows) ColumnTypeScanType(i int) reflect.Type { return r.column(i).ScanType() }
-
-// ColumnTypeDatabaseTypeName implements [sqldriver.RowsColumnTypeDatabaseTypeName].
-func (r *forwardRows) ColumnTypeDatabaseTypeName(i int) string {
-	return r.column(i).DatabaseTypeName()
-}
-
-// ColumnTypeLength implements [sqldriver.RowsColumnTypeLength].
-func (r *forwardRows) ColumnTypeLength(i int) (int64, bool) { return r.column(i).Length() }
-
-// ColumnTypeNullable implements [sqldriver.RowsColumnTypeNullable].
-func (r *forwardRows) ColumnTypeNullable(i int) (nullable, ok bool) { return r.column(i).Nullable() }
-
-// ColumnTypePrecisionScale implements [sqldriver.RowsColumnTypePrecisionScale].
-func (r *forwardRows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
-	return r.column(i).DecimalSize()
+	return asDriverRows(rows, err, func(err error) error { return err })
 }
 
 var (
-	_ sqldriver.QueryerContext    = (*forward)(nil)
-	_ sqldriver.ExecerContext     = (*forward)(nil)
-	_ sqldriver.RowsNextResultSet = (*forwardRows)(nil)
+	_ sqldriver.QueryerContext = (*forward)(nil)
+	_ sqldriver.ExecerContext  = (*forward)(nil)
 )

@@ -84,6 +84,7 @@ type shell struct {
 	last uint64         // the ID of the session of the last Exec in a scope, or 0
 	uses uint8          // statements, modulo 256
 
+	turn    uint64          // how often database/sql has taken it back
 	outside driver.Unscoped // has the connection for what has no scope, see [shell.letGo]; else nil
 }
 
@@ -318,6 +319,7 @@ func (sh *shell) ResetSession(ctx context.Context) error {
 // transaction that it rolled back itself.
 func (sh *shell) IsValid() bool {
 	sh.letGo()
+	sh.turn++
 	return sh.tx == nil
 }
 

@@ -13,17 +13,21 @@ import (
 )
 
 // stmt is a prepared statement as database/sql sees it. A session prepares it
-// on its own connection when it uses it, and closes that at its end.
+// on its own connection when it uses it, and closes that at its end. See
+// [stmt.on] for what happens outside of scopes.
 type stmt struct {
 	sh    *shell
 	query string
+	turn  uint64                  // the shell's, when it was made
 	last  atomic.Pointer[RawConn] // where it was prepared last, until that forgets it
+
+	pooled *pooled // the pool's, which executes it outside of scopes; nil where it has not yet
 }
 
 // PrepareContext implements [sqldriver.ConnPrepareContext].
 func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.Stmt, err error) {
 	ctx = heard(ctx)
-	st := &stmt{sh: sh, query: query}
+	st := &stmt{sh: sh, query: query, turn: sh.turn}
 	if _, scoped := dbscope.FromContext(ctx); sh.tx == nil && !scoped {
 		if word, in := driver.ControlStatement(driver.AnyDialect, query); in == driver.AnyDialect {
 			return nil, refused(word)
@@ -53,7 +57,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	}
 	done := false
 	defer exit(ctx, s, c, st.query, &done, &err)
-	raw, err := c.prepared(ctx, st)
+	raw, err := st.on(ctx, s, c)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
 			if err = c.expect(ctx, st.query); err == nil {
@@ -79,7 +83,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	}
 	done := false
 	defer hold(ctx, s, c, st.query, &rows, &done, &err)
-	raw, err := c.prepared(ctx, st)
+	raw, err := st.on(ctx, s, c)
 	if err == nil {
 		if args, err = convert(c.raw, raw, args); err == nil {
 			if err = c.expect(ctx, st.query); err == nil {
@@ -97,6 +101,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 // another goroutine by now: it closes its part before its next statement, or
 // before the end.
 func (st *stmt) Close() error {
+	st.leavePool()
 	c := st.last.Load()
 	if c == nil || !c.retire(st) || st.sh.tx == nil {
 		return nil

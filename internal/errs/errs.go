@@ -16,6 +16,9 @@ var (
 	ErrRolledBack      = errors.New("the transaction was rolled back")
 	ErrCommitUnknown   = errors.New("the outcome of the commit is unknown")
 	ErrOpenTransaction = errors.New("a transaction is open here")
+	ErrScopeEnded      = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")
+	ErrSessionBusy     = errors.New("the session is busy with another statement or its open rows: " +
+		"close the rows first, or give concurrent work scopes of its own with dbscope.Run in each goroutine (or a Group)")
 )
 
 // Joined is [errors.Join] that keeps a lone error as it is: code that looks at

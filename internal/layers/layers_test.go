@@ -20,8 +20,6 @@ const layers = `
 doc errors
 options
 route
-session block end owner
-handle idle nested
 scope
 hookrun
 deadlock

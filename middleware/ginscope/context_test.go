@@ -47,7 +47,7 @@ func TestGinsContextLeadsToTheScopeOfItsRequest(t *testing.T) {
 	for name, of := range map[string]func(c *gin.Context) context.Context{
 		"c":                  func(c *gin.Context) context.Context { return c },
 		"the request's":      func(c *gin.Context) context.Context { return c.Request.Context() },
-		"one derived from c": func(c *gin.Context) context.Context { return context.WithValue(c, "key", "value") }, //nolint:revive,staticcheck // as users do
+		"one derived from c": func(c *gin.Context) context.Context { return context.WithValue(c, "key", "value") }, //nolint:staticcheck // as users do
 		"a copy, in time":    func(c *gin.Context) context.Context { return c.Copy() },
 		"one with a time limit": func(c *gin.Context) context.Context {
 			ctx, cancel := context.WithTimeout(c, time.Minute)

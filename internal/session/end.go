@@ -1,4 +1,4 @@
-package dbscope
+package session
 
 import (
 	"context"
@@ -12,27 +12,29 @@ import (
 	"github.com/dbscope/dbscope/internal/state"
 )
 
-// wish is how a transaction is to end.
-type wish uint8
+// Wish is how a transaction is to end.
+type Wish uint8
 
+// The wishes.
 const (
-	rollBack wish = iota
-	refuse        // roll back what was to be committed, and say why it cannot be
-	commit
+	RollBack Wish = iota
+	Refuse        // roll back what was to be committed, and say why it cannot be
+	Commit
 )
 
-func wishTo(commits bool) wish {
+// WishTo returns the wish to commit, or to roll back.
+func WishTo(commits bool) Wish {
 	if commits {
-		return commit
+		return Commit
 	}
-	return rollBack
+	return RollBack
 }
 
-// seize makes the caller, who holds ending, the session's holder, closes rows left
+// Seize makes the caller, who holds ending, the session's holder, closes rows left
 // open and undoes blocks that have expired. It reports false, and changes nothing,
 // where a statement is running. Whoever waits for ending waits for others that end
 // the session or a block of it, for which they have a limited time.
-func (s *session) seize(ctx context.Context) bool {
+func (s *Session) Seize(ctx context.Context) bool {
 	s.mu.Lock()
 	busy := s.holder == state.Statement || s.holder == state.Deserter
 	if !busy {
@@ -47,12 +49,12 @@ func (s *session) seize(ctx context.Context) bool {
 	return true
 }
 
-// seizeOrAbandon is seize for the end of the unit: a statement that is running
+// SeizeOrAbandon is Seize for the end of the unit: a statement that is running
 // has to undo the session when it returns. It reports false where somebody else has
 // ended or abandoned the session, and so tells what became of it. Else the caller
 // has to settle it.
-func (s *session) seizeOrAbandon(ctx context.Context) bool {
-	for !s.seize(ctx) {
+func (s *Session) SeizeOrAbandon(ctx context.Context) bool {
+	for !s.Seize(ctx) {
 		switch s.abandon() {
 		case state.Statement:
 			return true
@@ -60,12 +62,12 @@ func (s *session) seizeOrAbandon(ctx context.Context) bool {
 			return false
 		}
 	}
-	return !s.isOver()
+	return !s.IsOver()
 }
 
 // abandon leaves the session to the statement that runs, if one does, and returns
 // who had it.
-func (s *session) abandon() state.Holder {
+func (s *Session) abandon() state.Holder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.holder
@@ -77,17 +79,17 @@ func (s *session) abandon() state.Holder {
 }
 
 // Abandon implements [unit.Owner].
-func (s *session) Abandon(ctx context.Context) error {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	if !s.seizeOrAbandon(ctx) {
+func (s *Session) Abandon(ctx context.Context) error {
+	s.Ending.Lock()
+	defer s.Ending.Unlock()
+	if !s.SeizeOrAbandon(ctx) {
 		return nil
 	}
-	return s.settle(ctx, rollBack).Err
+	return s.EndAs(ctx, RollBack).Err
 }
 
-// obstacle tells why a seized session must not be committed.
-func (s *session) obstacle() error {
+// Obstacle tells why a seized session must not be committed.
+func (s *Session) Obstacle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -96,26 +98,26 @@ func (s *session) obstacle() error {
 	case s.condition.Why != nil:
 		return s.rolledBack()
 	case len(s.blocks) > 0:
-		return s.DB.Errorf("%w: a nested transaction was neither committed nor rolled back: %w", ErrRolledBack, ErrOpenTransaction)
+		return s.DB.Errorf("%w: a nested transaction was neither committed nor rolled back: %w", errs.ErrRolledBack, errs.ErrOpenTransaction)
 	}
 	return nil
 }
 
-// cleared reports whether nothing stands in the way of a seized session's commit,
+// Cleared reports whether nothing stands in the way of a seized session's commit,
 // for which it calls the witness and looks at the connection.
-func (s *session) cleared(ctx context.Context) bool {
-	if s.obstacle() == nil {
+func (s *Session) Cleared(ctx context.Context) bool {
+	if s.Obstacle() == nil {
 		s.callWitness(ctx)
 	}
-	if s.obstacle() == nil {
+	if s.Obstacle() == nil {
 		s.look(ctx)
 	}
-	return s.obstacle() == nil
+	return s.Obstacle() == nil
 }
 
 // callWitness breaks the session where it cannot have what a lost COMMIT can be
 // settled with.
-func (s *session) callWitness(ctx context.Context) {
+func (s *Session) callWitness(ctx context.Context) {
 	if !s.begun {
 		return
 	}
@@ -125,7 +127,7 @@ func (s *session) callWitness(ctx context.Context) {
 }
 
 // look breaks the session where the server has ended it already.
-func (s *session) look(ctx context.Context) {
+func (s *Session) look(ctx context.Context) {
 	if !s.begun {
 		return
 	}
@@ -138,57 +140,57 @@ func (s *session) look(ctx context.Context) {
 
 // failBeforeCommit notes that a question before COMMIT failed: only a rollback is
 // possible, also where the server would go on.
-func (s *session) failBeforeCommit(ctx context.Context, err error) {
+func (s *Session) failBeforeCommit(ctx context.Context, err error) {
 	fate := s.Check(ctx, err)
 	s.Blame(context.WithoutCancel(ctx), fate, err)
 	s.fail(min(fate, driver.Aborted), err)
 }
 
-// settle ends a session that the caller has seized, or abandoned: that is undone by
+// EndAs ends a session that the caller has seized, or abandoned: that is undone by
 // its statement, which may have happened by now.
-func (s *session) settle(ctx context.Context, w wish) link.Result {
+func (s *Session) EndAs(ctx context.Context, w Wish) link.Result {
 	s.mu.Lock()
 	abandoned := s.abandoned
 	s.mu.Unlock()
 	if s.Adopted != nil {
 		return s.settleAdopted(ctx, abandoned)
 	}
-	why := s.obstacle()
+	why := s.Obstacle()
 	r := link.Result{Outcome: driver.RolledBack}
 	if !abandoned {
-		r = s.end(ctx, w == commit)
+		r = s.end(ctx, w == Commit)
 	}
-	if w != rollBack && why != nil {
+	if w != RollBack && why != nil {
 		r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(why, r.Err), Lost: r.Lost}
 	}
 	s.publish(r)
-	s.place.ended(s)
+	s.Place.Ended(s)
 	return r
 }
 
-func (s *session) publish(r link.Result) {
+func (s *Session) publish(r link.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.result = r
 }
 
-// ended returns how a session that is over did.
-func (s *session) ended() link.Result {
+// Ended returns how a session that is over did.
+func (s *Session) Ended() link.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.result
 }
 
-// mayWork reports whether the work of a session that has ended so may succeed
+// MayWork reports whether the work of a session that has ended so may succeed
 // another time.
-func (s *session) mayWork(r link.Result) bool {
-	return r.Lost || s.DB.Transient(r.Err) || s.DB.Transient(s.brokenError())
+func (s *Session) MayWork(r link.Result) bool {
+	return r.Lost || s.DB.Transient(r.Err) || s.DB.Transient(s.Broken())
 }
 
 // end commits or undoes the transaction of a session that the caller holds, and
 // gives the connection on.
-func (s *session) end(ctx context.Context, commits bool) link.Result {
-	if s.isOver() {
+func (s *Session) end(ctx context.Context, commits bool) link.Result {
+	if s.IsOver() {
 		return link.Result{}
 	}
 	r, reuse := link.Result{Outcome: driver.RolledBack}, true
@@ -202,10 +204,10 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 	}
 	left := s.close(r)
 	for _, b := range slices.Backward(left) {
-		s.place.blockEnded(b, false)
+		s.Place.BlockEnded(b, false)
 	}
 	if s.Conn != nil {
-		if reuse && s.Shared == nil && s.Adopted == nil && s.Lender == nil && s.place.keep(s) {
+		if reuse && s.Shared == nil && s.Adopted == nil && s.Lender == nil && s.Place.Keep(s) {
 			s.Conn = nil
 		}
 		s.Release(reuse)
@@ -226,7 +228,7 @@ func (s *session) end(ctx context.Context, commits bool) link.Result {
 
 // close lets nobody have the session any more, and returns the blocks that are
 // open, which a commit was refused for.
-func (s *session) close(r link.Result) (left []*block) {
+func (s *Session) close(r link.Result) (left []*Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left = s.blocks
@@ -240,7 +242,7 @@ func (s *session) close(r link.Result) (left []*block) {
 
 // endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
 // the connection can be used again.
-func (s *session) endTransaction(ctx context.Context, commits bool) (r link.Result, reuse bool) {
+func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Result, reuse bool) {
 	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	var prevented error
@@ -256,7 +258,7 @@ func (s *session) endTransaction(ctx context.Context, commits bool) (r link.Resu
 }
 
 // rollBack sends ROLLBACK where there is something to undo.
-func (s *session) rollBack(ctx context.Context) error {
+func (s *Session) rollBack(ctx context.Context) error {
 	if s.gone() {
 		return nil
 	}
@@ -268,23 +270,23 @@ func (s *session) rollBack(ctx context.Context) error {
 
 // closeHeld closes rows that somebody has left open at the end of their
 // transaction, however long they are: it takes no longer than an end may.
-func (s *session) closeHeld(ctx context.Context) {
+func (s *Session) closeHeld(ctx context.Context) {
 	rows := s.rows
 	if s.rows = nil; rows == nil {
 		return
 	}
-	bounded := ending.New(ctx, s.place.closing(s.Timeout))
+	bounded := ending.New(ctx, s.Place.Closing(s.Timeout))
 	defer bounded.Cancel()
 	if err := rows.Close(bounded); err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.fail(s.Check(ctx, err), err)
-		s.doomHere(fmt.Errorf("closing rows left open: %w", err))
+		s.DoomHere(fmt.Errorf("closing rows left open: %w", err))
 	}
 }
 
-// takeUnused takes the connection of a session that has not begun, which is that
+// TakeUnused takes the connection of a session that has not begun, which is that
 // of its predecessor.
-func (s *session) takeUnused() (conn driver.Conn) {
+func (s *Session) TakeUnused() (conn driver.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.holder == state.Nobody && !s.begun {

@@ -1,4 +1,4 @@
-package dbscope
+package session
 
 import (
 	"context"
@@ -15,23 +15,23 @@ import (
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// block is a transaction nested in a session's. Blocks end in reverse order of
+// Block is a transaction nested in a session's. Blocks end in reverse order of
 // their beginning.
 //
 // A block whose context has ended will be undone: database/sql does that from
 // a goroutine of its own, at some later time. So that nothing slips into the
 // block meanwhile, the session undoes it before it does anything else.
-type block struct {
-	s      *session
-	kind   blockKind
-	mark   string          // the savepoint's name
-	ctx    context.Context // the block is undone when this ends; nil for one that no context ends
-	atomic bool            // begun by Atomic: its statements come with its context
-	alone  bool            // its transaction was begun by it, and no hook from before waits for that
-	below  *block          // the block around it in this session
-	outer  *block          // the Atomic block around its context, perhaps in another session
-	depth  int             // how many blocks of the session are open, itself included
-	joins  atomic.Int32    // how many functions of Join run in it
+type Block struct {
+	Session *Session
+	kind    blockKind
+	mark    string          // the savepoint's name
+	ctx     context.Context // the block is undone when this ends; nil for one that no context ends
+	atomic  bool            // begun by Atomic: its statements come with its context
+	Alone   bool            // its transaction was begun by it, and no hook from before waits for that
+	Below   *Block          // the block around it in this session
+	Outer   *Block          // the Atomic block around its context, perhaps in another session
+	depth   int             // how many blocks of the session are open, itself included
+	Joins   atomic.Int32    // how many functions of Join run in it
 
 	// The session's mu guards these.
 	over bool
@@ -57,33 +57,33 @@ const (
 )
 
 var blockKinds = [...]struct {
-	keep, undo func(*block, context.Context) error
+	keep, undo func(*Block, context.Context) error
 }{
-	savepoint: {(*block).releaseSavepoint, (*block).rollbackTo},
-	joining:   {(*block).nothing, (*block).doomOuter},
-	fromStart: {(*block).nothing, (*block).restart},
-	owner:     {(*block).nothing, (*block).nothing},
+	savepoint: {(*Block).releaseSavepoint, (*Block).rollbackTo},
+	joining:   {(*Block).nothing, (*Block).doomOuter},
+	fromStart: {(*Block).nothing, (*Block).restart},
+	owner:     {(*Block).nothing, (*Block).nothing},
 }
 
-func (b *block) nothing(context.Context) error { return nil }
+func (b *Block) nothing(context.Context) error { return nil }
 
-func (b *block) releaseSavepoint(ctx context.Context) error {
-	if err := b.s.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
-		b.s.fail(b.s.Check(ctx, err), err)
-		b.s.doomHere(err)
-		return b.s.brokenError()
+func (b *Block) releaseSavepoint(ctx context.Context) error {
+	if err := b.Session.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
+		b.Session.fail(b.Session.Check(ctx, err), err)
+		b.Session.DoomHere(err)
+		return b.Session.Broken()
 	}
 	return nil
 }
 
-func (b *block) rollbackTo(ctx context.Context) error {
-	s := b.s
+func (b *Block) rollbackTo(ctx context.Context) error {
+	s := b.Session
 	if s.gone() {
 		return nil // the server has undone more than that
 	}
 	if err := s.Conn.RollbackTo(ctx, b.mark); err != nil {
 		s.fail(driver.Lost, err)
-		return s.brokenError()
+		return s.Broken()
 	}
 	if s.state() == state.Aborted {
 		s.lift(ctx)
@@ -94,15 +94,15 @@ func (b *block) rollbackTo(ctx context.Context) error {
 	return nil
 }
 
-func (b *block) doomOuter(context.Context) error {
-	b.s.doomHere(errors.New("a transaction that joined it was rolled back"))
+func (b *Block) doomOuter(context.Context) error {
+	b.Session.DoomHere(errors.New("a transaction that joined it was rolled back"))
 	return nil
 }
 
 // restart undoes a transaction in which nothing was done but what is undone
 // now: the next statement begins anew, whatever became of the connection.
-func (b *block) restart(ctx context.Context) error {
-	s := b.s
+func (b *Block) restart(ctx context.Context) error {
+	s := b.Session
 	var err error
 	if s.begun {
 		err = s.rollBack(ctx)
@@ -117,22 +117,24 @@ func (b *block) restart(ctx context.Context) error {
 	return err
 }
 
-type blockKey struct{}
+// BlockKey is the key of the innermost block in the context of an Atomic block.
+type BlockKey struct{}
 
-// contextBlock returns the innermost Atomic block of the context.
-func contextBlock(ctx context.Context) *block {
-	b, _ := unit.Value(ctx, blockKey{}).(*block)
+// BlockOf returns the innermost Atomic block of the context.
+func BlockOf(ctx context.Context) *Block {
+	b, _ := unit.Value(ctx, BlockKey{}).(*Block)
 	return b
 }
 
-func (b *block) isOver() bool {
-	b.s.mu.Lock()
-	defer b.s.mu.Unlock()
+// IsOver reports whether the block has ended.
+func (b *Block) IsOver() bool {
+	b.Session.mu.Lock()
+	defer b.Session.mu.Unlock()
 	return b.over
 }
 
 // top returns the innermost block. The caller holds mu.
-func (s *session) top() *block {
+func (s *Session) top() *Block {
 	if len(s.blocks) == 0 {
 		return nil
 	}
@@ -142,7 +144,7 @@ func (s *session) top() *block {
 // admitBlock says whether a statement of b may run now; nil is the whole
 // session, whose statements are part of the innermost block. The caller holds
 // mu.
-func (s *session) admitBlock(ctx context.Context, b *block) error {
+func (s *Session) admitBlock(ctx context.Context, b *Block) error {
 	top := s.top()
 	switch {
 	case b == nil:
@@ -150,46 +152,46 @@ func (s *session) admitBlock(ctx context.Context, b *block) error {
 	case b.over:
 		return b.doneError()
 	case b != top:
-		return s.DB.Errorf("a transaction nested in this one is still open: %w", ErrSessionBusy)
+		return s.DB.Errorf("a transaction nested in this one is still open: %w", errs.ErrSessionBusy)
 	}
 	return nil
 }
 
 // admitContext refuses a context that is not the innermost Atomic block's: its
 // statement would be misplaced. The caller holds mu.
-func (s *session) admitContext(ctx context.Context, top *block) error {
-	if !s.place.hasBlocks() {
+func (s *Session) admitContext(ctx context.Context, top *Block) error {
+	if !s.Place.HasBlocks() {
 		return nil
 	}
 	for top != nil && !top.atomic {
-		top = top.below
+		top = top.Below
 	}
-	in := contextBlock(ctx)
-	for in != nil && in.s.place != s.place {
-		in = in.outer
+	in := BlockOf(ctx)
+	for in != nil && in.Session.Place != s.Place {
+		in = in.Outer
 	}
 	switch {
 	case in == top:
 		return nil
 	case in != nil && in.over:
 		return in.doneError()
-	case !s.place.Owns(ctx):
+	case !s.Place.Owns(ctx):
 		return nil // a handle was given some other context
 	}
 	return s.DB.Errorf("an Atomic block is open: use the context that it passes to its function, "+
-		"or wait until it is over: %w", ErrSessionBusy)
+		"or wait until it is over: %w", errs.ErrSessionBusy)
 }
 
-func (b *block) doneError() error {
+func (b *Block) doneError() error {
 	if b.why != nil {
-		return b.s.DB.Errorf("the nested transaction was undone: %w", b.why)
+		return b.Session.DB.Errorf("the nested transaction was undone: %w", b.why)
 	}
-	return b.s.DB.Errorf("the nested transaction is over: %w", sql.ErrTxDone)
+	return b.Session.DB.Errorf("the nested transaction is over: %w", sql.ErrTxDone)
 }
 
 // expired returns the outermost block whose context has ended. The caller
 // holds mu.
-func (s *session) expired() *block {
+func (s *Session) expired() *Block {
 	if s.timed == 0 {
 		return nil
 	}
@@ -202,7 +204,7 @@ func (s *session) expired() *block {
 }
 
 // undoExpired undoes the blocks whose contexts have ended.
-func (s *session) undoExpired(ctx context.Context) {
+func (s *Session) undoExpired(ctx context.Context) {
 	s.mu.Lock()
 	b := s.expired()
 	if b != nil {
@@ -217,14 +219,14 @@ func (s *session) undoExpired(ctx context.Context) {
 	bounded := ending.New(ctx, s.Timeout)
 	defer bounded.Cancel()
 	_ = blockKinds[b.kind].undo(b, bounded) // a failure breaks the session, and so is told
-	b.pop(false)
+	b.Pop(false)
 }
 
 // takeAfterExpired admits a statement of a session that was taken once blocks that
 // have expired are out of its way.
-func (s *session) takeAfterExpired(ctx context.Context, b *block) error {
+func (s *Session) takeAfterExpired(ctx context.Context, b *Block) error {
 	s.undoExpired(ctx)
-	err := s.brokenError()
+	err := s.Broken()
 	if err == nil {
 		s.mu.Lock()
 		err = s.admitBlock(ctx, b)
@@ -237,8 +239,8 @@ func (s *session) takeAfterExpired(ctx context.Context, b *block) error {
 }
 
 // push begins a block in a session that is taken, and leaves it.
-func (s *session) push(ctx context.Context, b *block) error {
-	if err := s.brokenError(); err != nil {
+func (s *Session) push(ctx context.Context, b *Block) error {
+	if err := s.Broken(); err != nil {
 		return s.leave(err)
 	}
 	var err error
@@ -253,7 +255,7 @@ func (s *session) push(ctx context.Context, b *block) error {
 	}
 	if err == nil {
 		s.mu.Lock()
-		b.below = s.top()
+		b.Below = s.top()
 		s.blocks = append(s.blocks, b)
 		b.depth = len(s.blocks)
 		if b.ctx != nil {
@@ -264,10 +266,10 @@ func (s *session) push(ctx context.Context, b *block) error {
 	return s.Exit(ctx, err)
 }
 
-// pop takes the block, and what is left open in it, off the stack.
-func (b *block) pop(kept bool) {
-	s := b.s
-	for !b.isOver() {
+// Pop takes the block, and what is left open in it, off the stack.
+func (b *Block) Pop(kept bool) {
+	s := b.Session
+	for !b.IsOver() {
 		s.mu.Lock()
 		top := s.top()
 		if top != nil {
@@ -278,13 +280,13 @@ func (b *block) pop(kept bool) {
 		if top == nil {
 			return
 		}
-		s.place.blockEnded(top, kept)
+		s.Place.BlockEnded(top, kept)
 	}
 }
 
-// popOwner takes the block whose end is the transaction's off the stack. Where a
+// PopOwner takes the block whose end is the transaction's off the stack. Where a
 // block inside it is open, that stays, and the commit is refused.
-func (s *session) popOwner(b *block) {
+func (s *Session) PopOwner(b *Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.top() == b {
@@ -294,7 +296,7 @@ func (s *session) popOwner(b *block) {
 }
 
 // offStack notes that a block is off the stack. The caller holds mu.
-func (s *session) offStack(b *block) {
+func (s *Session) offStack(b *Block) {
 	b.over = true
 	if b.ctx != nil {
 		s.timed--
@@ -302,19 +304,19 @@ func (s *session) offStack(b *block) {
 }
 
 // gone reports whether the transaction no longer exists on the server.
-func (s *session) gone() bool {
+func (s *Session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.condition.Gone()
 }
 
-func (s *session) state() state.Kind {
+func (s *Session) state() state.Kind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.condition.Kind
 }
 
-func (s *session) innermost() *block {
+func (s *Session) innermost() *Block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.top()

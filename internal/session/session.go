@@ -1,4 +1,6 @@
-package dbscope
+// Package session has a session, which is one connection with one transaction, and the
+// blocks nested in it. It knows no unit: what it has to know of that it asks its Place.
+package session
 
 import (
 	"context"
@@ -15,52 +17,52 @@ import (
 	"github.com/dbscope/dbscope/internal/state"
 )
 
-// place is where a session stands: in the slot of its DB in a unit, or outside of
+// Place is where a session stands: in the slot of its DB in a unit, or outside of
 // units. Where a method does not say otherwise, the session's holder calls it.
-type place interface {
+type Place interface {
 	link.Source
-	// unitEnded returns what any use of the unit answers once it is over, else nil. It
+	// UnitEnded returns what any use of the unit answers once it is over, else nil. It
 	// is called under the session's mu.
-	unitEnded() error
-	// admitted counts a statement. It is called under the session's mu.
-	admitted()
-	// hasBlocks reports whether an Atomic block was begun here. It is called under the
+	UnitEnded() error
+	// Admitted counts a statement. It is called under the session's mu.
+	Admitted()
+	// HasBlocks reports whether an Atomic block was begun here. It is called under the
 	// session's mu.
-	hasBlocks() bool
-	// failed is called with an error that may be a reason to run the unit again.
-	failed(err error)
-	// blockEnded is called for each block, kept or undone, once it is off the stack.
-	blockEnded(b *block, kept bool)
-	// ended is called once the session has its result. For a session that is abandoned
+	HasBlocks() bool
+	// Failed is called with an error that may be a reason to run the unit again.
+	Failed(err error)
+	// BlockEnded is called for each block, kept or undone, once it is off the stack.
+	BlockEnded(b *Block, kept bool)
+	// Ended is called once the session has its result. For a session that is abandoned
 	// that is before its transaction is undone.
-	ended(s *session)
-	// closing shortens the time in which rows left open must be closed.
-	closing(time.Duration) time.Duration
-	// keep takes the connection for the next session, or reports false.
-	keep(s *session) bool
-	// endEarly ends the session's transaction while the unit goes on, and with it
+	Ended(s *Session)
+	// Closing shortens the time in which rows left open must be closed.
+	Closing(time.Duration) time.Duration
+	// Keep takes the connection for the next session, or reports false.
+	Keep(s *Session) bool
+	// EndEarly ends the session's transaction while the unit goes on, and with it
 	// the block whose transaction it is, unless that is nil. Anybody may call it.
-	endEarly(ctx context.Context, s *session, w wish, own *block) error
+	EndEarly(ctx context.Context, s *Session, w Wish, own *Block) error
 }
 
-// session is one connection with one transaction, from the first statement to
+// Session is one connection with one transaction, from the first statement to
 // the end. After an early end its place gets a new one.
 //
 // mu guards who holds the session. The holder alone touches the rest, and
 // publishes under mu what others look at: the fields below mu. Who ends the
 // session, or a block of it, holds ending first; locks are taken in the order
 // ending, mu, the unit's.
-type session struct {
+type Session struct {
 	link.Link
-	place      place
+	Place      Place
 	handle     atomic.Pointer[any] // the native handle, made when it is first asked for
-	live       atomic.Bool         // a transaction is open or being opened; after the end: there was one
+	Live       atomic.Bool         // a transaction is open or being opened; after the end: there was one
 	id         atomic.Uint64       // made when it is first asked for
-	ending     sync.Mutex          // lets one at a time end the session or a block of it
+	Ending     sync.Mutex          // lets one at a time end the session or a block of it
 	marks      int                 // how many savepoints were named
 	rows       driver.Rows         // what the last statement has left open
 	hooked     bool                // the DB's own BeforeCommit hook has been called; guarded by the unit's mu
-	kept       bool                // outside units: the connection stays when a statement is done
+	Kept       bool                // outside units: the connection stays when a statement is done
 	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex
@@ -68,24 +70,25 @@ type session struct {
 	abandoned bool // it was ended while a statement ran, which may have returned since
 	begun     bool // there is a transaction, or outside units a connection
 	condition state.Condition
-	blocks    []*block // the open nested blocks, the innermost last
+	blocks    []*Block // the open nested blocks, the innermost last
 	timed     int      // how many of them end with their contexts
 	owner     ownerEnd // of a transaction that is other code's: how that has ended it
 	free      error    // of such a one: why it could not be kept from being committed
 	result    link.Result
 }
 
-func newSession(db *link.Database, at place, tx driver.TxOptions, timeout time.Duration) *session {
-	s := &session{place: at, holder: state.Nobody}
+// New returns a session that is not open yet.
+func New(db *link.Database, at Place, tx driver.TxOptions, timeout time.Duration) *Session {
+	s := &Session{Place: at, holder: state.Nobody}
 	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
 	return s
 }
 
 // Enter implements [driver.Session].
-func (s *session) Enter(ctx context.Context) (driver.Conn, error) { return s.enter(ctx, nil) }
+func (s *Session) Enter(ctx context.Context) (driver.Conn, error) { return s.enter(ctx, nil) }
 
-func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
-	if err := s.take(ctx, b); err != nil {
+func (s *Session) enter(ctx context.Context, b *Block) (driver.Conn, error) {
+	if err := s.Take(ctx, b); err != nil {
 		return nil, err
 	}
 	if !s.begun {
@@ -103,9 +106,9 @@ func (s *session) enter(ctx context.Context, b *block) (driver.Conn, error) {
 	return conn, nil
 }
 
-// take admits a caller who then holds the session, not open perhaps, until it
+// Take admits a caller who then holds the session, not open perhaps, until it
 // leaves.
-func (s *session) take(ctx context.Context, b *block) error {
+func (s *Session) Take(ctx context.Context, b *Block) error {
 	s.mu.Lock()
 	err := s.admit(ctx)
 	expired := s.expired() != nil
@@ -115,9 +118,9 @@ func (s *session) take(ctx context.Context, b *block) error {
 	if err == nil {
 		s.holder.Move(state.Take)
 		if !s.begun {
-			s.live.Store(true)
+			s.Live.Store(true)
 		}
-		s.place.admitted()
+		s.Place.Admitted()
 	}
 	s.mu.Unlock()
 	if err == nil && expired {
@@ -127,7 +130,7 @@ func (s *session) take(ctx context.Context, b *block) error {
 }
 
 // open connects and begins. The session is left after an error.
-func (s *session) open(ctx context.Context) (err error) {
+func (s *Session) open(ctx context.Context) (err error) {
 	err = errors.New("opening the session panicked")
 	defer func() {
 		if err != nil { // also where a function of the user's panics
@@ -141,8 +144,8 @@ func (s *session) open(ctx context.Context) (err error) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.place.failed(err)
-		s.doomHere(err) // what the statement was to do is missing
+		s.Place.Failed(err)
+		s.DoomHere(err) // what the statement was to do is missing
 		err = s.DB.Errorf("%w", err)
 	case abandoned:
 		err = s.abandonedError()
@@ -151,13 +154,13 @@ func (s *session) open(ctx context.Context) (err error) {
 }
 
 // admit says whether a statement may run now. The caller holds mu.
-func (s *session) admit(ctx context.Context) error {
-	if err := s.overError(); err != nil {
+func (s *Session) admit(ctx context.Context) error {
+	if err := s.OverError(); err != nil {
 		return err
 	}
 	switch {
 	case s.holder != state.Nobody:
-		return s.DB.Errorf("%w", ErrSessionBusy)
+		return s.DB.Errorf("%w", errs.ErrSessionBusy)
 	case !s.condition.Runs():
 		return s.rolledBack()
 	case ctx.Err() != nil:
@@ -166,30 +169,30 @@ func (s *session) admit(ctx context.Context) error {
 	return nil
 }
 
-// overError is the answer to any use after the end. The caller holds mu.
-func (s *session) overError() error {
-	ended := s.place.unitEnded()
+// OverError is the answer to any use after the end. The caller holds mu.
+func (s *Session) OverError() error {
+	ended := s.Place.UnitEnded()
 	switch {
 	case ended != nil:
 		return s.DB.Errorf("%w", ended)
 	case s.holder == state.Deserter:
 		return s.abandonedError()
 	case s.holder == state.Over:
-		return &overError{s.DB.Name, s.result.Outcome}
+		return &OverError{s.DB.Name, s.result.Outcome}
 	}
 	return nil
 }
 
-func (s *session) abandonedError() error {
-	if ended := s.place.unitEnded(); errors.Is(ended, ErrRolledBack) {
+func (s *Session) abandonedError() error {
+	if ended := s.Place.UnitEnded(); errors.Is(ended, errs.ErrRolledBack) {
 		return s.DB.Errorf("%w", ended) // it says why
 	}
-	return s.DB.Errorf("%w since its scope was ended meanwhile: %w", ErrRolledBack, ErrSessionBusy)
+	return s.DB.Errorf("%w since its scope was ended meanwhile: %w", errs.ErrRolledBack, errs.ErrSessionBusy)
 }
 
-// brokenError tells why the transaction can only be undone, nil where it goes
+// Broken tells why the transaction can only be undone, nil where it goes
 // on.
-func (s *session) brokenError() error {
+func (s *Session) Broken() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.condition.Why == nil {
@@ -199,20 +202,20 @@ func (s *session) brokenError() error {
 }
 
 // rolledBack is the error of a transaction that is not sound. The caller holds mu.
-func (s *session) rolledBack() error {
-	if s.place.Context() == nil {
+func (s *Session) rolledBack() error {
+	if s.Place.Context() == nil {
 		return s.DB.Errorf("this connection was lost, with its settings and locks, take a new one: %w", s.condition.Why)
 	}
-	return s.DB.Errorf("%w after: %w", ErrRolledBack, s.condition.Why)
+	return s.DB.Errorf("%w after: %w", errs.ErrRolledBack, s.condition.Why)
 }
 
 // Exit implements [driver.Session].
-func (s *session) Exit(ctx context.Context, err error) error {
+func (s *Session) Exit(ctx context.Context, err error) error {
 	if err == nil {
 		return s.leave(nil)
 	}
-	s.place.failed(err)
-	before := s.brokenError()
+	s.Place.Failed(err)
+	before := s.Broken()
 	fate := s.Check(ctx, err)
 	s.Blame(ctx, fate, err)
 	err = s.Explain(err)
@@ -229,22 +232,22 @@ func (s *session) Exit(ctx context.Context, err error) error {
 }
 
 // fail notes what a statement's failure did.
-func (s *session) fail(fate driver.Fate, err error) {
+func (s *Session) fail(fate driver.Fate, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.condition.Fail(fate, err)
 }
 
-// doomHere lets nothing but a rollback through, though the server would: of all, or
+// DoomHere lets nothing but a rollback through, though the server would: of all, or
 // of a block that is open now. Whoever finds out calls it.
-func (s *session) doomHere(err error) {
+func (s *Session) DoomHere(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.condition.Doom(err, len(s.blocks))
 }
 
-// doom is doomHere where blocks of that number have to be undone.
-func (s *session) doom(err error, depth int) {
+// Doom is doomHere where blocks of that number have to be undone.
+func (s *Session) Doom(err error, depth int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.condition.Doom(err, depth)
@@ -252,7 +255,7 @@ func (s *session) doom(err error, depth int) {
 
 // lift asks whether an aborted transaction is so no more, after a statement that
 // may have gone back to a savepoint.
-func (s *session) lift(ctx context.Context) {
+func (s *Session) lift(ctx context.Context) {
 	if s.Check(ctx, nil) != driver.Intact {
 		return
 	}
@@ -265,7 +268,7 @@ func (s *session) lift(ctx context.Context) {
 // statement, and so the place where an abandoned session is undone, and one
 // outside units given back. A session that is over stays so: who waited to end a
 // part of it finds it ended as a whole, and has nothing to give back.
-func (s *session) leave(err error) error {
+func (s *Session) leave(err error) error {
 	s.mu.Lock()
 	if s.holder == state.Over {
 		s.mu.Unlock()
@@ -285,11 +288,11 @@ func (s *session) leave(err error) error {
 		s.Shared.Exit()
 	}
 	abandoned := s.holder == state.Deserter
-	ends := abandoned || s.place.Context() == nil && !(s.kept && s.begun)
+	ends := abandoned || s.Place.Context() == nil && (!s.Kept || !s.begun)
 	if !ends {
 		s.holder.Move(state.Leave)
 		if !s.begun {
-			s.live.Store(false)
+			s.Live.Store(false)
 		}
 	}
 	s.mu.Unlock()
@@ -303,7 +306,7 @@ func (s *session) leave(err error) error {
 }
 
 // Hold implements [driver.Session].
-func (s *session) Hold(rows driver.Rows) {
+func (s *Session) Hold(rows driver.Rows) {
 	s.rows = rows
 	s.mu.Lock()
 	abandoned := s.holder == state.Deserter
@@ -320,10 +323,10 @@ func (s *session) Hold(rows driver.Rows) {
 }
 
 // Resume implements [driver.Session].
-func (s *session) Resume(rows driver.Rows) error {
+func (s *Session) Resume(rows driver.Rows) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.overError(); err != nil {
+	if err := s.OverError(); err != nil {
 		return err
 	}
 	switch s.holder {
@@ -334,12 +337,13 @@ func (s *session) Resume(rows driver.Rows) error {
 			return nil
 		}
 	case state.Statement, state.Ender:
-		return s.DB.Errorf("%w", ErrSessionBusy)
+		return s.DB.Errorf("%w", errs.ErrSessionBusy)
 	}
 	return s.DB.Errorf("these rows were left open, and closed when what they were read in ended: %w", sql.ErrTxDone)
 }
 
-func (s *session) isOver() bool {
+// IsOver reports whether nobody can have the session any more.
+func (s *Session) IsOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.holder == state.Over

@@ -1,16 +1,19 @@
-package dbscope
+package session
 
 import "github.com/dbscope/dbscope/driver"
 
-// newHandle makes the session's native handle, once.
-func newHandle[H any](adapter driver.Adapter[H], s *session) (H, error) {
+// HandleOf returns the session's native handle, and makes it once.
+func HandleOf[H any](adapter driver.Adapter[H], s *Session) (H, error) {
+	if h := s.handle.Load(); h != nil {
+		return (*h).(H), nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.handle.Load(); h != nil {
 		return (*h).(H), nil
 	}
 	var none H
-	if err := s.overError(); err != nil {
+	if err := s.OverError(); err != nil {
 		return none, err
 	}
 	h, ended, err := adapter.Handle(s)
