@@ -28,6 +28,7 @@ type conn struct {
 	fresh    bool     // it was looked at when it was taken, and not used since
 	begin    string   // the transaction's first statement, empty without one
 	adopted  *adopted // where the transaction is other code's, else nil
+	keeps    int      // how many statements may be kept, see KeepStatement
 	prepared []string // names that the handle has given to statements
 }
 
@@ -135,10 +136,6 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	}
 	return c.sql, c.ready(ctx)
 }
-
-// CachesStatements implements [sqlscope.CachingConn]: pgx does, or, in some modes, is
-// not to prepare anything.
-func (c *conn) CachesStatements() {}
 
 // Backend implements [driver.BackendIdentifier]. Where [Configure] was not called, it is now.
 func (c *conn) Backend() (since time.Time, process uint32) {

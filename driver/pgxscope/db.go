@@ -30,9 +30,9 @@
 // on whatever connection the pool has: what was meant to be one unit is stored in
 // halves where its context is not the request's. What needs one connection without a
 // unit, as an advisory lock does, takes one of [DB.Pool], or a [*sql.Conn] of [DB.SQL],
-// which keeps its connection until it is closed. Statements prepared on SQL are
-// executed there as their texts, which pgx prepares once on each connection, or not at
-// all, as default_query_exec_mode says.
+// which keeps its connection until it is closed. A statement prepared on SQL
+// stays on each connection that it was used on, up to statement_cache_capacity of them;
+// in other modes than cache_statement it is prepared for each use.
 package pgxscope
 
 import (

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -20,6 +21,7 @@ type engine struct {
 	pool      *pgxpool.Pool
 	connector sqldriver.Connector
 	separate  bool // see [SeparateBegin]
+	keeps     int  // how many statements a connection may keep
 	source    *dsn.Source
 	password  string
 }
@@ -27,8 +29,12 @@ type engine struct {
 func newEngine(pool *pgxpool.Pool, separate bool) *engine {
 	config := pool.Config().ConnConfig
 	source := dsn.Read(library, config.ConnString()).With(config.Password)
+	keeps := config.StatementCacheCapacity
+	if config.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
+		keeps = 0 // what is between here and the server may not keep any
+	}
 	return &engine{
-		pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate, source: source, password: config.Password,
+		keeps: keeps, pool: pool, connector: stdlib.GetPoolConnector(pool), separate: separate, source: source, password: config.Password,
 	}
 }
 
@@ -73,7 +79,7 @@ func (e *engine) take(ctx context.Context) (*conn, error) {
 		w = &wire{}
 	}
 	w.behind = behind{}
-	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil}, nil
+	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil, keeps: e.keeps}, nil
 }
 
 // MaxConns implements [driver.Limited].

@@ -13,12 +13,14 @@ import (
 // it on each of its connections once. A unit prepares on its own connection instead,
 // which it has to have for its transaction.
 
-// CachingConn is a [Conn] whose library prepares the texts that it is given, and
-// keeps what it has prepared. Outside of a scope a prepared statement is then
-// executed as a text.
-type CachingConn interface {
-	// CachesStatements marks it.
-	CachesStatements()
+// StatementKeeper is a [Conn] that can keep what was prepared on its connection for
+// the next one who has that connection.
+type StatementKeeper interface {
+	// KeepStatement is called before a text is prepared, or used again, outside of a
+	// scope. It reports false where it is not to be kept.
+	KeepStatement(ctx context.Context, query string) bool
+	// ForgetStatement is called when it has been closed.
+	ForgetStatement(query string)
 }
 
 // on returns what executes the statement in the session, on its connection or, where
@@ -28,8 +30,8 @@ func (st *stmt) on(ctx context.Context, s driver.Session, c *RawConn) (sqldriver
 	if !outside {
 		return c.prepared(ctx, st)
 	}
-	if _, caches := c.of.(CachingConn); caches {
-		return text{c, st.query}, nil
+	if k, is := c.of.(StatementKeeper); is && k.KeepStatement(ctx, st.query) {
+		return prepareToKeep(ctx, k, c.raw, st.query)
 	}
 	lent, is := c.of.(*conn)
 	if !is || !u.Bare() || st.ofConn() || copyText.MatchString(st.query) {
@@ -59,24 +61,42 @@ func (st *stmt) leavePool() {
 	}
 }
 
-// text is a statement that is executed by its text.
-type text struct {
-	c     *RawConn
-	query string
+// kept is a statement that its connection keeps, unless it fails: the next one may need
+// another plan.
+type kept struct {
+	sqldriver.Stmt
+	keeper StatementKeeper
+	query  string
 }
 
-func (t text) Close() error  { return nil }
-func (t text) NumInput() int { return -1 }
-
-func (t text) Exec([]sqldriver.Value) (sqldriver.Result, error) { return nil, errOldMethod }
-func (t text) Query([]sqldriver.Value) (sqldriver.Rows, error)  { return nil, errOldMethod }
-
-func (t text) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Result, error) {
-	return t.c.exec(ctx, t.query, args)
+func prepareToKeep(ctx context.Context, k StatementKeeper, raw sqldriver.Conn, query string) (sqldriver.Stmt, error) {
+	s, err := prepare(ctx, raw, query)
+	if err != nil {
+		k.ForgetStatement(query)
+		return nil, err
+	}
+	return kept{s, k, query}, nil
 }
 
-func (t text) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
-	return t.c.query(ctx, t.query, args)
+// ExecContext implements [sqldriver.StmtExecContext].
+func (k kept) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Result, error) {
+	result, err := execStmt(ctx, k.Stmt, args)
+	k.executed(err)
+	return result, err
+}
+
+// QueryContext implements [sqldriver.StmtQueryContext].
+func (k kept) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	rows, err := queryStmt(ctx, k.Stmt, args)
+	k.executed(err)
+	return rows, err
+}
+
+func (k kept) executed(err error) {
+	if err != nil {
+		k.keeper.ForgetStatement(k.query)
+		_ = k.Stmt.Close() // what failed is told already
+	}
 }
 
 // statements are those of a pool, by their texts.

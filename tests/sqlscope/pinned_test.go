@@ -314,8 +314,7 @@ func (d *opened) killAll(t *testing.T) error {
 		rows, err := d.other.Query("SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()")
 		ok(t, err)
 		for _, id := range scan(t, rows) {
-			_, err := d.other.Exec("KILL ?", id)
-			ok(t, err)
+			_, _ = d.other.Exec("KILL ?", id) // which fails where it has just ended by itself
 		}
 	}
 	return nil

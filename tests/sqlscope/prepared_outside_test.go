@@ -448,3 +448,54 @@ func TestNothingOfAContextIsKeptByAStatementOutsideOfScopes(t *testing.T) {
 		}
 	}, dbscope.AllowUnscoped())
 }
+
+func TestAConnectionOfPgxscopeKeepsNoMoreStatementsThanPgxWould(t *testing.T) {
+	d := databases["PostgreSQL by pgxscope"]
+	for mode, most := range map[string]int{"cache_statement": 3, "exec": 0} {
+		in := d
+		in.dsn = func(t *testing.T) string {
+			return d.dsn(t) + "&statement_cache_capacity=3&default_query_exec_mode=" + mode
+		}
+		d := open(t, in, dbscope.AllowUnscoped())
+		d.leaveOne(t)
+		for round := range 3 {
+			var all []*sql.Stmt
+			for i := range 7 {
+				s, err := d.PrepareContext(t.Context(), fmt.Sprintf("INSERT INTO t (id) SELECT %d WHERE $1 = 0", i))
+				ok(t, err)
+				all = append(all, s)
+			}
+			for range 3 {
+				for i, s := range all {
+					_, err := s.ExecContext(t.Context(), 1)
+					ok(t, err)
+					if n, _ := d.prepared(t.Context(), t); n > most {
+						t.Errorf("%s, round %d, statement %d: %d are prepared", mode, round, i, n)
+					}
+				}
+			}
+			for _, s := range all {
+				ok(t, s.Close())
+			}
+		}
+		if n, _ := d.prepared(t.Context(), t); n != most {
+			t.Errorf("%s: %d are prepared", mode, n)
+		}
+	}
+}
+
+// The plan of a statement that stays prepared goes with the first failure.
+func TestAStatementOutsideOfScopesWorksAgainAfterItsTableWasAltered(t *testing.T) {
+	d := open(t, databases["PostgreSQL by pgxscope"], dbscope.AllowUnscoped())
+	d.leaveOne(t)
+	all, err := d.PrepareContext(t.Context(), "SELECT * FROM t")
+	ok(t, err)
+	ok(t, read(all.QueryContext(t.Context())))
+	_, err = d.other.Exec("ALTER TABLE t ADD name TEXT")
+	ok(t, err)
+	if err := read(all.QueryContext(t.Context())); err == nil {
+		t.Error("it was not prepared before")
+	}
+	ok(t, read(all.QueryContext(t.Context())))
+	ok(t, all.Close())
+}
