@@ -95,7 +95,7 @@ func (k kept) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sq
 func (k kept) executed(err error) {
 	if err != nil {
 		k.keeper.ForgetStatement(k.query)
-		_ = k.Stmt.Close() // what failed is told already
+		_ = k.Close() // what failed is told already
 	}
 }
 
