@@ -120,9 +120,10 @@ type unscoped struct {
 	shared bool // its connection is that of a test, whose units take turns on it
 }
 
-// Keep implements [driver.Unscoped].
+// Keep implements [driver.Unscoped]. With Settings only transactions are admitted, and
+// each begins as one of its own.
 func (u *unscoped) Keep() bool {
-	u.Kept = !u.shared
+	u.Kept = !u.shared && u.DB.Settings == nil
 	return u.Kept
 }
 
