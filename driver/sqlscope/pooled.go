@@ -92,6 +92,15 @@ func (k kept) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sq
 	return rows, err
 }
 
+// converted is convert, whose failure is one of the statement, too.
+func converted(c sqldriver.Conn, s sqldriver.Stmt, args []sqldriver.NamedValue) ([]sqldriver.NamedValue, error) {
+	args, err := convert(c, s, args)
+	if k, is := s.(kept); is {
+		k.executed(err)
+	}
+	return args, err
+}
+
 func (k kept) executed(err error) {
 	if err != nil {
 		k.keeper.ForgetStatement(k.query)

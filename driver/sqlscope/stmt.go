@@ -59,7 +59,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	defer exit(ctx, s, c, st.query, &done, &err)
 	raw, err := st.on(ctx, s, c)
 	if err == nil {
-		if args, err = convert(c.raw, raw, args); err == nil {
+		if args, err = converted(c.raw, raw, args); err == nil {
 			if err = c.expect(ctx, st.query); err == nil {
 				res, err = execStmt(ctx, raw, args)
 			}
@@ -85,7 +85,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	defer hold(ctx, s, c, st.query, &rows, &done, &err)
 	raw, err := st.on(ctx, s, c)
 	if err == nil {
-		if args, err = convert(c.raw, raw, args); err == nil {
+		if args, err = converted(c.raw, raw, args); err == nil {
 			if err = c.expect(ctx, st.query); err == nil {
 				rows, err = queryStmt(ctx, raw, args)
 			}
