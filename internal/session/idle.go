@@ -18,7 +18,7 @@ func (s *Session) IdleWithTransaction() bool {
 	return s.nothingOpen()
 }
 
-// nothingOpen is idleWithTransaction. The caller holds mu.
+// nothingOpen is IdleWithTransaction. The caller holds mu.
 func (s *Session) nothingOpen() bool {
 	transaction := s.begun || s.condition.Why != nil
 	nested := len(s.blocks) > 0 && s.blocks[0] != s.expired()

@@ -29,6 +29,7 @@ var errLentLost = errors.New("a transaction on it has failed so that it must not
 func (s *Session) GiveUp() {
 	s.Ending.Lock()
 	defer s.Ending.Unlock()
-	s.SeizeOrAbandon(context.Background())
-	_ = s.EndAs(context.Background(), Commit) // there is no transaction that could fail
+	if s.SeizeOrAbandon(context.Background()) {
+		_ = s.EndAs(context.Background(), Commit) // there is no transaction that could fail
+	}
 }

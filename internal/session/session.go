@@ -246,7 +246,7 @@ func (s *Session) DoomHere(err error) {
 	s.condition.Doom(err, len(s.blocks))
 }
 
-// Doom is doomHere where blocks of that number have to be undone.
+// Doom is DoomHere where blocks of that number have to be undone.
 func (s *Session) Doom(err error, depth int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
