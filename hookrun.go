@@ -61,6 +61,9 @@ func (s *Scope) sessionEnded(sl *slot, ss *session.Session, o driver.Outcome) {
 
 // awaited reports whether a hook waits for the end of the place's session.
 func (s *Scope) awaited(sl *slot) bool {
+	if !s.hooked.Load() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !sl.hooks.Empty()
