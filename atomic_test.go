@@ -54,9 +54,9 @@ func TestAnAtomicBlockInAnOpenTransactionIsWhatItsModeSays(t *testing.T) {
 		"CommitOpen, failing":      {mode: []dbscope.AtomicOption{dbscope.CommitOpen}, inner: errStop, want: errStop, stored: []string{"before"}, all: []string{"before", "after"}},
 		"RollbackOpen":             {mode: []dbscope.AtomicOption{dbscope.RollbackOpen}, stored: []string{"block"}, all: []string{"block", "after"}},
 		"RollbackOpen, failing":    {mode: []dbscope.AtomicOption{dbscope.RollbackOpen}, inner: errStop, want: errStop, all: []string{"after"}},
-		"Append":                   {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
-		"Append, failing":          {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, inner: errStop, want: errStop, all: []string{"after"}},
-		"Reject":                   {mode: []dbscope.AtomicOption{dbscope.RefuseOpen}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
+		"ContinueOpen":             {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
+		"ContinueOpen, failing":    {mode: []dbscope.AtomicOption{dbscope.ContinueOpen}, inner: errStop, want: errStop, all: []string{"after"}},
+		"RefuseOpen":               {mode: []dbscope.AtomicOption{dbscope.RefuseOpen}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
 		"options it does not have": {mode: []dbscope.AtomicOption{dbscope.ReadOnly()}, want: dbscope.ErrOpenTransaction, all: []string{"before", "after"}},
 		"options of its own":       {mode: []dbscope.AtomicOption{dbscope.CommitOpen, dbscope.Isolation(sql.LevelSerializable)}, stored: []string{"before", "block"}, all: []string{"before", "block", "after"}},
 	} {

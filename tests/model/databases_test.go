@@ -124,18 +124,27 @@ func (d *fake) read(ctx context.Context, s *step) (rest func() error, err error)
 	}, err
 }
 
+// endOf returns what ends a nested transaction.
+func endOf(ctx context.Context, tx interface {
+	Commit(ctx context.Context) error
+	Rollback(ctx context.Context) error
+},
+) func(commit bool) error {
+	return func(commit bool) error {
+		if commit {
+			return tx.Commit(ctx)
+		}
+		return tx.Rollback(ctx)
+	}
+}
+
 func (d *fake) nest(ctx context.Context) (end func(commit bool) error, err error) {
 	tx, err := d.Session(ctx)
 	if err != nil {
 		return nil, err
 	}
 	inner, err := tx.Begin(ctx)
-	return func(commit bool) error {
-		if commit {
-			return inner.Commit(ctx)
-		}
-		return inner.Rollback(ctx)
-	}, err
+	return endOf(ctx, inner), err
 }
 
 func (d *fake) handle(ctx context.Context) (func(context.Context, *step) error, error) {

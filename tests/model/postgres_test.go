@@ -97,12 +97,7 @@ func (d *postgres) nest(ctx context.Context) (end func(commit bool) error, err e
 		return nil, err
 	}
 	inner, err := tx.Begin(ctx)
-	return func(commit bool) error {
-		if commit {
-			return inner.Commit(ctx)
-		}
-		return inner.Rollback(ctx)
-	}, err
+	return endOf(ctx, inner), err
 }
 
 func (d *postgres) handle(ctx context.Context) (func(context.Context, *step) error, error) {

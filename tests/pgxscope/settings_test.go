@@ -19,30 +19,11 @@ import (
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgbouncer"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/settings"
 	"github.com/dbscope/dbscope/tests/wire"
 )
 
-type settingsKey struct{}
-
-// as returns a context whose units have the settings, name and value in turn.
-func as(ctx context.Context, settings ...string) context.Context {
-	var all []dbscope.Setting
-	for i := 0; i < len(settings); i += 2 {
-		all = append(all, dbscope.Setting{Name: settings[i], Value: settings[i+1]})
-	}
-	return context.WithValue(ctx, settingsKey{}, all)
-}
-
-var errNobody = errors.New("no tenant in the context")
-
-// fromContext are the settings of the contexts of [as].
-var fromContext = dbscope.Settings(func(ctx context.Context) ([]dbscope.Setting, error) {
-	all, ok := ctx.Value(settingsKey{}).([]dbscope.Setting)
-	if !ok {
-		return nil, errNobody
-	}
-	return all, nil
-})
+var as, errNobody, fromContext = settings.As, settings.ErrNobody, settings.FromContext
 
 // tenantsSchema has a table whose rows say in whose name they were written.
 const tenantsSchema = schema + `; ALTER TABLE t ADD COLUMN tenant TEXT DEFAULT current_setting('app.tenant', true)`

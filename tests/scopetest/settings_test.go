@@ -9,20 +9,10 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/scopetest"
+	"github.com/dbscope/dbscope/tests/settings"
 )
 
-type settingsKey struct{}
-
-// as returns a context whose units have the settings, name and value in turn.
-func as(ctx context.Context, settings ...string) context.Context {
-	var all []dbscope.Setting
-	for i := 0; i < len(settings); i += 2 {
-		all = append(all, dbscope.Setting{Name: settings[i], Value: settings[i+1]})
-	}
-	return context.WithValue(ctx, settingsKey{}, all)
-}
-
-var errNobody = errors.New("no tenant in the context")
+var as, errNobody = settings.As, settings.ErrNobody
 
 // withSettings runs a test in a test, on a DB with settings of its contexts.
 func withSettings(t *testing.T, test func(ctx context.Context, t *testing.T, d opened)) {
@@ -31,13 +21,7 @@ func withSettings(t *testing.T, test func(ctx context.Context, t *testing.T, d o
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			d := opened{adapter.open(adapter.dsn(t), dbscope.Settings(func(ctx context.Context) ([]dbscope.Setting, error) {
-				all, ok := ctx.Value(settingsKey{}).([]dbscope.Setting)
-				if !ok {
-					return nil, errNobody
-				}
-				return all, nil
-			})), adapter.kind}
+			d := opened{adapter.open(adapter.dsn(t), settings.FromContext), adapter.kind}
 			d.prepare(t)
 			t.Run("in a test", func(t *testing.T) { test(scopetest.Rollback(t, d), t, d) })
 		})

@@ -11,28 +11,11 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/settings"
 	"github.com/dbscope/dbscope/tests/wire"
 )
 
-type settingsKey struct{}
-
-// as returns a context whose units have the settings, name and value in turn.
-func as(ctx context.Context, settings ...string) context.Context {
-	var all []dbscope.Setting
-	for i := 0; i < len(settings); i += 2 {
-		all = append(all, dbscope.Setting{Name: settings[i], Value: settings[i+1]})
-	}
-	return context.WithValue(ctx, settingsKey{}, all)
-}
-
-// fromContext are the settings of the contexts of [as].
-var fromContext = dbscope.Settings(func(ctx context.Context) ([]dbscope.Setting, error) {
-	all, ok := ctx.Value(settingsKey{}).([]dbscope.Setting)
-	if !ok {
-		return nil, errStop
-	}
-	return all, nil
-})
+var as, fromContext = settings.As, settings.FromContext
 
 func TestSettingsAreOneStatementAfterBegin(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -63,6 +63,23 @@ func (p *Proxy) Cut(at CutAt) {
 	p.faults.waiting = append(p.faults.waiting, at)
 }
 
+// CutEach calls a unit of work for each kind of message that contains one of the texts,
+// and each moment, with the connection cut there. It returns how many were cut.
+func (p *Proxy) CutEach(containing []string, unit func()) (cuts int) {
+	for _, text := range containing {
+		for _, message := range []string{"Query", "Parse", "Bind", "Execute", "Sync", "CommandComplete"} {
+			for _, when := range []When{Before, During, After} {
+				p.Reset()
+				p.Cut(CutAt{Message: message, Containing: text, When: when})
+				unit()
+				p.Mend()
+				cuts += p.Cuts()
+			}
+		}
+	}
+	return cuts
+}
+
 // Mend forgets the cuts that were asked for and not yet made.
 func (p *Proxy) Mend() {
 	p.faults.mu.Lock()
