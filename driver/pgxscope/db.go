@@ -119,7 +119,8 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 //
 // The error is that of a commit, with the statement's own in it, and nothing of the
 // transaction is stored where the statement fails; [dbscope.ErrCommitUnknown] where
-// nobody knows. Once it may have been sent, ctx's cancellation does not stop it: it
+// nobody knows. Where an answer was lost, and found out to be a success, the tag is
+// empty. Once it may have been sent, ctx's cancellation does not stop it: it
 // takes no longer than [dbscope.CommitTimeout], or than ctx's deadline where that is
 // later. It is refused where a commit is, with [dbscope.ErrOpenTransaction]: in a nested
 // transaction, in a function of [dbscope.Join], and in a Group that commits together;
