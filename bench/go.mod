@@ -20,6 +20,7 @@ require (
 	github.com/valyala/fasthttp v1.69.0
 	google.golang.org/grpc v1.84.0
 	google.golang.org/protobuf v1.36.11
+	gorm.io/driver/mysql v1.6.0
 	gorm.io/driver/postgres v1.6.3
 	gorm.io/gorm v1.31.2
 	modernc.org/sqlite v1.61.1

@@ -8,6 +8,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -37,8 +38,8 @@ func run() error {
 		latency  = flag.String("latency", "0", "a `list` of latencies that are added to a round trip to the database")
 		rate     = flag.Float64("rate", 0, "requests a second of an open loop, 0 for a closed one")
 		conns    = flag.Int("conns", 16, "connections of each pool")
-		rounds   = flag.Int("rounds", 7, "how often each subject has its turn")
-		duration = flag.Duration("duration", 500*time.Millisecond, "how long each turn is")
+		rounds   = flag.Int("rounds", 15, "how often each subject has its turn")
+		duration = flag.Duration("duration", 200*time.Millisecond, "how long each turn is")
 		out      = flag.String("out", "", "a `file` for all rounds, in JSON")
 		profile  = flag.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
 	)
@@ -54,38 +55,21 @@ func run() error {
 	}
 	var all []stage.Round
 	for db := range strings.SplitSeq(*dbs, ",") {
-		running, err := stage.Open(db)
+		cells, err := cross(db, *clients, *latency)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = running.Close() }()
-		for _, work := range subject.Works {
-			subjects := selected(db, work, wanted)
-			if len(subjects) == 0 {
-				continue
+		rounds, err := measure(db, cells, func(c stage.Cell) stage.Plan {
+			c.Conns, c.Rate = *conns, *rate
+			return stage.Plan{
+				Cell: c, Subjects: selected(db, c.Work, wanted),
+				Rounds: *rounds, Duration: *duration, Profile: *profile,
 			}
-			for _, l := range strings.Split(*latency, ",") {
-				delay, err := time.ParseDuration(l)
-				if err != nil {
-					return err
-				}
-				for _, c := range strings.Split(*clients, ",") {
-					n, err := strconv.Atoi(c)
-					if err != nil {
-						return err
-					}
-					results, err := running.Run(stage.Plan{
-						Cell:     stage.Cell{DB: db, Work: work, Clients: n, Latency: delay, Rate: *rate},
-						Subjects: subjects, Conns: *conns, Rounds: *rounds, Duration: *duration, Profile: *profile,
-					})
-					if err != nil {
-						return err
-					}
-					all = append(all, results...)
-					fmt.Println(stage.Table(results))
-				}
-			}
+		})
+		if err != nil {
+			return err
 		}
+		all = append(all, rounds...)
 	}
 	if *out == "" {
 		return nil
@@ -95,6 +79,48 @@ func run() error {
 		return err
 	}
 	return os.WriteFile(*out, append(text, '\n'), 0o644)
+}
+
+// cross has a cell for each kind of request, latency and number of clients.
+func cross(db, clients, latencies string) (cells []stage.Cell, err error) {
+	for _, work := range subject.Works {
+		for l := range strings.SplitSeq(latencies, ",") {
+			latency, err := time.ParseDuration(l)
+			if err != nil {
+				return nil, err
+			}
+			for c := range strings.SplitSeq(clients, ",") {
+				n, err := strconv.Atoi(c)
+				if err != nil {
+					return nil, err
+				}
+				cells = append(cells, stage.Cell{DB: db, Work: work, Latency: latency, Clients: n})
+			}
+		}
+	}
+	return cells, nil
+}
+
+// measure prints a table of each cell that has subjects.
+func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
+	running, err := stage.Open(db)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, running.Close()) }()
+	for _, c := range cells {
+		p := plan(c)
+		if len(p.Subjects) == 0 {
+			continue
+		}
+		rounds, err := running.Run(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rounds...)
+		fmt.Println(stage.Table(rounds))
+	}
+	return all, nil
 }
 
 // selected are the subjects that match, and those they are compared with.

@@ -21,15 +21,19 @@ type Cell struct {
 	DB      string
 	Work    string
 	Clients int
+	Conns   int           // of each subject's pool
 	Latency time.Duration // added to each round trip between service and database
 	Rate    float64       // requests a second of an open loop; 0 is a closed one
 }
 
-// String is short and has no space.
+// String is such as "postgres, read, 64 clients, 16 connections, +1ms".
 func (c Cell) String() string {
-	text := fmt.Sprintf("%s/%s/%d/%v", c.DB, c.Work, c.Clients, c.Latency)
+	text := fmt.Sprintf("%s, %s, %d clients, %d connections", c.DB, c.Work, c.Clients, c.Conns)
+	if c.Latency > 0 {
+		text += fmt.Sprintf(", +%v", c.Latency)
+	}
 	if c.Rate > 0 {
-		text += fmt.Sprintf("/%.0f", c.Rate)
+		text += fmt.Sprintf(", %.0f requests/s", c.Rate)
 	}
 	return text
 }
@@ -55,30 +59,28 @@ func (r Round) TotalCPU() time.Duration { return r.ServiceCPU + r.DatabaseCPU }
 type Plan struct {
 	Cell
 	Subjects []string
-	Conns    int // of each subject's pool
 	Rounds   int
 	Duration time.Duration // of one subject's part of one round
 	Profile  string        // a folder for profiles of the services, or ""
 }
 
 // Stage has a running database.
-type Stage struct {
-	name string
-	db   *database
-}
+type Stage struct{ db *database }
 
 // Open starts a database. Close removes it.
 func Open(db string) (*Stage, error) {
-	start := map[string]func() (*database, error){subject.Postgres: startPostgres}[db]
-	if start == nil {
-		return nil, fmt.Errorf("stage: there is no database %q", db)
-	}
-	running, err := start()
+	running, err := start(db)
 	if err != nil {
 		return nil, err
 	}
-	return &Stage{db, running}, nil
+	return &Stage{running}, nil
 }
+
+// Version is the name and version of the database, such as "PostgreSQL 17.5".
+func (s *Stage) Version() string { return s.db.version }
+
+// DSN is the connection string of the database with the table.
+func (s *Stage) DSN() string { return s.db.dsn }
 
 // Close stops the database and removes its data.
 func (s *Stage) Close() error { return s.db.remove() }

@@ -3,15 +3,9 @@ package subject
 import (
 	"context"
 
-	"github.com/avito-tech/go-transaction-manager/drivers/pgxv5/v2"
-	"github.com/avito-tech/go-transaction-manager/trm/v2/manager"
-	"github.com/avito-tech/go-transaction-manager/trm/v2/settings"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/dbscope/dbscope/driver/pgxscope"
-	"github.com/dbscope/dbscope/middleware/httpscope"
 )
 
 const (
@@ -19,25 +13,32 @@ const (
 	updateN = "UPDATE t SET n = n + 1 WHERE id = $1"
 )
 
-// openPgx opens a pool that has all its connections.
-func openPgx(ctx context.Context, c Config) (*pgxpool.Pool, error) {
+// openPgx opens a pool that has all its connections. configure may be nil.
+func openPgx(ctx context.Context, c Config, configure func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(c.DSN)
 	if err != nil {
 		return nil, err
 	}
 	config.MaxConns, config.MinConns = int32(c.Conns), int32(c.Conns)
-	pgxscope.Configure(config) // pgx by hand is no slower with it
+	if configure != nil {
+		configure(config)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
+	var all []*pgxpool.Conn
+	defer func() {
+		for _, conn := range all {
+			conn.Release()
+		}
+	}()
 	for range c.Conns {
 		conn, err := pool.Acquire(ctx)
 		if err != nil {
-			pool.Close()
-			return nil, err
+			return nil, err // the process ends
 		}
-		defer conn.Release()
+		all = append(all, conn)
 	}
 	return pool, nil
 }
@@ -69,7 +70,7 @@ func closing(pool *pgxpool.Pool) func() error {
 
 // pgxByHand is what one writes without a library.
 func pgxByHand(ctx context.Context, c Config) (*Subject, error) {
-	pool, err := openPgx(ctx, c)
+	pool, err := openPgx(ctx, c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -105,68 +106,9 @@ func without[S statements](s S) service {
 
 // pgxAutocommit has no transactions: each statement is stored on its own.
 func pgxAutocommit(ctx context.Context, c Config) (*Subject, error) {
-	pool, err := openPgx(ctx, c)
+	pool, err := openPgx(ctx, c, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &Subject{without(onPgx{pool}).handler(), closing(pool)}, nil
-}
-
-// avito is go-transaction-manager, as its documentation shows it.
-func avito(ctx context.Context, c Config) (*Subject, error) {
-	pool, err := openPgx(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	trm := manager.Must(pgxv5.NewDefaultFactory(pool))
-	getter := pgxv5.DefaultCtxGetter
-	within := func(opts pgx.TxOptions, work func(context.Context, onPgx, int) (int, error)) func(context.Context, int) (int, error) {
-		s := pgxv5.MustSettings(settings.Must(), pgxv5.WithTxOptions(opts))
-		return func(ctx context.Context, id int) (n int, err error) {
-			err = trm.DoWithSettings(ctx, s, func(ctx context.Context) error {
-				n, err = work(ctx, onPgx{getter.DefaultTrOrDB(ctx, pool)}, id)
-				return err
-			})
-			return n, err
-		}
-	}
-	return &Subject{service{
-		read:  within(pgx.TxOptions{AccessMode: pgx.ReadOnly}, read),
-		write: within(pgx.TxOptions{}, write),
-		mixed: within(pgx.TxOptions{}, mixed),
-	}.handler(), closing(pool)}, nil
-}
-
-// scoped is a service whose requests are units.
-func scoped(s service) *Subject {
-	return &Subject{Handler: httpscope.Middleware(httpscope.ReadOnlySafeMethods())(s.handler())}
-}
-
-func openPgxscope(ctx context.Context, c Config) (*pgxscope.DB, error) {
-	pool, err := openPgx(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return pgxscope.New(func(context.Context, string) (*pgxpool.Pool, error) { return pool, nil }), nil
-}
-
-func withPgxscope(ctx context.Context, c Config) (*Subject, error) {
-	db, err := openPgxscope(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	s := scoped(without(onPgx{db}))
-	s.Close = db.Close
-	return s, nil
-}
-
-// withPgxscopeSQL has database/sql in its handlers.
-func withPgxscopeSQL(ctx context.Context, c Config) (*Subject, error) {
-	db, err := openPgxscope(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	s := scoped(without(onSQL{db.SQL(), selectN, updateN}))
-	s.Close = db.Close
-	return s, nil
 }
