@@ -2,7 +2,9 @@ package stage
 
 import (
 	"errors"
+	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -69,9 +71,10 @@ type parcel struct {
 func (c *cable) lead(from, to net.Conn) {
 	under := make(chan parcel, 1024)
 	go func() {
+		sleep := sleeper()
 		var failed error
 		for p := range under {
-			time.Sleep(time.Until(p.due))
+			sleep(time.Until(p.due))
 			if failed == nil {
 				_, failed = to.Write(p.data)
 			}
@@ -89,4 +92,45 @@ func (c *cable) lead(from, to net.Conn) {
 			return
 		}
 	}
+}
+
+// RoundTrip measures how long a round trip over loopback takes to which a
+// latency is added.
+func RoundTrip(latency time.Duration) (took time.Duration, err error) {
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, echo.Close()) }()
+	go func() {
+		conn, err := echo.Accept()
+		if err != nil {
+			return // closed
+		}
+		_, _ = io.Copy(conn, conn) // until the other end is closed
+		_ = conn.Close()
+	}()
+	c, err := layCable(echo.Addr().String(), latency)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	conn, err := net.Dial("tcp", c.addr())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	var all []time.Duration
+	for range 101 {
+		start := time.Now()
+		if _, err := conn.Write([]byte{1}); err != nil {
+			return 0, err
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			return 0, err
+		}
+		all = append(all, time.Since(start))
+	}
+	slices.Sort(all)
+	return all[len(all)/2], nil
 }

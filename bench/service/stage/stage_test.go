@@ -83,6 +83,17 @@ func TestASubjectThatIsNotKnownIsNamed(t *testing.T) {
 	}
 }
 
+func TestLatencyIsAddedToARoundTrip(t *testing.T) {
+	for _, latency := range []time.Duration{0, 500 * time.Microsecond, 3 * time.Millisecond} {
+		took, err := stage.RoundTrip(latency)
+		ok(t, err)
+		if took < latency {
+			t.Errorf("with %v a round trip took %v", latency, took)
+		}
+		t.Logf("with %v a round trip takes %v", latency, took)
+	}
+}
+
 func TestRatiosArePairedByRound(t *testing.T) {
 	var rounds []stage.Round
 	for i, load := range []float64{1, 10, 2} { // the machine is slower in one round
