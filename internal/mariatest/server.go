@@ -38,6 +38,15 @@ func Start(t testing.TB, settings ...string) *Server {
 	return child.ForTest(t, func() (*Server, error) { return newServer(nil, settings) })
 }
 
+// StartFor starts a server for a program that is no test, and that ends it with
+// [child.Server.Remove]. Otherwise it is as [Start].
+func StartFor(settings ...string) (*Server, error) { return newServer(nil, settings) }
+
+// Execute runs statements as [Server.Query] does, and returns the error.
+func (s *Server) Execute(database, statements string) (string, error) {
+	return s.client(database, statements)
+}
+
 var shared = child.Shared[*Server]{
 	Package: "mariatest",
 	Start:   func() (*Server, error) { return newServer(nil, nil) },
