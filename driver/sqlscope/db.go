@@ -47,7 +47,7 @@
 // connection, from its first statement without a scope until its Close, so that
 // advisory locks and settings hold, and so do transactions that its BeginTx begins.
 // In a scope it is the scope's session, whatever it is outside. Its Raw shows nothing
-// of use: take a connection of the pool that [DB.Engine] returns.
+// of use: [DB.Raw] shows the driver's own connection.
 package sqlscope
 
 import (

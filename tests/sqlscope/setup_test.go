@@ -122,3 +122,32 @@ func TestALibrarysHandleTakesTheOptionsOfSQL(t *testing.T) {
 		want(t, "stored", d.stored(t))
 	})
 }
+
+// Documented: with settings only transactions are let through outside of units.
+func TestWithSettingsALibraryIsSetUpByTransactions(t *testing.T) {
+	for name, one := range databases {
+		if !one.postgres {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			d := open(t, one, dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) {
+				asked++
+				return []dbscope.Setting{{Name: "app.tenant", Value: "7"}}, nil
+			}))
+			ok(t, d.SetUp(func(handle *sql.DB) error {
+				if insert(t.Context(), handle, 1) == nil || asked != 0 {
+					t.Error("a statement outside of a transaction was let through")
+				}
+				tx, err := handle.BeginTx(t.Context(), nil)
+				ok(t, err)
+				var tenant string
+				ok(t, tx.QueryRowContext(t.Context(), "SELECT current_setting('app.tenant')").Scan(&tenant))
+				if tenant != "7" || asked != 1 {
+					t.Errorf("tenant %q, asked %d times", tenant, asked)
+				}
+				return tx.Commit()
+			}))
+		})
+	}
+}
