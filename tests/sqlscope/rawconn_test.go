@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/lib/pq"
 
 	"github.com/dbscope/dbscope"
 )
@@ -241,7 +240,7 @@ func TestRawReachesPgxAndPq(t *testing.T) {
 				case *stdlib.Conn:
 					return c.Conn().QueryRow(ctx, "INSERT INTO t (id) VALUES (1) RETURNING id").Scan(new(int))
 				case sqldriver.ConnPrepareContext:
-					st, err := c.PrepareContext(ctx, pq.CopyIn("t", "id"))
+					st, err := c.PrepareContext(ctx, "COPY t (id) FROM STDIN")
 					if err != nil {
 						return err
 					}
