@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope/internal/child"
+	"github.com/dbscope/dbscope/internal/mysqlclient"
 )
 
 var kind = &child.Kind{
@@ -26,6 +27,7 @@ var kind = &child.Kind{
 type Server struct {
 	*child.Server
 	bin     binaries
+	client  mysqlclient.Client
 	primary *Server // that it follows, or nil
 }
 
@@ -81,6 +83,7 @@ func newServer(primary *Server, settings []string) (*Server, error) {
 	if s.Server, err = kind.NewServer(); err != nil {
 		return nil, err
 	}
+	s.client = mysqlclient.Client{Kind: kind, Server: s.Server, Program: bin.client}
 	prepare := func() error { return s.initialize(servers.Add(1), settings) }
 	ready := func(_ int, log string) bool { return strings.Contains(log, "ready for connections") }
 	return s, s.Launch(prepare, s.command, ready)
