@@ -11,10 +11,10 @@ import (
 
 // Observer implements [driver.Session].
 func (s *Session) Observer() driver.StatementObserver {
-	if s.Watch.Hears() {
-		return s.Watch
+	if s.Watch == nil || !s.Watch.Hears() {
+		return nil // and not an interface of a nil
 	}
-	return nil // and not an interface of a nil
+	return s.Watch
 }
 
 // Observer implements [driver.Session].

@@ -42,7 +42,7 @@ func (s *Session) Step(ctx context.Context, kind observe.Kind, text string) (con
 }
 
 // Hears reports whether somebody is to be told of statements.
-func (s *Session) Hears() bool { return s != nil && s.inside() != nil }
+func (s *Session) Hears() bool { return s.inside() != nil }
 
 func (s *Session) inside() observe.Observer {
 	if s.tx.event.Kind != 0 {
