@@ -69,7 +69,7 @@ func (d *database) endOpen(ctx context.Context, w session.Wish) error {
 			}
 			return nil
 		}
-		err = slotOf(ss).EndEarly(ctx, ss, w, nil)
+		err = slotOf(ss).EndEarly(ctx, ss, w, nil, nil)
 		if _, late := err.(*session.OverError); !late { //nolint:errorlint // of this session, not of one in a hook
 			return err
 		}
@@ -97,8 +97,9 @@ func (nowhere) Failed(error)                             {}
 func (nowhere) BlockEnded(*session.Block, bool)          {}
 func (nowhere) Ended(*session.Session)                   {}
 func (nowhere) Closing(most time.Duration) time.Duration { return most }
+func (nowhere) AwaitsEnd(bool) bool                      { return true }
 func (nowhere) Keep(*session.Session) bool               { return false }
-func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *session.Block) error {
+func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *session.Block, session.Last) error {
 	return nil
 }
 

@@ -40,11 +40,13 @@ type unitOptions struct {
 
 type scopeOptions struct {
 	unitOptions
-	endTimeout  time.Duration
-	onHookError func(context.Context, error)
-	name        string
-	observers   []observe.Observer
-	maxConns    int
+	endTimeout     time.Duration
+	onHookError    func(context.Context, error)
+	awaitsEnd      bool // also where nothing depends on the answer
+	awaitsRollback bool
+	name           string
+	observers      []observe.Observer
+	maxConns       int
 }
 
 // defaultEndTimeout bounds commit and rollback where [CommitTimeout] is not
@@ -84,6 +86,16 @@ func CommitTimeout(d time.Duration) Option {
 		d = defaultEndTimeout
 	}
 	return scopeOption(func(o *scopeOptions) { o.endTimeout = d })
+}
+
+// AwaitEnd waits for the database's answer to the unit's last COMMIT or ROLLBACK in any
+// case. The default is to wait only where something depends on it: with pgxscope the
+// COMMIT of a transaction that is [ReadOnly], and the ROLLBACK of any, are sent and not
+// waited for. What nobody waits for may still be under way when the unit is over: for
+// a moment another connection can meet the locks of the unit, advisory ones too, which
+// is what this option is for. docs/connections.md lists when the answer is waited for.
+func AwaitEnd() Option {
+	return scopeOption(func(o *scopeOptions) { o.awaitsEnd = true })
 }
 
 // OnHookError is told what went wrong in the scope's after-hooks, whose unit

@@ -103,6 +103,18 @@ func (sl *slot) UnitEnded() error {
 
 func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
 
+// AwaitsEnd implements [session.Place].
+func (sl *slot) AwaitsEnd(commits bool) bool {
+	s := sl.scope
+	switch {
+	case !s.ended.Load() || s.opts.awaitsEnd || s.together() || s.ctx.Err() != nil:
+		return true
+	case commits:
+		return false
+	}
+	return s.opts.awaitsRollback || s.opts.retry != nil || s.hooked.Load()
+}
+
 // Failed implements [session.Place].
 func (sl *slot) Failed(err error) {
 	if sl.scope.opts.retry != nil && sl.db.Transient(err) {
@@ -159,9 +171,16 @@ func (sl *slot) giveBack(conn driver.Conn) {
 }
 
 // EndEarly implements [session.Place]. Where the call is refused, all stays as it was.
-func (sl *slot) EndEarly(ctx context.Context, ss *session.Session, asked session.Wish, own *session.Block) error {
+func (sl *slot) EndEarly(
+	ctx context.Context, ss *session.Session, asked session.Wish, own *session.Block, last session.Last,
+) error {
 	if err := sl.mayEndEarly(ss, asked, own); err != nil {
 		return err
+	}
+	if last != nil {
+		if err := ss.OpenForLast(ctx); err != nil {
+			return err
+		}
 	}
 	w := asked
 	var prevented error
@@ -169,7 +188,7 @@ func (sl *slot) EndEarly(ctx context.Context, ss *session.Session, asked session
 		prevented = sl.scope.beforeSession(ctx, sl, ss, own)
 		w = session.WishTo(prevented == nil && !sl.scope.rollbackOnly.Load())
 	}
-	r, err := sl.endSeized(ctx, ss, asked, w, own)
+	r, err := sl.endSeized(ctx, ss, asked, w, own, last)
 	if err != nil {
 		return err
 	}
@@ -193,7 +212,9 @@ func (sl *slot) mayEndEarly(ss *session.Session, asked session.Wish, own *sessio
 }
 
 // endSeized ends the transaction alone with the session.
-func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w session.Wish, own *session.Block) (r link.Result, err error) {
+func (sl *slot) endSeized(
+	ctx context.Context, ss *session.Session, asked, w session.Wish, own *session.Block, last session.Last,
+) (r link.Result, err error) {
 	ss.Ending.Lock()
 	defer ss.Ending.Unlock()
 	if !ss.Seize(ctx) {
@@ -203,7 +224,10 @@ func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w ses
 		}
 		return r, sl.db.Errorf("%w", ErrSessionBusy)
 	}
-	if ss.IsOver() {
+	switch over := ss.IsOver(); {
+	case over && last != nil:
+		return r, sl.db.Errorf("the statement was not sent, since its transaction was ended meanwhile: %w", sql.ErrTxDone)
+	case over:
 		return r, sl.endedByAnother(ss, asked)
 	}
 	if own != nil {
@@ -212,7 +236,7 @@ func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w ses
 	if w == session.Commit && !ss.Cleared(ctx) {
 		w = session.Refuse
 	}
-	return ss.EndAs(ctx, w), nil
+	return ss.EndWith(ctx, w, last), nil
 }
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the

@@ -143,6 +143,25 @@ type Looker interface {
 	Look() error
 }
 
+// PipelinedEnder is a [Conn] that need not wait for the answer to COMMIT or ROLLBACK.
+type PipelinedEnder interface {
+	// EndPipelined sends COMMIT of a transaction that could not write, or ROLLBACK, and
+	// reports whether it has. The answer is taken out of what the connection brings
+	// next; where it is not that the transaction has ended, or never comes, what is on
+	// the connection then fails as with one that is lost. It reports false, having
+	// sent nothing, where the answer has to be waited for, as where the transaction
+	// may have written after all. It does not block.
+	EndPipelined(commits bool) bool
+}
+
+// LastCommitter is a [Conn] whose COMMIT can travel with a transaction's last statement.
+type LastCommitter interface {
+	// CommitBehind makes the call of Commit, or CommitWithQueries, that comes next run
+	// the statement, with COMMIT behind it. Where the statement fails the outcome is
+	// RolledBack, with its error, unless nobody knows what the server did.
+	CommitBehind(statement func(context.Context) error)
+}
+
 // Resetter is a [Conn] that can bring its connection back to the state of a new
 // one. Connections of others are closed where dbscope.ResetConnections asks for
 // that.
@@ -274,6 +293,12 @@ type Session interface {
 	// native handle. They block. ctx need not be alive.
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
+	// CommitWith opens the session where it is not open, runs the statement as the last
+	// of the transaction, and commits; where the connection is a [LastCommitter] both
+	// take one round trip. The statement is called once at most, after the hooks of
+	// BeforeCommit, with a context that ends by its deadline alone. The error is that
+	// of Commit, and has the statement's own in it.
+	CommitWith(ctx context.Context, statement func(ctx context.Context, c Conn) error) error
 	// Begin nests a block: a savepoint; without a scope, a transaction.
 	// Options that the open transaction does not have are an error. A block is
 	// undone when its ctx ends, which is the rule of database/sql; an adapter

@@ -112,6 +112,33 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 	return (&tx{s}).Exec(ctx, sql, args...)
 }
 
+// ExecCommit runs a statement as the last of the transaction that is open in ctx's scope,
+// or of a new one, and commits it, as Exec followed by [dbscope.DB.Commit] would, with
+// COMMIT in the statement's round trip, and BEGIN too where none was sent. Hooks of
+// BeforeCommit run before it. The scope goes on, with a new transaction.
+//
+// The error is that of a commit, with the statement's own in it, and nothing of the
+// transaction is stored where the statement fails; [dbscope.ErrCommitUnknown] where
+// nobody knows. Once it may have been sent, ctx's cancellation does not stop it: it
+// takes no longer than [dbscope.CommitTimeout], or than ctx's deadline where that is
+// later. It is refused where a commit is, with [dbscope.ErrOpenTransaction]: in a nested
+// transaction, in a function of [dbscope.Join], and in a Group that commits together;
+// without a scope with [dbscope.ErrNoScope], also where statements may do without one.
+// It cannot be COPY, for which there is CopyFrom. With [dbscope.MarkRollback] nothing is
+// sent, and it answers [dbscope.ErrRollbackOnly].
+//
+// A unit of n statements then takes n round trips. One more is taken to prepare a text
+// for the first time on its connection, as ever, one in the mode
+// [pgx.QueryExecModeDescribeExec], and one for [dbscope.SettleByStatus] or
+// [dbscope.SettleByLedger].
+func (db *DB) ExecCommit(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	s, err := db.gate.Session(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return (&tx{s}).execCommit(ctx, sql, args)
+}
+
 // Query runs a query in the session of ctx's scope; see [pgx.Conn.Query]. The
 // rows occupy the session until they are closed, or the transaction ends.
 func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {

@@ -19,9 +19,8 @@ type tx struct{ s driver.Session }
 // enter admits a statement that consists of the texts.
 func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 	for _, text := range texts {
-		if word, in := driver.ControlStatement(driver.PostgreSQL|driver.PostgreSQLEscapes, text); in != 0 {
-			return nil, fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
-				"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
+		if err := refuseControl(text); err != nil {
+			return nil, err
 		}
 	}
 	c, err := t.s.Enter(ctx)
@@ -32,6 +31,15 @@ func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 		return a.conn, nil
 	}
 	return c.(*conn), nil
+}
+
+func refuseControl(text string) error {
+	word, in := driver.ControlStatement(driver.PostgreSQL|driver.PostgreSQLEscapes, text)
+	if in == 0 {
+		return nil
+	}
+	return fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
+		"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
 }
 
 // closed adds pgx's own name for a transaction that is over.
@@ -190,7 +198,7 @@ func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.Statemen
 func (t *tx) Conn() *pgx.Conn {
 	var raw *pgx.Conn
 	ctx := context.Background()
-	if t.use(ctx, func(c *conn) error { raw = c.Conn; return c.flush(ctx) }) != nil {
+	if t.use(ctx, func(c *conn) error { raw, c.lent = c.Conn, true; return c.flush(ctx) }) != nil {
 		return nil
 	}
 	return raw
@@ -204,6 +212,7 @@ func (t *tx) LargeObjects() pgx.LargeObjects {
 	var objects pgx.LargeObjects
 	ctx := context.Background()
 	_ = t.use(ctx, func(c *conn) error {
+		c.lent = true
 		if err := c.flush(ctx); err != nil {
 			return err
 		}

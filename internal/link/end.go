@@ -70,7 +70,9 @@ func (l *Link) SendCommit(ctx context.Context) (Result, error) {
 	switch r.Outcome {
 	case driver.Committed:
 		return r, nil
-	case driver.RolledBack:
+	case driver.RolledBack: // by COMMIT, or by a statement that it went with
+		l.Blame(ctx, driver.Aborted, err)
+		err = l.Explain(err)
 		r.Err = l.DB.Errorf("%w: %w", errs.ErrRolledBack, err)
 		return r, nil
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -163,6 +164,9 @@ func (s *Session) EndAs(ctx context.Context, w Wish) link.Result {
 	if w != RollBack && why != nil {
 		r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(why, r.Err), Lost: r.Lost}
 	}
+	if r.Err != nil {
+		s.Place.Failed(r.Err)
+	}
 	s.publish(r)
 	s.Place.Ended(s)
 	return r
@@ -243,11 +247,20 @@ func (s *Session) close(r link.Result) (left []*Block) {
 // endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
 // the connection can be used again.
 func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Result, reuse bool) {
-	bounded := ending.New(ctx, s.Timeout)
+	if s.endPipelined(commits) {
+		return link.Result{Open: true, Outcome: outcome(commits)}, true
+	}
+	bounded := s.bounded(ctx)
 	defer bounded.Cancel()
 	var prevented error
+	if commits && s.last != nil {
+		prevented = s.runLast(bounded)
+	}
 	if commits {
-		if r, prevented = s.SendCommit(bounded); prevented == nil {
+		if prevented == nil {
+			r, prevented = s.SendCommit(bounded)
+		}
+		if prevented == nil {
 			return r, r.Outcome != driver.Unknown && !r.Lost
 		}
 		s.failBeforeCommit(bounded, prevented)
@@ -255,6 +268,28 @@ func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Resu
 	err := s.rollBack(bounded)
 	r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(prevented, err)}
 	return r, err == nil && s.state() != state.Lost
+}
+
+// endPipelined sends COMMIT or ROLLBACK without waiting for the answer, and reports
+// whether it has, where nothing depends on that. A COMMIT that can be refused, or lost
+// with something in it, is waited for. So is any end after a cancelled statement: the
+// cancellation, on its way beside the connection, would hit the next unit's.
+func (s *Session) endPipelined(commits bool) bool {
+	p, can := s.Conn.(driver.PipelinedEnder)
+	if !can || s.cancelled || s.Place.AwaitsEnd(commits) {
+		return false
+	}
+	if commits && (!s.TX.ReadOnly || s.TX.Isolation >= sql.LevelSerializable && !s.TX.Deferrable) {
+		return false
+	}
+	return !s.gone() && p.EndPipelined(commits)
+}
+
+func outcome(commits bool) driver.Outcome {
+	if commits {
+		return driver.Committed
+	}
+	return driver.RolledBack
 }
 
 // rollBack sends ROLLBACK where there is something to undo.
@@ -275,6 +310,7 @@ func (s *Session) closeHeld(ctx context.Context) {
 	if s.rows = nil; rows == nil {
 		return
 	}
+	s.cancelled = true // perhaps: nobody here knows their context
 	bounded := ending.New(ctx, s.Place.Closing(s.Timeout))
 	defer bounded.Cancel()
 	err := rows.Close(bounded)

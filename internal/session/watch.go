@@ -28,6 +28,7 @@ func (s *Session) endWatched(ctx context.Context, commits bool) (r link.Result, 
 	}
 	ctx, op := s.Watch.Step(ctx, kind, "")
 	r, reuse = s.endTransaction(ctx, commits)
+	s.Watch.End(r.Err) // of a statement that COMMIT went with
 	op.End(watch.OutcomeOf(r.Outcome), r.Err)
 	return r, reuse
 }
