@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
 )
 
 // database is the part of a DB that does not depend on its handle.
@@ -92,13 +93,14 @@ func (d *database) endOpen(ctx context.Context, w session.Wish) error {
 type nowhere struct {
 	db     *link.Database
 	around *Scope
+	watch  *watch.DB // tells observers, nil where there are none
 }
 
 func (nowhere) Context() context.Context                 { return nil }
 func (nowhere) Sandbox(ctx context.Context) unit.Sandbox { return unit.SandboxOf(ctx) }
 func (nowhere) Seen() *unit.Unit                         { return nil }
-func (nowhere) Took(*pools.Host)                         {}
-func (nowhere) Gave()                                    {}
+func (n nowhere) Watch() *watch.DB                       { return n.watch }
+func (n nowhere) Gave()                                  { n.watch.Gave() }
 func (nowhere) UnitEnded() error                         { return nil }
 func (nowhere) Admitted()                                {}
 func (nowhere) HasBlocks() bool                          { return false }
@@ -113,6 +115,10 @@ func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *sessio
 	return nil
 }
 
+func (n nowhere) Took(ctx context.Context, from *pools.Host) {
+	n.watch.Took(ctx, from.Name(), 1, 0)
+}
+
 func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
 
 func (n nowhere) Waits() pools.Unit {
@@ -123,7 +129,7 @@ func (n nowhere) Waits() pools.Unit {
 }
 
 func newUnscoped(ctx context.Context, d *link.Database) *session.Session {
-	return session.New(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
+	return session.New(d, nowhere{d, scopeOf(ctx), watch.Outside(d.Name, d.Observers)}, driver.TxOptions{}, defaultEndTimeout)
 }
 
 // unscoped is the session of a statement without a scope. A transaction begun in

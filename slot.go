@@ -12,24 +12,30 @@ import (
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
 )
 
 // Session returns the DB's open session, or a new one that is not open yet.
 func (s *Scope) session(db *link.Database) (*session.Session, error) {
+	known := false
 	for sl := range s.slots() {
-		if sl.db == db {
+		if known = sl.db == db; known {
 			if ss := sl.current.Load(); ss != nil {
 				return ss, nil
 			}
 			break
 		}
 	}
+	var w *watch.DB
+	if !known && !s.ended.Load() && (len(db.Observers) > 0 || s.watch.Load() != nil) {
+		w = s.watched().DB(db.Name, db.Observers) // not under mu, which observers may come to lock
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
 		return nil, db.Errorf("%w", s.endedError())
 	}
-	sl := s.slot(db)
+	sl := s.slot(db, w)
 	ss := sl.current.Load()
 	if ss == nil {
 		ss = session.New(db, sl, s.opts.tx, s.opts.endTimeout)
@@ -43,7 +49,7 @@ func (s *Scope) session(db *link.Database) (*session.Session, error) {
 }
 
 // slot returns the DB's place, and makes it. The caller holds mu.
-func (s *Scope) slot(db *link.Database) *slot {
+func (s *Scope) slot(db *link.Database, w *watch.DB) *slot {
 	last := &s.first
 	for sl := last.Load(); sl != nil; sl = last.Load() {
 		if sl.db == db {
@@ -51,7 +57,7 @@ func (s *Scope) slot(db *link.Database) *slot {
 		}
 		last = &sl.next
 	}
-	sl := &slot{db: db, scope: s}
+	sl := &slot{db: db, scope: s, watch: w}
 	if db.BeforeCommit != nil {
 		s.hooked.Store(true)
 	}
@@ -70,13 +76,20 @@ func (sl *slot) Admitted()                            { sl.uses.Add(1) }
 func (sl *slot) HasBlocks() bool                      { return sl.blocks.Load() }
 func (sl *slot) Owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
-func (sl *slot) Took(from *pools.Host) {
+func (sl *slot) Watch() *watch.DB { return sl.watch }
+
+func (sl *slot) Took(ctx context.Context, from *pools.Host) {
 	sl.pool.Store(from)
 	sl.holding.Add(1)
 	sl.scope.unit.Took(1)
+	if sl.watch != nil {
+		now, most := sl.scope.unit.Budget()
+		sl.watch.Took(ctx, from.Name(), now, most)
+	}
 }
 
 func (sl *slot) Gave() {
+	sl.watch.Gave()
 	sl.holding.Add(-1)
 	sl.scope.unit.Took(-1)
 }
@@ -118,6 +131,7 @@ func (sl *slot) Ended(ss *session.Session) {
 	if r.Open && r.Outcome != driver.RolledBack {
 		sl.scope.committed.Store(true) // or perhaps
 	}
+	ss.TellOver()
 	sl.scope.sessionEnded(sl, ss, r.Outcome)
 	sl.current.CompareAndSwap(ss, nil)
 }

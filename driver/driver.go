@@ -281,6 +281,9 @@ type Session interface {
 	// Enter admits a statement: it opens the session on first use and returns
 	// its connection. After an error nothing may be sent.
 	Enter(ctx context.Context) (Conn, error)
+	// Observer returns who is to be told of the statement that was admitted, before it
+	// is sent; nil where nobody is.
+	Observer() StatementObserver
 	// Exit ends the statement that Enter or Resume admitted, and returns err
 	// as the user should see it.
 	Exit(ctx context.Context, err error) error
@@ -308,6 +311,26 @@ type Session interface {
 	// does nothing, rolling it back dooms the transaction, or the innermost
 	// savepoint block around it.
 	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
+}
+
+// StatementObserver is told of statements. An adapter asks the session for it once Enter
+// has returned:
+//
+//	if o := session.Observer(); o != nil {
+//		ctx = o.Start(ctx, driver.Statement{Text: text})
+//	}
+//
+// The core itself tells the observer of the statement's end.
+type StatementObserver interface {
+	// Start returns the context to send the statement with, and to read its rows with.
+	Start(ctx context.Context, s Statement) context.Context
+}
+
+// Statement is what observers are told of one.
+type Statement struct {
+	Text     string // of the first, where there are several; empty where there is none
+	Count    int    // how many are sent together; 0 stands for 1
+	Prepares bool   // it is prepared, and not run
 }
 
 // Unscoped is the [Session] of a statement without a scope.

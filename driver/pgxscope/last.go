@@ -26,6 +26,7 @@ func (t *tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn
 	err = t.s.CommitWith(ctx, func(ctx context.Context, on driver.Conn) error {
 		ran = true
 		c := on.(*conn)
+		ctx = t.observed(ctx, driver.Statement{Text: sql})
 		err := c.ready(ctx)
 		if err == nil {
 			tag, err = c.Exec(context.WithoutCancel(ctx), sql, args...)

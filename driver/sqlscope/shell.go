@@ -106,6 +106,15 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 
 var errPanicked = errors.New("a statement panicked")
 
+// observed tells those who observe the statement, which was admitted, and returns the
+// context to send it with.
+func observed(ctx context.Context, s driver.Session, st driver.Statement) context.Context {
+	if o := s.Observer(); o != nil {
+		return o.Start(ctx, st)
+	}
+	return ctx
+}
+
 // refused is the answer to a transaction that was to be ended, or begun, by SQL
 // text.
 func refused(word string) error {
@@ -154,6 +163,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	}
 	done := false
 	defer exit(ctx, s, c, query, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: query})
 	if args, err = convert(c.raw, nil, args); err == nil {
 		if err = c.expect(ctx, query); err == nil {
 			res, err = c.exec(ctx, query, args)
@@ -174,6 +184,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 	}
 	done := false
 	defer hold(ctx, s, c, query, &rows, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: query})
 	if args, err = convert(c.raw, nil, args); err == nil {
 		if err = c.expect(ctx, query); err == nil {
 			rows, err = c.query(ctx, query, args)

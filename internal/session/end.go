@@ -203,7 +203,7 @@ func (s *Session) end(ctx context.Context, commits bool) link.Result {
 	case s.Adopted != nil:
 		r.Open, r.Err = true, s.preventCommit(ctx)
 	case s.begun && s.Transactional():
-		r, reuse = s.endTransaction(ctx, commits)
+		r, reuse = s.endWatched(ctx, commits)
 	case commits:
 		r.Outcome, reuse = driver.Committed, s.state() != state.Lost
 	}
@@ -314,7 +314,9 @@ func (s *Session) closeHeld(ctx context.Context) {
 	s.cancelled = true // perhaps: nobody here knows their context
 	bounded := ending.New(ctx, s.Place.Closing(s.Timeout))
 	defer bounded.Cancel()
-	if err := rows.Close(bounded); err != nil {
+	err := rows.Close(bounded)
+	s.Watch.End(err)
+	if err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.fail(s.Check(ctx, err), err)
 		s.DoomHere(fmt.Errorf("closing rows left open: %w", err))

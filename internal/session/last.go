@@ -53,6 +53,7 @@ func (s *Session) EndWith(ctx context.Context, w Wish, last Last) link.Result {
 
 func (s *Session) panicked(ctx context.Context) {
 	err := errors.New("the statement panicked")
+	s.Watch.End(err)
 	s.fail(driver.Lost, err)
 	s.end(ctx, false)
 	s.publish(link.Result{Open: true, Outcome: driver.Unknown, Err: s.DB.Errorf("%w: %w", errs.ErrCommitUnknown, err)})

@@ -86,7 +86,7 @@ type Session struct {
 // New returns a session that is not open yet.
 func New(db *link.Database, at Place, tx driver.TxOptions, timeout time.Duration) *Session {
 	s := &Session{Place: at, holder: state.Nobody}
-	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
+	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout, Watch: at.Watch().Session()}
 	return s
 }
 
@@ -219,6 +219,7 @@ func (s *Session) rolledBack() error {
 func (s *Session) Exit(ctx context.Context, err error) error {
 	s.cancelled = s.cancelled || ctx.Err() != nil
 	if err == nil {
+		s.Watch.End(nil)
 		return s.leave(nil)
 	}
 	s.Place.Failed(err)
@@ -235,6 +236,7 @@ func (s *Session) Exit(ctx context.Context, err error) error {
 	if before != nil {
 		err = fmt.Errorf("%w; then: %w", before, err)
 	}
+	s.Watch.End(err)
 	return s.leave(err)
 }
 
@@ -309,7 +311,9 @@ func (s *Session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
+	r := s.end(context.Background(), err == nil && !abandoned)
+	s.Watch.Over(r.Outcome, r.Err)
+	return errs.Joined(err, r.Err)
 }
 
 // Hold implements [driver.Session].
