@@ -46,7 +46,7 @@ func StartFor(settings ...string) (*Server, error) { return newServer(nil, setti
 
 // Execute runs statements as [Server.Query] does, and returns the error.
 func (s *Server) Execute(database, statements string) (string, error) {
-	return s.client(database, statements)
+	return s.client.Query(database, statements)
 }
 
 var shared = child.Shared[*Server]{

@@ -30,9 +30,11 @@ func insertCommit(ctx context.Context, d *opened, id int) error {
 
 func TestAUnitWhoseLastStatementIsExecCommitTakesARoundTripForEach(t *testing.T) {
 	for name, opts := range map[string][]dbscope.DBOption{
-		"plain":             nil,
-		"with a token":      {fixedHost()},
-		"with settings":     {dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) { return []dbscope.Setting{{Name: "work_mem", Value: "64kB"}}, nil })},
+		"plain":        nil,
+		"with a token": {fixedHost()},
+		"with settings": {dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) {
+			return []dbscope.Setting{{Name: "work_mem", Value: "64kB"}}, nil
+		})},
 		"settled by status": {dbscope.SettleByStatus()},
 	} {
 		for _, mode := range modes {
@@ -101,7 +103,9 @@ func TestExecCommitStoresAllOfItsTransactionOrSaysThatNothingIs(t *testing.T) {
 	for db, opts := range map[string][]dbscope.DBOption{
 		"plain": nil, "with a token": {fixedHost()}, "settled by status": {dbscope.SettleByStatus()},
 		"with BEGIN by itself": {pgxscope.SeparateBegin()},
-		"with settings":        {dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) { return []dbscope.Setting{{Name: "work_mem", Value: "64kB"}}, nil })},
+		"with settings": {dbscope.Settings(func(context.Context) ([]dbscope.Setting, error) {
+			return []dbscope.Setting{{Name: "work_mem", Value: "64kB"}}, nil
+		})},
 	} {
 		for _, mode := range modes {
 			dsn := createDatabase(t)
@@ -350,10 +354,21 @@ func TestExecCommitThatIsCutTellsTheTruth(t *testing.T) {
 				v := &verdicts{}
 				id := 0
 				for _, message := range [][2]string{
-					{"Parse", "begin"}, {"Parse", "INSERT"}, {"Bind", "begin"}, {"Bind", "INSERT"}, {"Execute", "INSERT"},
-					{"Sync", ""}, {"Query", "INSERT"}, {"Query", "commit"}, {"ParseComplete", ""}, {"BindComplete", ""},
-					{"CommandComplete", "BEGIN"}, {"CommandComplete", "INSERT"}, {"CommandComplete", "COMMIT"},
-					{"ReadyForQuery", "T"}, {"ReadyForQuery", "I"},
+					{"Parse", "begin"},
+					{"Parse", "INSERT"},
+					{"Bind", "begin"},
+					{"Bind", "INSERT"},
+					{"Execute", "INSERT"},
+					{"Sync", ""},
+					{"Query", "INSERT"},
+					{"Query", "commit"},
+					{"ParseComplete", ""},
+					{"BindComplete", ""},
+					{"CommandComplete", "BEGIN"},
+					{"CommandComplete", "INSERT"},
+					{"CommandComplete", "COMMIT"},
+					{"ReadyForQuery", "T"},
+					{"ReadyForQuery", "I"},
 				} {
 					for _, when := range moments {
 						for _, later := range []bool{false, true} {
