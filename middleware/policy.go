@@ -59,12 +59,10 @@ func (p *Policy[R]) Scoped(ctx context.Context, r R) bool {
 
 // Begin puts a new scope for the request into the context.
 func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, Scope) {
-	opts := p.Options
+	var few [8]dbscope.Option // so that the usual request makes no slice
+	opts := append(append(few[:0], p.Options...), more...)
 	if p.ReadOnly != nil && p.ReadOnly(r) {
-		more = append(more, dbscope.ReadOnly())
-	}
-	if len(more) > 0 {
-		opts = append(opts[:len(opts):len(opts)], more...)
+		opts = append(opts, dbscope.ReadOnly())
 	}
 	ctx, _ = dbscope.Begin(ctx, opts...)
 	scope, _ := ScopeOf(ctx)

@@ -113,7 +113,7 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	return (&tx{s}).Exec(ctx, sql, args...)
+	return tx{s}.Exec(ctx, sql, args...)
 }
 
 // ExecCommit runs a statement as the last of the transaction that is open in ctx's scope,
@@ -141,7 +141,7 @@ func (db *DB) ExecCommit(ctx context.Context, sql string, args ...any) (pgconn.C
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	return (&tx{s}).execCommit(ctx, sql, args)
+	return tx{s}.execCommit(ctx, sql, args)
 }
 
 // Query runs a query in the session of ctx's scope; see [pgx.Conn.Query]. The
@@ -151,7 +151,7 @@ func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 	if err != nil {
 		return failedRows(err), err
 	}
-	return (&tx{s}).Query(ctx, sql, args...)
+	return tx{s}.Query(ctx, sql, args...)
 }
 
 // QueryRow runs a query for one row in the session of ctx's scope; see
@@ -168,7 +168,7 @@ func (db *DB) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)
 	}
-	return (&tx{s}).SendBatch(ctx, b)
+	return tx{s}.SendBatch(ctx, b)
 }
 
 // CopyFrom copies rows into a table in the session of ctx's scope; see
@@ -178,7 +178,7 @@ func (db *DB) CopyFrom(ctx context.Context, table pgx.Identifier, columns []stri
 	if err != nil {
 		return 0, err
 	}
-	return (&tx{s}).CopyFrom(ctx, table, columns, src)
+	return tx{s}.CopyFrom(ctx, table, columns, src)
 }
 
 // Pool returns the pool of the current host, and opens it on first use. It has
