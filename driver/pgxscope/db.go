@@ -4,7 +4,8 @@
 //
 // BEGIN travels with the first statement, and SAVEPOINT with the first of a
 // nested transaction: a unit of n statements costs n+1 round trips, whichever
-// way pgx sends them. pgx, its tracers and its errors see nothing of it, and
+// way pgx sends them, and n where nothing depends on the answer to its end, see
+// [dbscope.AwaitEnd], or where its last statement is [DB.ExecCommit]. pgx, its tracers and its errors see nothing of it, and
 // the server runs the statement inside the transaction or not at all. Three
 // things take a round trip more: [pgx.Tx]'s Conn and LargeObjects, since what
 // runs on them is not dbscope's to see, and every statement with arguments in
