@@ -51,8 +51,8 @@ func (u *Unit) Name() string {
 	if u.namer == nil {
 		return ""
 	}
-	name := u.namer.UnitName()
-	if name != "" {
+	name, final := u.namer.UnitName()
+	if final {
 		u.name.Store(&name)
 	}
 	return name
