@@ -39,6 +39,7 @@ type Scope struct {
 	doomedBy     atomic.Pointer[error]      // the error of a Join, after which only a rollback is possible; set under mu
 	blocks       atomic.Bool                // an Atomic block was begun in it
 	joins        atomic.Int32               // how many functions of Join run in it
+	attempt      atomic.Int32               // which of the unit it is, where somebody counts
 	rollbackOnly atomic.Bool                // MarkRollback was called
 	streams      atomic.Bool                // its answer has begun to leave, so that it keeps no connection without a transaction
 	hooked       atomic.Bool                // a hook has been registered; set under mu

@@ -112,6 +112,14 @@ func (s *Session) End(err error) {
 	}
 }
 
+// EndLeftOpen tells that the statement is over, since somebody else has closed its rows.
+func (s *Session) EndLeftOpen(err error) {
+	if s != nil {
+		s.statement.event.LeftOpen = true
+		s.End(err)
+	}
+}
+
 // endSkipped ends a statement that did not come again.
 func (s *Session) endSkipped() {
 	if s.comesAgain {

@@ -128,6 +128,9 @@ func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *htt
 	}
 	of := &requestContext{Context: ctx, outer: r}
 	ctx, scope := a.opts.policy.Begin(of, r, more...)
+	if repeatable {
+		scope.Attempt(number)
+	}
 	in := newInner(ctx, r, repeatable, b)
 	of.request.Store(in.Request)
 	w := newWriter(outer, in, scope, a.opts)
