@@ -113,3 +113,11 @@ func (u *Unit) doing() (what string, since time.Time, statement string) {
 	}
 	return "works without a database", since, ""
 }
+
+// Event is that of the unit's beginning, or of its end, once it is over. Its name is the
+// latest that is known.
+func (u *Unit) Event() observe.Event {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.event
+}

@@ -27,6 +27,7 @@ func (u *Unit) begin(ctx context.Context, e observe.Event) *transaction {
 	t.at.Take()
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.event.Name = e.Name // which may have come to be known
 	u.open = append(u.open, t)
 	if limit := u.f.c.Idle; limit > 0 {
 		t.timer = time.AfterFunc(limit, t.look)
