@@ -136,7 +136,7 @@ func settleAll(ctx context.Context, scopes []*Scope, w session.Wish) error {
 	}
 	all = all && aborted == nil && doomed == nil
 	for _, ss := range taken { // before the first COMMIT is sent
-		all = all && ss.Cleared(ctx)
+		all = all && ss.Cleared(ctx, false)
 	}
 	var failed *CommitError
 	var failures error

@@ -32,7 +32,19 @@ func (d *database) find(ctx context.Context) (*session.Session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) && unit.Refused(ctx) == nil {
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
+		return d.SessionOrUnscoped(ctx)
+	}
+	ss, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ss, nil
+}
+
+// SessionOrUnscoped implements [driver.Gate].
+func (d *database) SessionOrUnscoped(ctx context.Context) (driver.Session, error) {
+	if scopeOf(ctx) == nil && unit.Refused(ctx) == nil {
 		return &unscoped{newUnscoped(ctx, &d.Database), unit.SandboxOf(ctx) != nil}, nil
 	}
 	ss, err := d.find(ctx)

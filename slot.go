@@ -233,7 +233,7 @@ func (sl *slot) endSeized(
 	if own != nil {
 		ss.PopOwner(own)
 	}
-	if w == session.Commit && !ss.Cleared(ctx) {
+	if w == session.Commit && !ss.Cleared(ctx, last != nil) {
 		w = session.Refuse
 	}
 	return ss.EndWith(ctx, w, last), nil

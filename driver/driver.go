@@ -250,6 +250,9 @@ type Gate interface {
 	// that runs each statement on a connection of its own, without a
 	// transaction.
 	Session(ctx context.Context) (Session, error)
+	// SessionOrUnscoped is Session for the statements of a library that is being
+	// opened: where there is no scope it does as if the DB allowed that.
+	SessionOrUnscoped(ctx context.Context) (Session, error)
 	// Engine returns the pool of the current host and opens it on first use.
 	Engine(ctx context.Context) (Engine, error)
 }

@@ -105,10 +105,11 @@ func (s *Session) Obstacle() error {
 }
 
 // Cleared reports whether nothing stands in the way of a seized session's commit,
-// for which it calls the witness and looks at the connection.
-func (s *Session) Cleared(ctx context.Context) bool {
+// for which it calls the witness and looks at the connection. With last set a statement
+// is still to come, which travels with COMMIT.
+func (s *Session) Cleared(ctx context.Context, last bool) bool {
 	if s.Obstacle() == nil {
-		s.callWitness(ctx)
+		s.callWitness(ctx, last)
 	}
 	if s.Obstacle() == nil {
 		s.look(ctx)
@@ -118,11 +119,11 @@ func (s *Session) Cleared(ctx context.Context) bool {
 
 // callWitness breaks the session where it cannot have what a lost COMMIT can be
 // settled with.
-func (s *Session) callWitness(ctx context.Context) {
+func (s *Session) callWitness(ctx context.Context, last bool) {
 	if !s.begun {
 		return
 	}
-	if err := s.CallWitness(ctx); err != nil {
+	if err := s.CallWitness(ctx, last); err != nil {
 		s.failBeforeCommit(ctx, fmt.Errorf("COMMIT was not sent: %w", err))
 	}
 }
