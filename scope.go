@@ -119,7 +119,10 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 		s.unit.Join(&around.unit)
 	}
 	s.unit.Most = int32(s.opts.maxConns)
-	s.box = unit.SandboxOf(ctx)
+	var tests []observe.Observer
+	if s.box, tests = unit.Around(ctx); tests != nil {
+		s.opts.observers = append(s.opts.observers, tests...)
+	}
 	if s.at = watch.Now(); len(s.opts.observers) > 0 {
 		c.Context = s.watched().Begin(ctx, s.opts.observers)
 	}
