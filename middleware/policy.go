@@ -46,6 +46,10 @@ type Policy[R any] struct {
 	// ClientTimeout is how long the connections of a unit may wait for its client,
 	// see [ClientWait]. The default is 30 seconds; less than 0 is no bound.
 	ClientTimeout time.Duration
+	// Name returns what the unit of a request is called, for observers: its route, or
+	// the procedure. It is asked only where somebody observes, and perhaps when the
+	// request is over. The default is no name, or one that [WithName] has given.
+	Name func(r R) string
 	// Options are those of every scope.
 	Options []dbscope.Option
 }
@@ -63,6 +67,9 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 	opts := append(append(few[:0], p.Options...), more...)
 	if p.ReadOnly != nil && p.ReadOnly(r) {
 		opts = append(opts, dbscope.ReadOnly())
+	}
+	if p.Name != nil {
+		ctx = &named[R]{ctx, p, r}
 	}
 	ctx, _ = dbscope.Begin(ctx, opts...)
 	scope, _ := ScopeOf(ctx)

@@ -113,9 +113,11 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	outer := c.Context()
 	before := fasthttp.AcquireResponse()
 	c.Response().Header.CopyTo(&before.Header)
-	ctx, scope := o.policy.Begin(context.WithValue(ctx, ctxKey{}, c), c)
+	name := &routeName{method: c.Method()}
+	ctx, scope := o.policy.Begin(middleware.WithName(context.WithValue(ctx, ctxKey{}, c), name), c)
 	c.SetContext(ctx)
 	defer func() {
+		name.found(c)
 		o.policy.Report(c, scope.End(ctx))
 		fasthttp.ReleaseResponse(before)
 		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
