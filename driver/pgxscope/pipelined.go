@@ -35,7 +35,7 @@ func (c *conn) EndPipelined(commits bool) bool {
 // statements' tags tell.
 func (c *conn) mayPipeline(commits bool) bool {
 	w := c.wire
-	if c.separate || c.lent || c.IsClosed() || c.Ended() != nil || !c.begun() || !w.place.isBoundary() || !w.quiet() {
+	if c.separate || c.lent || c.PgConn().IsBusy() || c.IsClosed() || c.Ended() != nil || !c.begun() || !w.place.isBoundary() || !w.quiet() {
 		return false
 	}
 	switch c.PgConn().TxStatus() {
@@ -71,6 +71,19 @@ func (w *wire) noteIsolation(row []byte) {
 	if value := fields + 4; len(row) >= value {
 		w.isolation = string(row[value:])
 	}
+}
+
+// sets reports whether a command, as its tag begins, may change the default level.
+func sets(tag []byte) bool {
+	return bytes.HasPrefix(tag, []byte("SET")) || bytes.HasPrefix(tag, []byte("RESET")) || bytes.HasPrefix(tag, []byte("DISCARD"))
+}
+
+// forget lets go of what is known of the last transaction, and of what it has changed.
+func (w *wire) forget() {
+	if w.behind.sets {
+		w.isolation = ""
+	}
+	w.behind = behind{}
 }
 
 // harmless are the commands, as their tags begin, that leave a read-only transaction
@@ -109,7 +122,8 @@ const (
 // around each statement, unless somebody traces them.
 func (c *conn) finish(ctx context.Context, text string) (tag pgconn.CommandTag, err error) {
 	c.wire.behind.own = true
-	if c.wire.traced || c.wire.in == nil {
+	if c.wire.traced || c.wire.in == nil || c.PgConn().IsBusy() { // of which Exec tells
+
 		tag, err = c.Exec(context.WithoutCancel(ctx), text)
 	} else {
 		tag, err = c.query(text)

@@ -19,6 +19,7 @@ type server struct {
 	program     program
 	statements  map[string]statement
 	simpleFirst bool // as a proxy that answers a simple query before what came ahead of it
+	endFails    endFailure
 
 	mu      sync.Mutex
 	unit    int      // that runs
@@ -52,6 +53,24 @@ func (s *server) dial() end {
 		_ = own.Close() // never fails
 	})
 	return client
+}
+
+// endFailure is how the first end of a transaction fails, though no PostgreSQL does that.
+type endFailure string
+
+const (
+	endRefused endFailure = "refused"                    // with an error, and the transaction goes on
+	endNoEnd   endFailure = "done, but it is open still" // as ReadyForQuery says
+	endFatal   endFailure = "the session is ended"
+)
+
+// takeEndFailure returns the failure, once.
+func (s *server) takeEndFailure() endFailure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.endFails
+	s.endFails = ""
+	return f
 }
 
 // connection is one session.
@@ -296,6 +315,17 @@ func (c *connection) note(tag string) {
 func (c *connection) control(text string) error {
 	word, rest, _ := strings.Cut(strings.ToLower(text), " ")
 	tag := strings.ToUpper(word)
+	if word == "commit" || word == "rollback" && rest == "" {
+		switch c.takeEndFailure() {
+		case endRefused:
+			return refusal("XX000")
+		case endFatal:
+			return errFatal
+		case endNoEnd:
+			c.send(text, &pgproto3.CommandComplete{CommandTag: []byte(tag)})
+			return nil
+		}
+	}
 	switch {
 	case word == "":
 		c.put(&pgproto3.EmptyQueryResponse{})
