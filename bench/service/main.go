@@ -7,11 +7,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,7 +40,7 @@ func run() error {
 		conns    = flag.Int("conns", 16, "connections of each pool")
 		rounds   = flag.Int("rounds", 15, "how often each subject has its turn")
 		duration = flag.Duration("duration", 200*time.Millisecond, "how long each turn is")
-		out      = flag.String("out", "", "a `file` for all rounds, in JSON")
+		out      = flag.String("out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
 		profile  = flag.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
 	)
 	flag.Parse()
@@ -74,11 +74,20 @@ func run() error {
 	if *out == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(all, "", "\t")
+	return store(*out, all)
+}
+
+// store writes the rounds as the file's name asks for it.
+func store(name string, rounds []stage.Round) error {
+	write := stage.WriteCSV
+	if filepath.Ext(name) == ".txt" {
+		write = stage.WriteBench
+	}
+	file, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(*out, append(text, '\n'), 0o644)
+	return errors.Join(write(file, rounds), file.Close())
 }
 
 // cross has a cell for each kind of request, latency and number of clients.
@@ -126,7 +135,7 @@ func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (a
 // selected are the subjects that match, and those they are compared with.
 func selected(db, work string, wanted *regexp.Regexp) []string {
 	names := subject.Names(db)
-	match := func(name string) bool { return wanted.MatchString(work + "/" + name) }
+	match := func(name string) bool { return subject.Does(name, work) && wanted.MatchString(work+"/"+name) }
 	if !slices.ContainsFunc(names, match) {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package stage_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,26 @@ func TestLatencyIsAddedToARoundTrip(t *testing.T) {
 			t.Errorf("with %v a round trip took %v", latency, took)
 		}
 		t.Logf("with %v a round trip takes %v", latency, took)
+	}
+}
+
+func TestRoundsAreReadAsTheyWereWritten(t *testing.T) {
+	rounds := []stage.Round{{
+		Cell:    stage.Cell{DB: "postgres", Work: "read", Clients: 64, Conns: 16, Latency: 500 * time.Microsecond, Rate: 12.5},
+		Subject: "pgxscope, ExecCommit", Round: 3, Requests: 17, PerSecond: 123.4, P50: 1234 * time.Nanosecond, P99: time.Second,
+		ServiceCPU: 80 * time.Microsecond, DatabaseCPU: 40500 * time.Nanosecond, Allocs: 52.25, Bytes: 4711,
+	}, {}}
+	var file bytes.Buffer
+	ok(t, stage.WriteCSV(&file, rounds))
+	got, err := stage.ReadCSV(&file)
+	ok(t, err)
+	check.Equal(t, "rounds", got, rounds...)
+	if _, err := stage.ReadCSV(strings.NewReader("a,b\n1,2\n")); err == nil {
+		t.Error("another file was read")
+	}
+	ok(t, stage.WriteBench(&file, rounds[:1]))
+	if line := file.String(); !strings.HasPrefix(line, "BenchmarkService/db=postgres/work=read/") || !strings.Contains(line, " 17 120500 cpu-ns/op ") {
+		t.Errorf("got %s", line)
 	}
 }
 

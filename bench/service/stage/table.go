@@ -85,7 +85,7 @@ func Table(rounds []Round) string {
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	cell := rounds[0].Cell
 	base := subject.Baseline(cell.DB)
-	_, _ = fmt.Fprintf(w, "%v\trequests/s\tof %s\tp50\tp99\tCPU: service\tof its by hand\twith database\tof %s\tallocs\tbytes\t\n", cell, base, base)
+	_, _ = fmt.Fprintf(w, "%v\trequests/s\tof %s\tp50, µs\tp99, µs\tCPU of service, µs\tof its by hand\twith database, µs\tof %s\tallocs\tbytes\t\n", cell, base, base)
 	for _, name := range subject.Names(cell.DB) {
 		if _, measured := Allocs.Of(rounds, name); !measured {
 			continue
@@ -100,7 +100,7 @@ func Table(rounds []Round) string {
 			}
 			return ""
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%s\t%v\t%v\t%v\t%s\t%v\t%s\t%.1f\t%.0f\t\n", name,
+		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%s\t%.1f\t%.1f\t%.1f\t%s\t%.1f\t%s\t%.1f\t%.0f\t\n", name,
 			median(PerSecond), ratio(PerSecond, base), micros(median(P50)), micros(median(P99)),
 			micros(median(ServiceCPU)), ratio(ServiceCPU, subject.ByHand(name)),
 			micros(median(TotalCPU)), ratio(TotalCPU, base), median(Allocs), median(Bytes))
@@ -109,6 +109,4 @@ func Table(rounds []Round) string {
 	return out.String()
 }
 
-func micros(ns float64) string {
-	return fmt.Sprintf("%.1f µs", ns/float64(time.Microsecond))
-}
+func micros(ns float64) float64 { return ns / float64(time.Microsecond) }
