@@ -24,12 +24,15 @@ type conn struct {
 	raw      *stdlib.Conn
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
-	separate bool     // BEGIN and SAVEPOINT take a round trip of their own
-	fresh    bool     // it was looked at when it was taken, and not used since
-	begin    string   // the transaction's first statement, empty without one
-	adopted  *adopted // where the transaction is other code's, else nil
-	keeps    int      // how many statements may be kept, see KeepStatement
-	prepared []string // names that the handle has given to statements
+	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
+	fresh    bool   // it was looked at when it was taken, and not used since
+	begin    string // the transaction's first statement, empty without one
+	opts     driver.TxOptions
+	last     func(context.Context) error // goes with the COMMIT to come
+	lent     bool                        // what ran on it was not dbscope's to see
+	adopted  *adopted                    // where the transaction is other code's, else nil
+	keeps    int                         // how many statements may be kept, see KeepStatement
+	prepared []string                    // names that the handle has given to statements
 }
 
 // What the core asks at run time whether a connection can do.
@@ -38,7 +41,9 @@ var _ interface {
 	driver.CommitQuerier
 	driver.Ender
 	driver.Flusher
+	driver.LastCommitter
 	driver.Looker
+	driver.PipelinedEnder
 	driver.Resetter
 	driver.Setter
 } = (*conn)(nil)
@@ -55,7 +60,9 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {
+		c.opts, c.lent = opts, false
 		c.wire.add(ahead{text: c.begin})
+		c.learnIsolation()
 	}
 	return err
 }

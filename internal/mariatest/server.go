@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope/internal/child"
+	"github.com/dbscope/dbscope/internal/mysqlclient"
 )
 
 var kind = &child.Kind{
@@ -26,6 +27,7 @@ var kind = &child.Kind{
 type Server struct {
 	*child.Server
 	bin     binaries
+	client  mysqlclient.Client
 	primary *Server // that it follows, or nil
 }
 
@@ -44,7 +46,7 @@ func StartFor(settings ...string) (*Server, error) { return newServer(nil, setti
 
 // Execute runs statements as [Server.Query] does, and returns the error.
 func (s *Server) Execute(database, statements string) (string, error) {
-	return s.client(database, statements)
+	return s.client.Query(database, statements)
 }
 
 var shared = child.Shared[*Server]{
@@ -81,6 +83,7 @@ func newServer(primary *Server, settings []string) (*Server, error) {
 	if s.Server, err = kind.NewServer(); err != nil {
 		return nil, err
 	}
+	s.client = mysqlclient.Client{Kind: kind, Server: s.Server, Program: bin.client}
 	prepare := func() error { return s.initialize(servers.Add(1), settings) }
 	ready := func(_ int, log string) bool { return strings.Contains(log, "ready for connections") }
 	return s, s.Launch(prepare, s.command, ready)
