@@ -3,13 +3,20 @@
 //
 //	go run ./bench/service
 //	go run ./bench/service -cells 'read' -clients 1,64 -latency 0,1ms -rounds 9
-//	go run ./bench/service -cells 'read/pgx' -profile /tmp/profiles
+//	go run ./bench/service -cells 'read/pgx' -profile profiles
+//
+// Two versions of dbscope are compared in turn, in one run, with a program that
+// was built of the earlier one:
+//
+//	go build -o before ./bench/service # at the earlier commit
+//	go run ./bench/service -cells 'read/pgxscope$' -before ./before
 package main
 
 import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,26 +31,29 @@ import (
 
 func main() {
 	stage.ServeIfAsked()
-	if err := run(); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("service", flag.ExitOnError)
 	var (
-		cells    = flag.String("cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
-		dbs      = flag.String("db", "postgres", "a `list` of databases")
-		clients  = flag.String("clients", "64", "a `list` of numbers of clients")
-		latency  = flag.String("latency", "0", "a `list` of latencies that are added to a round trip to the database")
-		rate     = flag.Float64("rate", 0, "requests a second of an open loop, 0 for a closed one")
-		conns    = flag.Int("conns", 16, "connections of each pool")
-		rounds   = flag.Int("rounds", 15, "how often each subject has its turn")
-		duration = flag.Duration("duration", 200*time.Millisecond, "how long each turn is")
-		out      = flag.String("out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
-		profile  = flag.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
+		cells    = flags.String("cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
+		dbs      = flags.String("db", "postgres", "a `list` of databases")
+		clients  = flags.String("clients", "64", "a `list` of numbers of clients")
+		latency  = flags.String("latency", "0", "a `list` of latencies that are added to a round trip to the database")
+		rate     = flags.Float64("rate", 0, "requests a second of an open loop, 0 for a closed one")
+		conns    = flags.Int("conns", 16, "connections of each pool")
+		rounds   = flags.Int("rounds", 15, "how often each subject has its turn")
+		duration = flags.Duration("duration", 200*time.Millisecond, "how long each turn is")
+		file     = flags.String("out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
+		durable  = flags.Bool("durable", false, "commits wait for the disk")
+		before   = flags.String("before", "", "a `program` of an earlier commit, made by go build: each subject of ours is compared with that of the program")
+		profile  = flags.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
 	)
-	flag.Parse()
+	_ = flags.Parse(args) // it exits
 	wanted, err := regexp.Compile(*cells)
 	if err != nil {
 		return err
@@ -59,10 +69,10 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		rounds, err := measure(db, cells, func(c stage.Cell) stage.Plan {
+		rounds, err := measure(out, db, *durable, cells, func(c stage.Cell) stage.Plan {
 			c.Conns, c.Rate = *conns, *rate
 			return stage.Plan{
-				Cell: c, Subjects: selected(db, c.Work, wanted),
+				Cell: c, Subjects: selected(db, c.Work, wanted, *before != ""), Earlier: *before,
 				Rounds: *rounds, Duration: *duration, Profile: *profile,
 			}
 		})
@@ -71,10 +81,10 @@ func run() error {
 		}
 		all = append(all, rounds...)
 	}
-	if *out == "" {
+	if *file == "" {
 		return nil
 	}
-	return store(*out, all)
+	return store(*file, all)
 }
 
 // store writes the rounds as the file's name asks for it.
@@ -111,8 +121,8 @@ func cross(db, clients, latencies string) (cells []stage.Cell, err error) {
 }
 
 // measure prints a table of each cell that has subjects.
-func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
-	running, err := stage.Open(db)
+func measure(out io.Writer, db string, durable bool, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
+	running, err := stage.Open(db, durable)
 	if err != nil {
 		return nil, err
 	}
@@ -127,21 +137,26 @@ func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (a
 			return nil, err
 		}
 		all = append(all, rounds...)
-		fmt.Println(stage.Table(rounds))
+		_, _ = fmt.Fprintln(out, stage.Table(rounds))
 	}
 	return all, nil
 }
 
-// selected are the subjects that match, and those they are compared with.
-func selected(db, work string, wanted *regexp.Regexp) []string {
-	names := subject.Names(db)
-	match := func(name string) bool { return subject.Does(name, work) && wanted.MatchString(work+"/"+name) }
-	if !slices.ContainsFunc(names, match) {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return !match(name) && !slices.ContainsFunc(names, func(other string) bool {
+// selected are the subjects that match, those they are compared with, and where
+// asked for what ours were before.
+func selected(db, work string, wanted *regexp.Regexp, before bool) (names []string) {
+	all := slices.DeleteFunc(subject.Names(db), func(name string) bool { return !subject.Does(name, work) })
+	match := func(name string) bool { return wanted.MatchString(work + "/" + name) }
+	for _, name := range all {
+		compared := slices.ContainsFunc(all, func(other string) bool {
 			return match(other) && (name == subject.Baseline(db) || name == subject.ByHand(other))
 		})
-	})
+		if match(name) || compared {
+			names = append(names, name)
+		}
+		if match(name) && before && subject.Ours(name) {
+			names = append(names, name+stage.Before)
+		}
+	}
+	return names
 }

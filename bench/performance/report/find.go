@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -111,9 +112,10 @@ func ratio(m stage.Measure, rounds []stage.Round, name, to string) string {
 	return fmt.Sprintf("%.2f", s.Median)
 }
 
+// latency is such as "+0.5 ms".
 func latency(d time.Duration) string {
 	if d == 0 {
 		return "loopback"
 	}
-	return "+" + strings.Replace(d.String(), "µs", " µs", 1)
+	return "+" + strconv.FormatFloat(d.Seconds()*1000, 'g', -1, 64) + " ms"
 }

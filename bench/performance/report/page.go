@@ -74,3 +74,27 @@ func (r *Report) MatrixNames() []string {
 	cells := r.cells(func(c stage.Cell) bool { return c.DB == subject.Postgres && c.Clients == 256 && c.Rate == 0 })
 	return slices.DeleteFunc(r.present(subject.Postgres, cells...), func(name string) bool { return !subject.Ours(name) })
 }
+
+// RoundsOfMain is how many rounds the first tables have.
+func (r *Report) RoundsOfMain() int {
+	return r.leastRounds(func(c stage.Cell) bool { return c == mainCell(c.DB, c.Work) })
+}
+
+// LeastRounds is how many rounds the other cells have, or more.
+func (r *Report) LeastRounds() int { return r.leastRounds(func(stage.Cell) bool { return true }) }
+
+func (r *Report) leastRounds(of func(stage.Cell) bool) int {
+	rounds := map[stage.Cell]int{}
+	for _, one := range r.Rounds {
+		if of(one.Cell) {
+			rounds[one.Cell] = max(rounds[one.Cell], one.Round+1)
+		}
+	}
+	least := 0
+	for _, n := range rounds {
+		if least == 0 || n < least {
+			least = n
+		}
+	}
+	return least
+}

@@ -43,16 +43,12 @@ func (r *Report) plotCPU() (panels []*plot.Plot, err error) {
 		below.LineStyle.Width, above.LineStyle.Width = 0, 0
 		above.StackOn(below)
 		p.Add(below, above)
-		p.Y.Min, p.X.Min = -0.7, 0
-		p.Y.Max = float64(len(names)) + 0.9 // room for the legend
+		p.Y.Min, p.Y.Max, p.X.Min = -0.7, float64(len(names))+0.9, 0 // room for the legend
 		p.Legend.Left = false
-		if len(panels) == 0 {
-			p.NominalY(names...)
-			p.Y.Max = float64(len(names)) + 0.9
-		} else {
-			p.NominalY(make([]string, len(names))...)
-			p.Y.Max = float64(len(names)) + 0.9
+		if len(panels) > 0 {
+			names = make([]string, len(names)) // those of the first are beside it
 		}
+		p.NominalY(names...)
 		if len(panels) == len(subject.Works)-1 {
 			p.Legend.Add("service", below)
 			p.Legend.Add("database", above)
@@ -139,62 +135,42 @@ func (r *Report) lines(p *plot.Plot, cells []stage.Cell, m stage.Measure, unit f
 	return nil
 }
 
-// plotGrowth has what each of many costs, against one where there are fewest.
+// plotGrowth has what each of many costs.
 func (r *Report) plotGrowth() ([]*plot.Plot, error) {
-	var panels []*plot.Plot
 	colors := []color.Color{
 		color.RGBA{0, 114, 178, 255},
 		color.RGBA{213, 94, 0, 255},
 		color.RGBA{0, 158, 115, 255},
 		color.RGBA{204, 121, 167, 255},
 		color.RGBA{0, 0, 0, 255},
-		color.RGBA{230, 159, 0, 255},
 	}
-	for _, bytes := range []bool{false, true} {
-		what, unit := "µs for each", 1000.0
-		if bytes {
-			what, unit = "bytes for each", 1
-		}
-		p := newPlot("", "how many", what)
-		drawn := 0
-		for i, name := range r.axes() {
-			sizes := r.axis(name)
-			if sizes[0].Bytes != bytes {
-				continue
-			}
-			var values, byHand plotter.XYs
-			for _, s := range sizes {
-				values = append(values, plotter.XY{X: float64(s.N), Y: s.Ours.Median / unit})
-				if s.Hand != nil {
-					byHand = append(byHand, plotter.XY{X: float64(s.N), Y: s.Hand.Median / unit})
-				}
-			}
-			drawn++
-			l := look{color: colors[i%len(colors)]}
-			if err := line(p, name, l, values); err != nil {
-				return nil, err
-			}
-			l.dashes = lookOf("pgx by hand").dashes
-			if bytes {
-				if err := line(p, "a goroutine with a context", l, byHand); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if drawn == 0 {
+	p := newPlot("dashed: by hand", "how many", "each, µs")
+	for i, name := range r.axes() {
+		sizes := r.axis(name)
+		if sizes[0].Bytes {
 			continue
 		}
-		logarithmic(&p.X, 1, 10, 100, 1000, 10_000, 100_000)
-		if bytes {
-			p.Y.Min, p.Y.Max = 0, p.Y.Max*1.5
-		} else {
-			p.Y.Scale = plot.LogScale{}
-			p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
-			p.Y.Max *= 30
+		var ours, byHand plotter.XYs
+		for _, s := range sizes {
+			ours = append(ours, plotter.XY{X: float64(s.N), Y: s.Ours.Median / 1000})
+			if s.Hand != nil {
+				byHand = append(byHand, plotter.XY{X: float64(s.N), Y: s.Hand.Median / 1000})
+			}
 		}
-		panels = append(panels, p)
+		l := look{color: colors[i%len(colors)]}
+		if err := line(p, name, l, ours); err != nil {
+			return nil, err
+		}
+		l.dashes = lookOf("pgx by hand").dashes
+		if err := line(p, "", l, byHand); err != nil {
+			return nil, err
+		}
 	}
-	return panels, nil
+	logarithmic(&p.X, 1, 10, 100, 1000, 10_000, 100_000)
+	p.Y.Scale = plot.LogScale{}
+	p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
+	p.Y.Max *= 30 // room for the legend
+	return []*plot.Plot{p}, nil
 }
 
 // logarithmic gives an axis a logarithmic scale with these values at it.

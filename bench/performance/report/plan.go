@@ -21,7 +21,7 @@ var Latencies = []time.Duration{0, 500 * time.Microsecond, time.Millisecond, 2 *
 // few are the subjects of the cells that are not in the first tables.
 var few = []string{
 	"pgx by hand", "pgx, autocommit", subject.Avito, subject.Pgxscope, subject.ExecCommit,
-	"database/sql by hand", "database/sql, autocommit", subject.Sqlscope,
+	"database/sql by hand", "database/sql, autocommit", subject.PgxscopeSQL, subject.Sqlscope,
 }
 
 // Plans are the cells of a database that the page needs, open loops excepted,
@@ -76,6 +76,7 @@ func (r *Report) OpenPlans(rounds int, turn time.Duration) (plans []stage.Plan) 
 			names = append(names, subject.ExecCommit)
 		}
 		names = slices.DeleteFunc(names, func(name string) bool { return !subject.Does(name, work) })
+		// Beyond what is possible, times would only say how long was measured.
 		for _, share := range []float64{0.25, 0.5, 0.75} {
 			c := mainCell(subject.Postgres, work)
 			c.Clients, c.Rate = openClients, math.Round(most.Median*share/100)*100
@@ -97,7 +98,7 @@ func ProfilePlans(folder string) (plans []stage.Plan) {
 		}
 		plans = append(plans, stage.Plan{
 			Cell: mainCell(subject.Postgres, work), Subjects: names,
-			Rounds: 4, Duration: 500 * time.Millisecond, Profile: folder,
+			Rounds: 6, Duration: 500 * time.Millisecond, Profile: folder,
 		})
 	}
 	return plans

@@ -68,7 +68,7 @@ func picture(panels []*plot.Plot) ([]byte, error) {
 	tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: gap, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: gap}
 	ground := draw.New(canvas)
 	ground.SetColor(color.White)
-	ground.Fill(ground.Rectangle.Path())
+	ground.Fill(ground.Path())
 	for i, c := range plot.Align([][]*plot.Plot{panels}, tiles, ground)[0] {
 		panels[i].Draw(c)
 	}
@@ -94,7 +94,7 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.Legend.ThumbnailWidth = 22
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = color.Transparent
-	grid.Horizontal.Color = color.Gray{225}
+	grid.Horizontal.Color = color.Gray{215}
 	p.Add(grid)
 	return p
 }
@@ -138,6 +138,8 @@ func line(p *plot.Plot, name string, l look, values plotter.XYs) error {
 	drawn.Color, drawn.Dashes, drawn.Width = l.color, l.dashes, 1.6
 	points.Color, points.Shape, points.Radius = l.color, draw.CircleGlyph{}, 2.2
 	p.Add(drawn, points)
-	p.Legend.Add(name, drawn)
+	if name != "" {
+		p.Legend.Add(name, drawn)
+	}
 	return nil
 }

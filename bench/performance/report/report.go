@@ -29,8 +29,8 @@ type Run struct {
 	Databases             []string // with their versions
 	Took                  string
 	Turn                  string // how long each subject's part of a round was
-	Rounds, MainRounds    int
 	Latencies             []Latency
+	Note                  string `json:",omitempty"`
 }
 
 // Latency compares what was to be added to a round trip with what it took.
@@ -82,7 +82,7 @@ func Load(dir string) (*Report, error) {
 	return r, err
 }
 
-// Scaled makes spreads of points.
+// Summarize makes spreads of points.
 func Summarize(points []scale.Point) (all []Scaled) {
 	type key struct {
 		axis string

@@ -70,7 +70,7 @@ func (r *Report) Far(db, work string) string {
 	base := subject.Baseline(db)
 	header := []string{""}
 	for _, c := range cells {
-		header = append(header, latency(c.Latency)+", ms", "of "+base)
+		header = append(header, latency(c.Latency)+": ms", "of "+base)
 	}
 	t := newTable(header...)
 	for _, name := range r.present(db, cells...) {
@@ -119,6 +119,9 @@ func (r *Report) Matrix(db, name string) string {
 // OpenLoop has the times at a rate, from when a request was to be sent.
 func (r *Report) OpenLoop(work string) string {
 	cells := r.cells(func(c stage.Cell) bool { return c.Work == work && c.Rate > 0 })
+	if len(cells) == 0 {
+		return ""
+	}
 	header := []string{title(work) + ": p50, p99 in ms"}
 	for _, c := range cells {
 		header = append(header, fmt.Sprintf("%.0f requests/s", c.Rate))

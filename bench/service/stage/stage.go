@@ -55,10 +55,15 @@ type Round struct {
 // TotalCPU is that of the service and of the database, for each request.
 func (r Round) TotalCPU() time.Duration { return r.ServiceCPU + r.DatabaseCPU }
 
+// Before is the end of the name of a subject that the program of an earlier
+// commit serves.
+const Before = ", before"
+
 // Plan says how a cell is measured.
 type Plan struct {
 	Cell
 	Subjects []string
+	Earlier  string // the program of an earlier commit, for names that end with [Before]
 	Rounds   int
 	Duration time.Duration // of one subject's part of one round
 	Profile  string        // a folder for profiles of the services, or ""
@@ -67,7 +72,7 @@ type Plan struct {
 // ProfileOf is how the names of a subject's profiles begin; they end in .cpu and
 // .allocs.
 func (p Plan) ProfileOf(name string) string {
-	return filepath.Join(p.Profile, unusual.ReplaceAllString(p.Cell.String()+"-"+name, "-"))
+	return filepath.Join(p.Profile, unusual.ReplaceAllString(p.String()+"-"+name, "-"))
 }
 
 var unusual = regexp.MustCompile(`[^a-zA-Z0-9.]+`)
@@ -80,9 +85,11 @@ type Stage struct {
 	services map[subject.Config]*process
 }
 
-// Open starts a database. Close removes it.
-func Open(db string) (*Stage, error) {
-	running, err := start(db)
+// Open starts a database. Close removes it. Commits that are durable wait for
+// the disk, whose speed changes by the minute and which is the same for all
+// subjects.
+func Open(db string, durable bool) (*Stage, error) {
+	running, err := start(db, durable)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +190,7 @@ type player struct {
 func (s *Stage) enter(p Plan, config subject.Config) (one *player, err error) {
 	service := s.services[config]
 	if service == nil {
-		if service, err = startService(config); err != nil {
+		if service, err = startService(p.Earlier, config); err != nil {
 			return nil, err
 		}
 		s.services[config] = service

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestACellIsMeasuredFromTheClientToTheDatabase(t *testing.T) {
 	for _, db := range []string{subject.Postgres, subject.MariaDB} {
 		t.Run(db, func(t *testing.T) {
-			running, err := stage.Open(db)
+			running, err := stage.Open(db, false)
 			ok(t, err)
 			defer func() { ok(t, running.Close()) }()
 			base, profiles := subject.Baseline(db), t.TempDir()
@@ -72,14 +72,14 @@ func TestACellIsMeasuredFromTheClientToTheDatabase(t *testing.T) {
 }
 
 func TestASubjectThatIsNotKnownIsNamed(t *testing.T) {
-	running, err := stage.Open(subject.Postgres)
+	running, err := stage.Open(subject.Postgres, false)
 	ok(t, err)
 	defer func() { ok(t, running.Close()) }()
 	_, err = running.Run(stage.Plan{Cell: stage.Cell{DB: subject.Postgres, Work: "read", Clients: 1, Conns: 1}, Subjects: []string{"nothing"}, Rounds: 1})
 	if err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := stage.Open("oracle"); err == nil || !strings.Contains(err.Error(), "oracle") {
+	if _, err := stage.Open("oracle", false); err == nil || !strings.Contains(err.Error(), "oracle") {
 		t.Errorf("got %v", err)
 	}
 }

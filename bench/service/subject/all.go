@@ -37,6 +37,14 @@ var all = []opener{
 		about: "`httpscope.Middleware(httpscope.ReadOnlySafeMethods())` around handlers that call `db.QueryRow` and `db.Exec`",
 	},
 	{
+		name: ExecCommit, byHand: pgxHand, open: openers{Postgres: withExecCommit}, ours: true, only: []string{"write", "mixed"},
+		about: "the same, and the last statement of a unit that writes is `db.ExecCommit`",
+	},
+	{
+		name: "pgxscope, AwaitEnd", byHand: pgxHand, open: openers{Postgres: withAwaitEnd}, ours: true, only: []string{"read"},
+		about: "as pgxscope, with `dbscope.AwaitEnd()`: a unit that only reads waits for the answer to its COMMIT",
+	},
+	{
 		name: sqlHand, byHand: sqlHand, open: openers{Postgres: sqlByHand, MariaDB: sqlByHand},
 		about: "`db.BeginTx`, the statements, `tx.Commit`; on PostgreSQL through pgx's driver",
 	},
