@@ -16,46 +16,53 @@ import (
 
 // plotCPU has a bar for each subject: the service's part and the database's.
 func (r *Report) plotCPU() (panels []*plot.Plot, err error) {
+	var cells []stage.Cell
 	for _, work := range subject.Works {
-		cell := mainCell(subject.Postgres, work)
-		names := r.present(subject.Postgres, cell)
-		if len(names) == 0 {
-			continue
-		}
-		slices.Reverse(names) // the first is on top
+		cells = append(cells, mainCell(subject.Postgres, work))
+	}
+	names := r.present(subject.Postgres, cells...)
+	slices.Reverse(names) // the first is on top
+	for i, cell := range cells {
 		var service, database plotter.Values
-		for _, name := range names {
+		for _, name := range names { // one that was not measured has no bar
 			s, _ := stage.ServiceCPU.Of(r.at(cell), name)
 			d, _ := stage.DatabaseCPU.Of(r.at(cell), name)
 			service, database = append(service, s.Median/1000), append(database, d.Median/1000)
 		}
-		p := newPlot(title(work), "CPU time of a request, µs", "")
-		below, err := plotter.NewBarChart(service, 11)
+		p := newPlot(title(cell.Work), "CPU time of a request, µs", "")
+		below, err := bars(service, color.RGBA{0, 114, 178, 255})
 		if err != nil {
 			return nil, err
 		}
-		above, err := plotter.NewBarChart(database, 11)
+		above, err := bars(database, color.RGBA{190, 190, 190, 255})
 		if err != nil {
 			return nil, err
 		}
-		below.Horizontal, above.Horizontal = true, true
-		below.Color, above.Color = color.RGBA{0, 114, 178, 255}, color.RGBA{190, 190, 190, 255}
-		below.LineStyle.Width, above.LineStyle.Width = 0, 0
 		above.StackOn(below)
 		p.Add(below, above)
 		p.Y.Min, p.Y.Max, p.X.Min = -0.7, float64(len(names))+0.9, 0 // room for the legend
 		p.Legend.Left = false
-		if len(panels) > 0 {
-			names = make([]string, len(names)) // those of the first are beside it
+		if i == 0 {
+			p.NominalY(names...)
+		} else {
+			p.NominalY(make([]string, len(names))...)
 		}
-		p.NominalY(names...)
-		if len(panels) == len(subject.Works)-1 {
+		if i == len(cells)-1 {
 			p.Legend.Add("service", below)
 			p.Legend.Add("database", above)
 		}
 		panels = append(panels, p)
 	}
 	return panels, nil
+}
+
+func bars(values plotter.Values, c color.Color) (*plotter.BarChart, error) {
+	b, err := plotter.NewBarChart(values, 11)
+	if err != nil {
+		return nil, err
+	}
+	b.Horizontal, b.Color, b.LineStyle.Width = true, c, 0
+	return b, nil
 }
 
 // plotLatency has the time of a request of one client.
@@ -130,6 +137,9 @@ func (r *Report) lines(p *plot.Plot, cells []stage.Cell, m stage.Measure, unit f
 		if err := line(p, name, lookOf(name), values); err != nil {
 			return err
 		}
+	}
+	if len(cells) > 0 && !subject.Does(subject.ExecCommit, cells[0].Work) {
+		p.Legend.Add(subject.ExecCommit, lookOf(subject.ExecCommit).line()) // for the panels that have it
 	}
 	p.Y.Max = highest * 1.6 // room for the legend
 	return nil

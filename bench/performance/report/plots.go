@@ -126,6 +126,10 @@ func lookOf(name string) look {
 	return look{color.Gray{100}, nil}
 }
 
+func (l look) line() *plotter.Line {
+	return &plotter.Line{LineStyle: draw.LineStyle{Color: l.color, Dashes: l.dashes, Width: 1.6}}
+}
+
 // line adds one with a dot at each value.
 func line(p *plot.Plot, name string, l look, values plotter.XYs) error {
 	if len(values) == 0 {
@@ -135,7 +139,7 @@ func line(p *plot.Plot, name string, l look, values plotter.XYs) error {
 	if err != nil {
 		return err
 	}
-	drawn.Color, drawn.Dashes, drawn.Width = l.color, l.dashes, 1.6
+	drawn.LineStyle = l.line().LineStyle
 	points.Color, points.Shape, points.Radius = l.color, draw.CircleGlyph{}, 2.2
 	p.Add(drawn, points)
 	if name != "" {
