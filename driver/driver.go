@@ -227,7 +227,9 @@ const (
 )
 
 // ErrNotSent marks the error of a statement that the adapter refused without
-// sending anything: the transaction is as it was, Check is not asked.
+// sending anything: the transaction is as it was, Check is not asked. Passed to Exit
+// alone, without words around it, it also says that the statement is about to come
+// again, to be prepared and then run.
 var ErrNotSent = errors.New("statement not sent")
 
 // ErrUnconfirmed is the error of a commit whose outcome is unknown though the

@@ -46,6 +46,10 @@ type Policy[R any] struct {
 	// ClientTimeout is how long the connections of a unit may wait for its client,
 	// see [ClientWait]. The default is 30 seconds; less than 0 is no bound.
 	ClientTimeout time.Duration
+	// Name returns what the unit of a request is called, for observers: its route, or
+	// the procedure. It is asked only where somebody observes, and perhaps when the
+	// request is over. The default is no name, or one that [WithName] has given.
+	Name func(r R) string
 	// Options are those of every scope.
 	Options []dbscope.Option
 }
@@ -59,12 +63,13 @@ func (p *Policy[R]) Scoped(ctx context.Context, r R) bool {
 
 // Begin puts a new scope for the request into the context.
 func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, Scope) {
-	opts := p.Options
+	var few [8]dbscope.Option // so that the usual request makes no slice
+	opts := append(append(few[:0], p.Options...), more...)
 	if p.ReadOnly != nil && p.ReadOnly(r) {
-		more = append(more, dbscope.ReadOnly())
+		opts = append(opts, dbscope.ReadOnly())
 	}
-	if len(more) > 0 {
-		opts = append(opts[:len(opts):len(opts)], more...)
+	if p.Name != nil {
+		ctx = &named[R]{ctx, p, r}
 	}
 	ctx, _ = dbscope.Begin(ctx, opts...)
 	scope, _ := ScopeOf(ctx)
@@ -73,13 +78,29 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 
 // Decide commits the scope or rolls it back. It returns the error of a commit
 // that was to be, for which the client must not be told of a success, and
-// reports all others. After [dbscope.MarkRollback] there is nothing to return.
+// reports all others. After [dbscope.MarkRollback] there is nothing to return. The scope
+// goes on, for a response that begins before its handler is done.
 func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) error {
 	if !p.Commits(r, code) {
 		p.Report(r, scope.Rollback(ctx))
 		return nil
 	}
-	err := scope.Commit(ctx)
+	return p.committed(r, scope.Commit(ctx))
+}
+
+// Finish is Decide for a handler that is done: the scope is over.
+func (p *Policy[R]) Finish(ctx context.Context, scope Scope, r R, code int) error {
+	commits := p.Commits(r, code)
+	err := scope.Finish(ctx, commits)
+	if !commits {
+		p.Report(r, err)
+		return nil
+	}
+	return p.committed(r, err)
+}
+
+// committed returns the error of a commit, unless it only tells of MarkRollback.
+func (p *Policy[R]) committed(r R, err error) error {
 	if errors.Is(err, dbscope.ErrRollbackOnly) && !errors.Is(err, dbscope.ErrRolledBack) { // which says that a hook failed
 		var several interface{ Unwrap() []error }
 		if errors.As(err, &several) { // the rollback failed

@@ -43,12 +43,20 @@ type Control interface {
 	// scope itself wait for its end. It blocks as [dbscope.Scope.Commit] does. An
 	// error says that a transaction could not be committed.
 	Stream(ctx context.Context, commit bool) error
+	// Finish ends the scope, and what is open in it with a commit, or a rollback. It is
+	// for the end of the handler, where nothing of the unit follows, and so may send the
+	// last of it without waiting for an answer that tells nothing, see
+	// [dbscope.AwaitEnd]. Else it is as [dbscope.Scope.Commit] and [dbscope.Scope.End].
+	Finish(ctx context.Context, commit bool) error
 	// Abort ends the scope, and those begun inside it, while their functions still
 	// run: what is open is rolled back, and all connections are given back. Whatever
 	// is asked of the scope afterwards answers [dbscope.ErrRolledBack] and why, its
 	// commit too, except that it may be rolled back and ended once more. It blocks as
 	// [dbscope.Scope.End] does. A scope that is over stays as it is.
 	Abort(ctx context.Context, why error) error
+	// Attempt says which attempt of its unit the scope is, for observers: the first is 1.
+	// It is called before the scope's context is given away.
+	Attempt(number int)
 	// Transient reports whether a unit that was undone may succeed when its caller
 	// asks for it again, whole: nothing of it is committed or may be, and err, with
 	// which its commit failed, is one that [dbscope.Retry] would act on.

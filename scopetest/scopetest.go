@@ -46,6 +46,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/internal/sandbox"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Rollback returns a context under which nothing that is committed on the
@@ -67,14 +68,20 @@ func Rollback(t testing.TB, dbs ...dbscope.Database) context.Context {
 			t.Errorf("scopetest: %v", err)
 		}
 	})
-	return box.Context(context.WithValue(t.Context(), testKey{}, test{t, box}))
+	return test{TB: t, box: box}.in(t.Context())
 }
 
 type testKey struct{}
 
 type test struct {
 	testing.TB
-	box *sandbox.Sandbox
+	box    *sandbox.Sandbox
+	strict []observe.Observer
+}
+
+// in returns a context of the test.
+func (t test) in(ctx context.Context) context.Context {
+	return t.box.Context(context.WithValue(ctx, testKey{}, t), t.strict...)
 }
 
 // of returns the test of a context of Rollback.
@@ -104,8 +111,7 @@ func Fixture(ctx context.Context) context.Context {
 //		return scopetest.Attach(ctx, testCtx), nil
 //	})
 func Attach(ctx, testCtx context.Context) context.Context {
-	t := of(testCtx)
-	return t.box.Context(context.WithValue(ctx, testKey{}, t))
+	return of(testCtx).in(ctx)
 }
 
 // Count returns how many rows the table has, as the scope of ctx sees it, or the

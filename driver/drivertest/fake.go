@@ -316,6 +316,10 @@ func (c *conn) statement(ctx context.Context, kind, on string, do func()) error 
 		_, _ = c.f.step(ctx, kind, on, nil)
 		return errAborted
 	}
+	if ctx.Err() != nil { // it is not that of Enter, which has refused it otherwise
+		c.fate = driver.Intact
+		return context.Cause(ctx)
+	}
 	fault, err := c.f.step(ctx, kind, on, do)
 	c.after(fault, err)
 	return err

@@ -41,12 +41,12 @@ func (b *behind) arrived(kind byte, body []byte) {
 	case commandComplete:
 		tag, _, _ := bytes.Cut(body, []byte{0})
 		b.mayWrite = b.mayWrite || !harmless(tag)
-		switch command := string(tag); command {
+		switch string(tag) {
 		case "COMMIT", "PREPARE TRANSACTION":
-			b.by = command
+			b.by = string(tag)
 		case "BEGIN", "START TRANSACTION":
 			if !b.nested {
-				b.by = command
+				b.by = string(tag)
 			}
 			b.nested = false
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/dbscope/dbscope/driver"
@@ -22,6 +23,7 @@ import (
 type conn struct {
 	*pgx.Conn
 	raw      *stdlib.Conn
+	pooled   *pgxpool.Conn     // nil where raw was taken from the pool
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
 	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
@@ -74,7 +76,16 @@ func (c *conn) isGone() bool { return c.adopted != nil && c.adopted.gone() }
 // begun reports whether there is a transaction on the server, or was one.
 func (c *conn) begun() bool { return c.begin != "" && !c.wire.waits(c.begin) }
 
+var readOnlyByDefault = driver.TxOptions{TxOptions: sql.TxOptions{ReadOnly: true}}
+
+// beginSQL returns the statement that begins a transaction with the options.
 func beginSQL(opts driver.TxOptions) (string, error) {
+	switch opts { // the usual ones, without making a text
+	case driver.TxOptions{}:
+		return "begin", nil
+	case readOnlyByDefault:
+		return "begin read only", nil
+	}
 	begin := "begin"
 	switch opts.Isolation {
 	case sql.LevelDefault:
@@ -224,7 +235,11 @@ func (c *conn) Release(reuse bool) {
 		defer cancel()
 		_ = c.Close(ctx) // the pool lets go of closed connections
 	}
-	_ = c.raw.Close() // gives it back to the pool
+	if c.pooled != nil {
+		c.pooled.Release()
+	} else {
+		_ = c.raw.Close() // gives it back to the pool
+	}
 }
 
 // sendBatch is pgx's SendBatch with BEGIN and SAVEPOINT in front, also in the

@@ -4,7 +4,8 @@
 //
 // BEGIN travels with the first statement, and SAVEPOINT with the first of a
 // nested transaction: a unit of n statements costs n+1 round trips, whichever
-// way pgx sends them. pgx, its tracers and its errors see nothing of it, and
+// way pgx sends them, and n where nothing depends on the answer to its end, see
+// [dbscope.AwaitEnd], or where its last statement is [DB.ExecCommit]. pgx, its tracers and its errors see nothing of it, and
 // the server runs the statement inside the transaction or not at all. Three
 // things take a round trip more: [pgx.Tx]'s Conn and LargeObjects, since what
 // runs on them is not dbscope's to see, and every statement with arguments in
@@ -113,7 +114,7 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	return (&tx{s}).Exec(ctx, sql, args...)
+	return tx{s}.Exec(ctx, sql, args...)
 }
 
 // ExecCommit runs a statement as the last of the transaction that is open in ctx's scope,
@@ -141,7 +142,7 @@ func (db *DB) ExecCommit(ctx context.Context, sql string, args ...any) (pgconn.C
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	return (&tx{s}).execCommit(ctx, sql, args)
+	return tx{s}.execCommit(ctx, sql, args)
 }
 
 // Query runs a query in the session of ctx's scope; see [pgx.Conn.Query]. The
@@ -151,7 +152,7 @@ func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 	if err != nil {
 		return failedRows(err), err
 	}
-	return (&tx{s}).Query(ctx, sql, args...)
+	return tx{s}.Query(ctx, sql, args...)
 }
 
 // QueryRow runs a query for one row in the session of ctx's scope; see
@@ -168,7 +169,7 @@ func (db *DB) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)
 	}
-	return (&tx{s}).SendBatch(ctx, b)
+	return tx{s}.SendBatch(ctx, b)
 }
 
 // CopyFrom copies rows into a table in the session of ctx's scope; see
@@ -178,7 +179,7 @@ func (db *DB) CopyFrom(ctx context.Context, table pgx.Identifier, columns []stri
 	if err != nil {
 		return 0, err
 	}
-	return (&tx{s}).CopyFrom(ctx, table, columns, src)
+	return tx{s}.CopyFrom(ctx, table, columns, src)
 }
 
 // Pool returns the pool of the current host, and opens it on first use. It has

@@ -15,7 +15,7 @@ import (
 )
 
 // execCommit runs a transaction's last statement.
-func (t *tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
+func (t tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
 	if err := refuseControl(sql); err != nil {
 		return tag, err
 	}

@@ -139,13 +139,24 @@ func (c *conn) answer() (tag pgconn.CommandTag, refused error) {
 		}
 		switch m := message.(type) {
 		case *pgproto3.CommandComplete:
-			tag = pgconn.NewCommandTag(string(m.CommandTag))
+			tag = tagOf(m.CommandTag)
 		case *pgproto3.ErrorResponse:
 			refused = pgconn.ErrorResponseToPgError(m)
 		case *pgproto3.ReadyForQuery:
 			return tag, refused
 		}
 	}
+}
+
+// tagOf makes a tag, and no text of its own for the usual ones.
+func tagOf(tag []byte) pgconn.CommandTag {
+	switch string(tag) {
+	case "COMMIT":
+		return pgconn.NewCommandTag("COMMIT")
+	case "ROLLBACK":
+		return pgconn.NewCommandTag("ROLLBACK")
+	}
+	return pgconn.NewCommandTag(string(tag))
 }
 
 // broken closes a connection from which no answer came, as pgx does: the server is

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // Configure sets a pool's configuration up so that BEGIN travels with the
@@ -77,6 +78,7 @@ type wire struct {
 	in     *bufio.Reader
 	socket *socket // to look at, nil where the connection has none
 
+	raw         *stdlib.Conn // the connection as database/sql's driver sees it, once it has been taken
 	opened      time.Time
 	traced      bool   // somebody traces what pgx runs
 	isolation   string // the default level of its transactions, "" until that is known

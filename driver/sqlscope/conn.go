@@ -138,7 +138,11 @@ func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.T
 // limit makes the end of ctx cancel the context that Begin passed to the driver,
 // for calls that take none. It is over when stop is called.
 func (c *conn) limit(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+	cancel := func() { c.cancel(context.Cause(ctx)) }
+	if own, is := ctx.(interface{ AfterFunc(func()) func() bool }); is { // without a context more
+		return own.AfterFunc(cancel)
+	}
+	return context.AfterFunc(ctx, cancel)
 }
 
 // admit says whether a statement of the core's own can be sent.

@@ -108,14 +108,16 @@ var passedItself any = middleware.RefusedContext("fiber's c was passed as a cont
 type ctxKey struct{}
 
 // serve calls the handlers in a scope of the context. The deferred part undoes
-// what Decide has not committed, also when they do not return.
+// what Finish has not committed, also when they do not return.
 func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	outer := c.Context()
 	before := fasthttp.AcquireResponse()
 	c.Response().Header.CopyTo(&before.Header)
-	ctx, scope := o.policy.Begin(context.WithValue(ctx, ctxKey{}, c), c)
+	name := &routeName{method: c.Method()}
+	ctx, scope := o.policy.Begin(middleware.WithName(context.WithValue(ctx, ctxKey{}, c), name), c)
 	c.SetContext(ctx)
 	defer func() {
+		name.found(c)
 		o.policy.Report(c, scope.End(ctx))
 		fasthttp.ReleaseResponse(before)
 		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
@@ -161,5 +163,5 @@ func (o *options) decide(ctx context.Context, scope middleware.Scope, c fiber.Ct
 	if c.Response().IsBodyStream() && scope.Busy() {
 		return errStream
 	}
-	return o.policy.Decide(ctx, scope, c, c.Response().StatusCode())
+	return o.policy.Finish(ctx, scope, c, c.Response().StatusCode())
 }

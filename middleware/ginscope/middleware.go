@@ -79,6 +79,9 @@ func Middleware(opts ...httpscope.Option) gin.HandlerFunc {
 				return nil
 			}
 			restore()
+			if r.Pattern == "" {
+				r.Pattern = c.FullPath() // so that the unit has a name
+			}
 			out.later = false
 			errs := len(c.Errors)
 			defer swap(c, &writer{w, out, out.Status(), out.Size()}, r, &left)()

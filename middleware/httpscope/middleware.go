@@ -126,8 +126,13 @@ func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *htt
 	if repeatable {
 		more = append(more, a.opts.retry)
 	}
-	ctx, scope := a.opts.policy.Begin(context.WithValue(ctx, requestKey{}, r), r, more...)
+	of := &requestContext{Context: ctx, outer: r}
+	ctx, scope := a.opts.policy.Begin(of, r, more...)
+	if repeatable {
+		scope.Attempt(number)
+	}
 	in := newInner(ctx, r, repeatable, b)
+	of.request.Store(in.Request)
 	w := newWriter(outer, in, scope, a.opts)
 	defer w.abandon() // does something only when the handler does not return
 	err = next(w, in.Request)

@@ -274,7 +274,11 @@ func (c *connection) run(text string, describe bool) error {
 		return refusal("22012")
 	}
 	c.note(st.tag)
-	c.send(text, &pgproto3.CommandComplete{CommandTag: []byte("DONE " + fmt.Sprint(st.rows))})
+	done := "DONE "
+	if isQuery(text) {
+		done = "SELECT " // with which a read-only transaction stays one
+	}
+	c.send(text, &pgproto3.CommandComplete{CommandTag: []byte(done + fmt.Sprint(st.rows))})
 	return nil
 }
 
@@ -324,6 +328,8 @@ func (c *connection) control(text string) error {
 		c.status, c.work = 'T', c.work[:i+1]
 	case c.status == 'E':
 		return refusal("25P02")
+	case word == "show":
+		c.put(&pgproto3.DataRow{Values: [][]byte{[]byte("read committed")}})
 	case word == "savepoint":
 		c.work = append(c.work, ":"+rest)
 	}
