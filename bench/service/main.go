@@ -37,43 +37,55 @@ func main() {
 	}
 }
 
-func run(args []string, out io.Writer) error {
+// options are the program's flags.
+type options struct {
+	cells, dbs, clients, latency, file, before, profile string
+	rate                                                float64
+	conns, rounds                                       int
+	duration                                            time.Duration
+	durable                                             bool
+}
+
+func parse(args []string) (o options) {
 	flags := flag.NewFlagSet("service", flag.ExitOnError)
-	var (
-		cells    = flags.String("cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
-		dbs      = flags.String("db", "postgres", "a `list` of databases")
-		clients  = flags.String("clients", "64", "a `list` of numbers of clients")
-		latency  = flags.String("latency", "0", "a `list` of latencies that are added to a round trip to the database")
-		rate     = flags.Float64("rate", 0, "requests a second of an open loop, 0 for a closed one")
-		conns    = flags.Int("conns", 16, "connections of each pool")
-		rounds   = flags.Int("rounds", 15, "how often each subject has its turn")
-		duration = flags.Duration("duration", 200*time.Millisecond, "how long each turn is")
-		file     = flags.String("out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
-		durable  = flags.Bool("durable", false, "commits wait for the disk")
-		before   = flags.String("before", "", "a `program` of an earlier commit, made by go build: each subject of ours is compared with that of the program")
-		profile  = flags.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
-	)
+	flags.StringVar(&o.cells, "cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
+	flags.StringVar(&o.dbs, "db", "postgres", "a `list` of databases")
+	flags.StringVar(&o.clients, "clients", "64", "a `list` of numbers of clients")
+	flags.StringVar(&o.latency, "latency", "0", "a `list` of latencies that are added to a round trip to the database")
+	flags.Float64Var(&o.rate, "rate", 0, "requests a second of an open loop, 0 for a closed one")
+	flags.IntVar(&o.conns, "conns", 16, "connections of each pool")
+	flags.IntVar(&o.rounds, "rounds", 15, "how often each subject has its turn")
+	flags.DurationVar(&o.duration, "duration", 200*time.Millisecond, "how long each turn is")
+	flags.BoolVar(&o.durable, "durable", false, "commits wait for the disk")
+	flags.StringVar(&o.before, "before", "", "a `program` of an earlier commit, made by go build: each subject of ours is compared with that of the program")
+	flags.StringVar(&o.file, "out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
+	flags.StringVar(&o.profile, "profile", "", "a `folder` for profiles of the services, CPU and allocations")
 	_ = flags.Parse(args) // it exits
-	wanted, err := regexp.Compile(*cells)
+	return o
+}
+
+func run(args []string, out io.Writer) error {
+	o := parse(args)
+	wanted, err := regexp.Compile(o.cells)
 	if err != nil {
 		return err
 	}
-	if *profile != "" {
-		if err := os.MkdirAll(*profile, 0o755); err != nil {
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
 			return err
 		}
 	}
 	var all []stage.Round
-	for db := range strings.SplitSeq(*dbs, ",") {
-		cells, err := cross(db, *clients, *latency)
+	for db := range strings.SplitSeq(o.dbs, ",") {
+		cells, err := cross(db, o.clients, o.latency)
 		if err != nil {
 			return err
 		}
-		rounds, err := measure(out, db, *durable, cells, func(c stage.Cell) stage.Plan {
-			c.Conns, c.Rate = *conns, *rate
+		rounds, err := measure(out, db, o.durable, cells, func(c stage.Cell) stage.Plan {
+			c.Conns, c.Rate = o.conns, o.rate
 			return stage.Plan{
-				Cell: c, Subjects: selected(db, c.Work, wanted, *before != ""), Earlier: *before,
-				Rounds: *rounds, Duration: *duration, Profile: *profile,
+				Cell: c, Subjects: selected(db, c.Work, wanted, o.before != ""), Earlier: o.before,
+				Rounds: o.rounds, Duration: o.duration, Profile: o.profile,
 			}
 		})
 		if err != nil {
@@ -81,10 +93,10 @@ func run(args []string, out io.Writer) error {
 		}
 		all = append(all, rounds...)
 	}
-	if *file == "" {
+	if o.file == "" {
 		return nil
 	}
-	return store(*file, all)
+	return store(o.file, all)
 }
 
 // store writes the rounds as the file's name asks for it.
