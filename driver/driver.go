@@ -143,6 +143,13 @@ type Looker interface {
 	Look() error
 }
 
+// Dialecter is a [Conn] that knows how its database reads SQL, for packages that have
+// statements of their own.
+type Dialecter interface {
+	// Dialect returns [AnyDialect] where that is not known.
+	Dialect() Dialect
+}
+
 // Resetter is a [Conn] that can bring its connection back to the state of a new
 // one. Connections of others are closed where dbscope.ResetConnections asks for
 // that.

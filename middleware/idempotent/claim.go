@@ -1,0 +1,147 @@
+package idempotent
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/backoff"
+	"github.com/dbscope/dbscope/internal/errs"
+	"github.com/dbscope/dbscope/middleware"
+)
+
+// claim is a request's hold on its key, from before the handler is called to the
+// commit of its unit.
+type claim struct {
+	*guard
+	*target
+	*dialect
+	scope    middleware.Scope
+	r        *http.Request
+	id       []byte // of the key
+	request  []byte // its hash
+	recorder *recorder
+}
+
+// errInUse: the key could not be had in time.
+var errInUse = errors.New("idempotent: a request with the same key is being served")
+
+// take inserts the row of the key in the unit's transaction, unless there is one
+// already, which it returns. It blocks while another unit that has inserted it is under
+// way.
+//
+// What the database undoes for the other one's sake is tried again, where that undoes
+// nothing else: no other statement of the unit came before.
+func (c *claim) take(ctx context.Context) (*stored, error) {
+	alone := !c.scope.Holding()
+	deadline := time.Now().Add(c.wait)
+	for attempt := 1; ; attempt++ {
+		found, err := c.takeOnce(ctx)
+		if err == nil || errors.Is(err, errInUse) {
+			return found, err
+		}
+		late, transient := waitedTooLong(err), c.scope.Transient(err)
+		if alone {
+			err = errs.Joined(err, c.rollback(ctx))
+		}
+		switch {
+		case !late && !transient:
+			return nil, fmt.Errorf("idempotent: looking for the request's key, in the table dbscope_requests: %w", err)
+		case late, !alone, c.wait > 0 && time.Now().After(deadline):
+			return nil, errInUse
+		}
+		if pause.Wait(ctx, attempt, err) != nil {
+			return nil, errInUse
+		}
+	}
+}
+
+// pause is between two attempts. There are as many as the time allows.
+var pause = backoff.Policy{Attempts: 100, MinDelay: 2 * time.Millisecond, MaxDelay: 100 * time.Millisecond}
+
+func (c *claim) takeOnce(ctx context.Context) (*stored, error) {
+	d, err := c.reads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.dialect = d
+	for range 3 { // a row that was there a moment ago may have been purged
+		n, err := c.exec(ctx, d.claimWithin(c.wait), c.id, c.request, time.Now().Unix())
+		if err != nil || n > 0 {
+			return nil, err
+		}
+		var found stored
+		err = c.sql.QueryRowContext(ctx, d.find, c.id).Scan(&found.request, &found.response)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			continue
+		case err == nil && found.response == nil: // of this very unit, which serves the request inside another one
+			return nil, errInUse
+		}
+		return &found, err
+	}
+	return nil, errInUse
+}
+
+// waitedTooLong reports whether PostgreSQL's lock_timeout was over. Other databases say
+// something that [dbscope.Retry] knows.
+func waitedTooLong(err error) bool {
+	return driver.AnyError(err, func(err error) bool {
+		state, has := err.(interface{ SQLState() string }) //nolint:errorlint // each error by itself
+		return has && state.SQLState() == "55P03"
+	})
+}
+
+// hold makes the commit of the unit depend on the response being stored with it, and
+// begins to record it.
+func (c *claim) hold(ctx context.Context, w http.ResponseWriter) error {
+	c.recorder = newRecorder(w, c.maxResponse)
+	if err := c.beforeCommit(ctx, c.complete); err != nil {
+		return err
+	}
+	return dbscope.BeforeCommit(ctx, c.store)
+}
+
+// complete prevents an early commit of the transaction with the key.
+func (c *claim) complete(context.Context) error {
+	_, err := c.recorder.recorded()
+	return err
+}
+
+var errTaken = errors.New("idempotent: the handler has rolled back the transaction with the request's key, " +
+	"and another request has taken the key meanwhile")
+
+// store puts the response into the row. Where there is none, since the handler has
+// rolled back early, it makes one.
+func (c *claim) store(ctx context.Context) error {
+	was, err := c.recorder.recorded()
+	if err != nil {
+		return err
+	}
+	if c.storeWhen != nil && !c.storeWhen(c.r, was.status) {
+		_, err := c.exec(ctx, c.release, c.id)
+		return wrap(err)
+	}
+	response := was.encode()
+	n, err := c.exec(ctx, c.dialect.store, response, c.id)
+	if err != nil || n > 0 {
+		return wrap(err)
+	}
+	n, err = c.exec(ctx, c.restore, c.id, c.request, time.Now().Unix(), response)
+	if err == nil && n == 0 {
+		return errTaken
+	}
+	return wrap(err)
+}
+
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("idempotent: storing the response: %w", err)
+}
