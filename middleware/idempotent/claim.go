@@ -97,20 +97,25 @@ func waitedTooLong(err error) bool {
 	})
 }
 
-// hold makes the commit of the unit depend on the response being stored with it, and
-// begins to record it.
+// hold begins to record the response, and refuses each commit before it is whole. Early
+// ends take the hooks of what they end with them, so that the whole unit has one as well
+// as the transaction.
 func (c *claim) hold(ctx context.Context, w http.ResponseWriter) error {
 	c.recorder = newRecorder(w, c.maxResponse)
-	if err := c.beforeCommit(ctx, c.complete); err != nil {
+	complete := func(context.Context) error {
+		_, err := c.recorder.recorded()
 		return err
 	}
-	return dbscope.BeforeCommit(ctx, c.store)
+	if err := c.beforeCommit(ctx, complete); err != nil {
+		return err
+	}
+	return dbscope.BeforeCommit(ctx, complete)
 }
 
-// complete prevents an early commit of the transaction with the key.
-func (c *claim) complete(context.Context) error {
-	_, err := c.recorder.recorded()
-	return err
+// release lets the unit be committed, with the response, when the handler has returned.
+func (c *claim) release(ctx context.Context) {
+	c.recorder.finish()
+	_ = dbscope.BeforeCommit(ctx, c.store) // fails only where the unit is over, and rolled back
 }
 
 var errTaken = errors.New("idempotent: the handler has rolled back the transaction with the request's key, " +
@@ -124,7 +129,7 @@ func (c *claim) store(ctx context.Context) error {
 		return err
 	}
 	if c.storeWhen != nil && !c.storeWhen(c.r, was.status) {
-		_, err := c.exec(ctx, c.release, c.id)
+		_, err := c.exec(ctx, c.forget, c.id)
 		return wrap(err)
 	}
 	response := was.encode()

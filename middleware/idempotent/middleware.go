@@ -161,7 +161,7 @@ func (g *guard) answer(w http.ResponseWriter, r *http.Request, c *claim, next ht
 			return
 		}
 		next.ServeHTTP(c.recorder, r)
-		c.recorder.finish()
+		c.release(r.Context())
 	case !found.answers(c.request):
 		g.refuse(w, r, keyReused(g.header))
 	default:

@@ -16,17 +16,20 @@ var ErrTooLarge = errors.New("idempotent: the response to a request with a key i
 	"raise MaxResponse, or leave the route out of the middleware")
 
 // recorder passes a response on, and keeps a copy of it. What may be written, and
-// when, the outer writer knows.
+// when, the outer writer knows. It is for one goroutine at a time, and is over when the
+// handler has returned; but one that is kept longer changes nothing that was stored.
 type recorder struct {
 	http.ResponseWriter
 	before http.Header // of the response, when the handler was called
 	limit  int
 
-	mu   sync.Mutex // a handler may leave a goroutine behind that writes
-	sent http.Header
+	writing sync.Mutex // held while something is passed on, which may commit the unit
+
+	mu sync.Mutex // guards the rest; nothing is passed on under it
 	response
-	whole bool  // the handler has returned
-	err   error // why the response cannot be stored
+	sent  http.Header // at the time of WriteHeader
+	whole bool        // the handler has returned
+	err   error       // why the response cannot be stored
 }
 
 func newRecorder(w http.ResponseWriter, limit int) *recorder {
@@ -36,8 +39,27 @@ func newRecorder(w http.ResponseWriter, limit int) *recorder {
 // Unwrap is for [http.ResponseController].
 func (c *recorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
+// Header returns the outer writer's headers.
+func (c *recorder) Header() http.Header {
+	if c.isWhole() {
+		return http.Header{}
+	}
+	return c.ResponseWriter.Header()
+}
+
+func (c *recorder) isWhole() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.whole
+}
+
 // WriteHeader notes the headers of now. Informational responses are not kept.
 func (c *recorder) WriteHeader(status int) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.isWhole() {
+		return
+	}
 	c.begin(status)
 	c.ResponseWriter.WriteHeader(status)
 }
@@ -45,15 +67,13 @@ func (c *recorder) WriteHeader(status int) {
 func (c *recorder) begin(status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.status == 0 && !c.whole && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		c.status, c.sent = status, c.Header().Clone()
+	if c.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		c.status, c.sent = status, c.ResponseWriter.Header().Clone()
 	}
 }
 
 // Write passes the bytes on, unless there are too many.
-func (c *recorder) Write(p []byte) (int, error) {
-	return write(c, p, c.ResponseWriter.Write)
-}
+func (c *recorder) Write(p []byte) (int, error) { return write(c, p, c.ResponseWriter.Write) }
 
 // WriteString is Write for strings.
 func (c *recorder) WriteString(s string) (int, error) {
@@ -61,23 +81,29 @@ func (c *recorder) WriteString(s string) (int, error) {
 }
 
 func write[T []byte | string](c *recorder, p T, outer func(T) (int, error)) (int, error) {
-	c.begin(http.StatusOK)
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	if err := c.room(len(p)); err != nil {
 		return 0, err
 	}
+	c.begin(http.StatusOK)
 	n, err := outer(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.whole {
-		c.body = append(c.body, p[:n]...)
-	}
+	c.body = append(c.body, p[:n]...)
 	return n, err
 }
 
-func (c *recorder) room(n int) error {
+var errOver = errors.New("idempotent: the handler of this ResponseWriter has returned")
+
+// room says why no more can be written.
+func (c *recorder) room(more int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n > c.limit-len(c.body) && !c.whole {
+	switch {
+	case c.whole:
+		return errOver
+	case more > c.limit-len(c.body):
 		c.err = ErrTooLarge
 	}
 	return c.err
@@ -97,13 +123,15 @@ func notSupported(what string) error {
 
 // finish ends the recording when the handler has returned.
 func (c *recorder) finish() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := c.ResponseWriter.Header()
 	if c.status == 0 {
-		c.status, c.sent = http.StatusOK, c.Header().Clone()
+		c.status, c.sent = http.StatusOK, now.Clone()
 	}
-	c.header = changesOf(c.before, c.sent)
-	c.trailer = trailersOf(c.sent, c.Header())
+	c.header, c.trailer = changesOf(c.before, c.sent), trailersOf(c.sent, now)
 	c.whole = true
 }
 
