@@ -61,7 +61,7 @@ func decode(stored []byte) (*response, error) {
 			}
 		}
 	}
-	if d.failed || s.status < 100 {
+	if d.failed || s.status < 200 && s.status != http.StatusSwitchingProtocols {
 		return nil, errFormat
 	}
 	s.body = d.rest
