@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check setup test test-cluster test-long soak bench cluster cluster-kill clean
+.PHONY: check setup test test-cluster test-long soak bench bench-service cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -47,6 +47,11 @@ soak: setup
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
+
+# Services that answer requests from PostgreSQL, by hand and with libraries, in
+# turn. FLAGS choose what: make bench-service FLAGS='-cells read -clients 1,64'.
+bench-service: setup
+	cd bench && go run ./service $(FLAGS)
 
 # Three nodes with Patroni, to run examples on, and a kill -9 of their primary.
 cluster:

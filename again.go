@@ -1,6 +1,11 @@
 package dbscope
 
-import "context"
+import (
+	"context"
+
+	"github.com/dbscope/dbscope/internal/backoff"
+	"github.com/dbscope/dbscope/observe"
+)
 
 func (c *control) Again(ctx context.Context, attempt int, err error) bool {
 	return (*Scope)(c).again(ctx, attempt, &err)
@@ -15,11 +20,23 @@ func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.sawTransient.Load()) {
 		return false
 	}
-	failed := p.Wait(ctx, attempt, *err)
+	failed := s.waitForNext(ctx, p, attempt, *err)
 	if failed != nil {
 		*err = failed
 	}
 	return failed == nil
+}
+
+// waitForNext blocks before the attempt after the given one, which failed with err.
+func (s *Scope) waitForNext(ctx context.Context, p *backoff.Policy, attempt int, err error) error {
+	w := s.watch.Load()
+	if attempt >= p.Attempts {
+		w = nil
+	}
+	ctx, op := w.Start(ctx, observe.Event{Kind: observe.Retry, Attempt: attempt + 1, Err: err})
+	failed := p.Wait(ctx, attempt, err)
+	op.End(observe.None, failed)
+	return failed
 }
 
 // canRepeat reports whether the unit may succeed when it is run again, whole.

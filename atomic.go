@@ -38,21 +38,22 @@ func (db *DB[H]) Atomic(ctx context.Context, fn func(context.Context) error, opt
 		opt.applyToAtomic(&o)
 	}
 	for attempt := 1; ; attempt++ {
-		again, err := db.core.atomic(ctx, fn, &o)
+		again, s, err := db.core.atomic(ctx, fn, &o)
 		if err == nil || !again {
 			return err
 		}
-		if err := o.retry.Wait(ctx, attempt, err); err != nil {
+		if err := s.waitForNext(ctx, o.retry, attempt, err); err != nil {
 			return err
 		}
 	}
 }
 
-// atomic runs the block once, and says whether it may be run again.
-func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o *atomicOptions) (again bool, err error) {
+// atomic runs the block once, and says whether it may be run again, and of what scope it
+// is.
+func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o *atomicOptions) (again bool, s *Scope, err error) {
 	b, err := d.beginAtomic(ctx, o)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	sl := slotOf(b.Session)
 	elsewhere := sl.scope.usesExcept(sl)
@@ -70,11 +71,11 @@ func (d *database) atomic(ctx context.Context, fn func(context.Context) error, o
 	}
 	done = true
 	if err == nil || o.retry == nil || !b.Alone {
-		return false, err
+		return false, nil, err
 	}
 	r := b.Session.Ended()
 	r.Err = err
-	return r.Outcome == driver.RolledBack && b.Session.MayWork(r) && sl.scope.usesExcept(sl) == elsewhere, err
+	return r.Outcome == driver.RolledBack && b.Session.MayWork(r) && sl.scope.usesExcept(sl) == elsewhere, sl.scope, err
 }
 
 // blockContext is the context of an Atomic block. Of one directly in another's only

@@ -9,9 +9,12 @@ import (
 	"github.com/dbscope/dbscope/internal/session"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/hostname"
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/settle"
+	"github.com/dbscope/dbscope/internal/watch"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // DB is one database. It is long-lived, a package variable or a field, and
@@ -28,7 +31,10 @@ type DB[H any] struct {
 func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	o := dbOptions{name: "db"}
 	for _, opt := range opts {
-		opt(&o)
+		opt.applyToDB(&o)
+	}
+	if len(o.observers) > 0 {
+		watch.Expect()
 	}
 	open := adapter.Open
 	if err := configure(adapter, o.adapter); err != nil {
@@ -37,10 +43,23 @@ func New[H any](adapter driver.Adapter[H], opts ...DBOption) *DB[H] {
 	return &DB[H]{
 		core: &database{link.Database{
 			Name: o.name, AllowUnscoped: o.allowUnscoped, Resets: o.resets,
-			Pools: pools.New(o.name, o.host, o.router, open), BeforeSession: o.beforeSession, BeforeCommit: o.beforeCommit, Settings: o.settings,
-			Classify: adapter, Settler: o.settler,
+			Pools: pools.New(o.name, o.host, o.router, open, hostLeft(&o)), BeforeSession: o.beforeSession, BeforeCommit: o.beforeCommit, Settings: o.settings,
+			Classify: adapter, Settler: o.settler, Observers: o.observers,
 		}},
 		adapter: adapter, siblings: &sync.Map{},
+	}
+}
+
+// hostLeft tells observers of a host that the router has left, nil without any.
+func hostLeft(o *dbOptions) func(string) {
+	if len(o.observers) == 0 || o.router == nil {
+		return nil
+	}
+	all := observe.Together(o.observers...)
+	return func(left string) {
+		e := observe.Event{Kind: observe.Switch, DB: o.name, From: left, Host: o.router.Host()}
+		_, op := watch.Start(context.Background(), all, e)
+		op.End(observe.None, nil)
 	}
 }
 
@@ -118,7 +137,14 @@ func (db *DB[H]) Host() string { return db.core.Pools.Host() }
 // ctx is done, and while another switch does; of several at once the last to
 // come wins. It may be called by [BeforeSession].
 func (db *DB[H]) SwitchHost(ctx context.Context, host string) error {
-	if err := db.core.Pools.SwitchTo(ctx, host); err != nil {
+	e := observe.Event{Kind: observe.Switch, DB: db.core.Name, From: db.Host()}
+	if hostname.Check(host) == nil { // else it may be a connection string, with a password
+		e.Host = host
+	}
+	ctx, op := watch.Start(ctx, observe.Together(db.core.Observers...), e)
+	err := db.core.Pools.SwitchTo(ctx, host)
+	op.End(observe.None, err)
+	if err != nil {
 		return fmt.Errorf("dbscope: %s: SwitchHost: %w", db.core.Name, err)
 	}
 	return nil

@@ -85,23 +85,29 @@ func finish(ctx context.Context, w session.Wish, f future, scopes ...*Scope) err
 		w = session.RollBack
 	}
 	err := settleAll(ctx, live, w)
-	giveUp(ctx, live)
 	switch {
 	case wanted == session.Commit && aborted != nil:
-		return errs.Joined(aborted, err)
+		err = errs.Joined(aborted, err)
 	case prevented != nil:
-		return errs.Joined(prevented, err)
-	case marked:
+		err = errs.Joined(prevented, err)
+	}
+	giveUp(ctx, live, err)
+	if marked && prevented == nil && aborted == nil {
 		return errs.Joined(fmt.Errorf("dbscope: %w", ErrRollbackOnly), err)
 	}
 	return err
 }
 
 // giveUp is for scopes whose sessions were settled.
-func giveUp(ctx context.Context, scopes []*Scope) {
+func giveUp(ctx context.Context, scopes []*Scope, failure error) {
 	for _, s := range scopes {
 		for sl := range s.slots() {
 			sl.dropSpare()
+		}
+		if w := s.watch.Load(); w != nil {
+			if w.Failed(failure); s.ended.Load() {
+				w.End()
+			}
 		}
 	}
 	runAllAfter(ctx, scopes)
@@ -130,7 +136,7 @@ func settleAll(ctx context.Context, scopes []*Scope, w session.Wish) error {
 	}
 	all = all && aborted == nil && doomed == nil
 	for _, ss := range taken { // before the first COMMIT is sent
-		all = all && ss.Cleared(ctx)
+		all = all && ss.Cleared(ctx, false)
 	}
 	var failed *CommitError
 	var failures error

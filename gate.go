@@ -12,6 +12,7 @@ import (
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
 )
 
 // database is the part of a DB that does not depend on its handle.
@@ -31,7 +32,19 @@ func (d *database) find(ctx context.Context) (*session.Session, error) {
 
 // Session implements [driver.Gate].
 func (d *database) Session(ctx context.Context) (driver.Session, error) {
-	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) && unit.Refused(ctx) == nil {
+	if scopeOf(ctx) == nil && (d.AllowUnscoped || unit.IsFixture(ctx)) {
+		return d.SessionOrUnscoped(ctx)
+	}
+	ss, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ss, nil
+}
+
+// SessionOrUnscoped implements [driver.Gate].
+func (d *database) SessionOrUnscoped(ctx context.Context) (driver.Session, error) {
+	if scopeOf(ctx) == nil && unit.Refused(ctx) == nil {
 		return &unscoped{newUnscoped(ctx, &d.Database), unit.SandboxOf(ctx) != nil}, nil
 	}
 	ss, err := d.find(ctx)
@@ -68,7 +81,7 @@ func (d *database) endOpen(ctx context.Context, w session.Wish) error {
 			}
 			return nil
 		}
-		err = slotOf(ss).EndEarly(ctx, ss, w, nil)
+		err = slotOf(ss).EndEarly(ctx, ss, w, nil, nil)
 		if _, late := err.(*session.OverError); !late { //nolint:errorlint // of this session, not of one in a hook
 			return err
 		}
@@ -80,13 +93,14 @@ func (d *database) endOpen(ctx context.Context, w session.Wish) error {
 type nowhere struct {
 	db     *link.Database
 	around *Scope
+	watch  *watch.DB // tells observers, nil where there are none
 }
 
 func (nowhere) Context() context.Context                 { return nil }
 func (nowhere) Sandbox(ctx context.Context) unit.Sandbox { return unit.SandboxOf(ctx) }
 func (nowhere) Seen() *unit.Unit                         { return nil }
-func (nowhere) Took(*pools.Host)                         {}
-func (nowhere) Gave()                                    {}
+func (n nowhere) Watch() *watch.DB                       { return n.watch }
+func (n nowhere) Gave()                                  { n.watch.Gave() }
 func (nowhere) UnitEnded() error                         { return nil }
 func (nowhere) Admitted()                                {}
 func (nowhere) HasBlocks() bool                          { return false }
@@ -95,9 +109,14 @@ func (nowhere) Failed(error)                             {}
 func (nowhere) BlockEnded(*session.Block, bool)          {}
 func (nowhere) Ended(*session.Session)                   {}
 func (nowhere) Closing(most time.Duration) time.Duration { return most }
+func (nowhere) AwaitsEnd(bool) bool                      { return true }
 func (nowhere) Keep(*session.Session) bool               { return false }
-func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *session.Block) error {
+func (nowhere) EndEarly(context.Context, *session.Session, session.Wish, *session.Block, session.Last) error {
 	return nil
+}
+
+func (n nowhere) Took(ctx context.Context, from *pools.Host) {
+	n.watch.Took(ctx, from.Name(), 1, 0)
 }
 
 func (n nowhere) MayWaitForItself() pools.Limit { return n.around.mayWaitForItself(n.db, nil) }
@@ -110,7 +129,7 @@ func (n nowhere) Waits() pools.Unit {
 }
 
 func newUnscoped(ctx context.Context, d *link.Database) *session.Session {
-	return session.New(d, nowhere{d, scopeOf(ctx)}, driver.TxOptions{}, defaultEndTimeout)
+	return session.New(d, nowhere{d, scopeOf(ctx), watch.Outside(d.Name, d.Observers)}, driver.TxOptions{}, defaultEndTimeout)
 }
 
 // unscoped is the session of a statement without a scope. A transaction begun in

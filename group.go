@@ -3,6 +3,7 @@ package dbscope
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/dbscope/dbscope/internal/session"
@@ -80,10 +81,13 @@ func (g *Group) Go(fn func(context.Context) error) {
 		if g.together {
 			err = g.hold(fn)
 		} else {
-			err = Run(g.ctx, fn, g.opts...)
+			err = Run(g.ctx, fn, append(slices.Clip(g.opts), awaitRollback)...)
 		}
 	})
 }
+
+// awaitRollback makes the work of a function undone when the Group's Wait returns.
+var awaitRollback = scopeOption(func(o *scopeOptions) { o.awaitsRollback = true })
 
 func (g *Group) note(place int, err error) {
 	g.mu.Lock()

@@ -3,12 +3,53 @@ package dbscope
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dbscope/dbscope/internal/session"
 
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/observe"
 )
+
+// Holding returns the names of the DBs of which the context's unit holds a connection now,
+// in the order of first use; none where there is no unit. Units around it and inside it
+// do not count. What takes long, a call of another service or a wait, is better done
+// while there are none: before the first statement, after the end, or after [DB.Release].
+// It does not block and is safe for concurrent use.
+func Holding(ctx context.Context) []string {
+	return held(ctx, func(sl *slot) bool { return sl.holding.Load() > 0 || sl.isOpen() })
+}
+
+func held(ctx context.Context, such func(*slot) bool) (names []string) {
+	s := scopeOf(ctx)
+	if s == nil {
+		return nil
+	}
+	for sl := range s.slots() {
+		if such(sl) {
+			names = append(names, sl.db.Name)
+		}
+	}
+	return names
+}
+
+// isOpen reports whether a transaction is open in the slot, or is being opened.
+func (sl *slot) isOpen() bool {
+	ss := sl.current.Load()
+	return ss != nil && ss.Live.Load()
+}
+
+// Calls implements [unit.Caller].
+func (c *control) Calls(ctx context.Context, whom string) (context.Context, func(error)) {
+	names := held(ctx, (*slot).isOpen)
+	w := c.watch.Load()
+	if w == nil || len(names) == 0 {
+		return ctx, nil
+	}
+	ctx, op := w.Start(ctx, observe.Event{Kind: observe.Call, DB: strings.Join(names, ", "), Text: whom})
+	return ctx, func(err error) { op.End(observe.None, err) }
+}
 
 func (c *control) Watch(w unit.Watcher) { c.unit.Watch(w) }
 
@@ -33,7 +74,7 @@ func (c *control) Abort(ctx context.Context, why error) error {
 		each.ending.Lock()
 	}
 	err := settleAll(ctx, live, session.RollBack)
-	giveUp(ctx, live)
+	giveUp(ctx, live, why)
 	return err
 }
 

@@ -9,10 +9,13 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/hooks"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // runUnit is [Run], which the hooks of a unit that Run has ended need in turn.
 var runUnit func(ctx context.Context, fn func(context.Context) error, opts ...Option) error
+
+var errNotReturned = errors.New("the function panicked, or ended its goroutine")
 
 // addHook puts the hook into the list that it chooses under mu.
 func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list func() *hooks.Waiting) error {
@@ -143,7 +146,7 @@ func closedAndBroken(ctx context.Context, ss *session.Session) bool {
 
 // runBefore runs the hooks that next returns, until it returns nil.
 func (s *Scope) runBefore(ctx context.Context, refuse func(), next func() *hooks.Hook) error {
-	err := hooks.RunBefore(next, func(fn func(context.Context) error) error { return fn(s.inside(ctx)) }, refuse)
+	err := hooks.RunBefore(next, func(h *hooks.Hook) error { return s.runHook(s.inside(ctx), h, h.Fn) }, refuse)
 	if err != nil {
 		return fmt.Errorf("dbscope: %w: a BeforeCommit hook failed: %w", ErrRolledBack, err)
 	}
@@ -217,7 +220,23 @@ func runAllAfter(ctx context.Context, scopes []*Scope) {
 // runAfter runs after-hooks, each in a scope of its own, whatever some of them do.
 func (s *Scope) runAfter(ctx context.Context, due *hooks.Hook) {
 	ctx = context.WithoutCancel(ctx)
-	hooks.RunAll(due, func(fn func(context.Context) error) error {
-		return runUnit(ctx, fn, OnHookError(s.opts.onHookError))
+	hooks.RunAll(due, func(h *hooks.Hook) error {
+		return s.runHook(ctx, h, func(ctx context.Context) error {
+			return runUnit(ctx, h.Fn, OnHookError(s.opts.onHookError), inherited(s.opts.observers))
+		})
 	}, func(err error) { s.opts.onHookError(ctx, err) })
+}
+
+// inherited are the observers of a unit, which those of its hooks have too.
+type inherited []observe.Observer
+
+func (i inherited) applyToScope(o *scopeOptions) { o.observers = i }
+
+// runHook has observers told of a hook.
+func (s *Scope) runHook(ctx context.Context, h *hooks.Hook, run func(context.Context) error) error {
+	ctx, op := s.watch.Load().Start(ctx, observe.Event{Kind: observe.Hook, Text: h.When.String()})
+	err := errNotReturned
+	defer func() { op.End(observe.None, err) }()
+	err = run(ctx)
+	return err
 }

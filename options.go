@@ -9,6 +9,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/backoff"
 	"github.com/dbscope/dbscope/internal/settle"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Option changes one scope; see [Run] and [Begin].
@@ -39,8 +40,13 @@ type unitOptions struct {
 
 type scopeOptions struct {
 	unitOptions
-	endTimeout  time.Duration
-	onHookError func(context.Context, error)
+	endTimeout     time.Duration
+	onHookError    func(context.Context, error)
+	awaitsEnd      bool // also where nothing depends on the answer
+	awaitsRollback bool
+	name           string
+	observers      []observe.Observer
+	maxConns       int
 }
 
 // defaultEndTimeout bounds commit and rollback where [CommitTimeout] is not
@@ -82,6 +88,16 @@ func CommitTimeout(d time.Duration) Option {
 	return scopeOption(func(o *scopeOptions) { o.endTimeout = d })
 }
 
+// AwaitEnd waits for the database's answer to the unit's last COMMIT or ROLLBACK in any
+// case. The default is to wait only where something depends on it: with pgxscope the
+// COMMIT of a transaction that is [ReadOnly], and the ROLLBACK of any, are sent and not
+// waited for. What nobody waits for may still be under way when the unit is over: for
+// a moment another connection can meet the locks of the unit, advisory ones too, which
+// is what this option is for. docs/connections.md lists when the answer is waited for.
+func AwaitEnd() Option {
+	return scopeOption(func(o *scopeOptions) { o.awaitsEnd = true })
+}
+
 // OnHookError is told what went wrong in the scope's after-hooks, whose unit
 // is over by then: their errors, joined, and their panics. The default is
 // [slog.ErrorContext].
@@ -97,10 +113,15 @@ func logHookError(ctx context.Context, err error) {
 }
 
 // DBOption changes a DB when an adapter opens it.
-type DBOption func(*dbOptions)
+type DBOption interface{ applyToDB(o *dbOptions) }
+
+type dbOption func(*dbOptions)
+
+func (set dbOption) applyToDB(o *dbOptions) { set(o) }
 
 type dbOptions struct {
 	name          string
+	observers     []observe.Observer
 	host          string
 	allowUnscoped bool
 	settler       settle.Settler
@@ -117,7 +138,7 @@ type dbOptions struct {
 // that holds {host} without one is an error on first use. So is a text that is no
 // host, see [DB.SwitchHost].
 func Host(host string) DBOption {
-	return func(o *dbOptions) { o.host = host }
+	return dbOption(func(o *dbOptions) { o.host = host })
 }
 
 // Router lets the router choose the host of each session, that stands for {host}
@@ -125,7 +146,7 @@ func Host(host string) DBOption {
 // is serializable, which replicas of PostgreSQL refuse; others get the host that
 // writes. Package cluster has a router.
 func Router(router driver.Router) DBOption {
-	return func(o *dbOptions) { o.router = router }
+	return dbOption(func(o *dbOptions) { o.router = router })
 }
 
 // BeforeSession calls fn each time before a session is opened, in the context
@@ -133,7 +154,7 @@ func Router(router driver.Router) DBOption {
 // and those after it; its error is the statement's. Sessions of the same DB that
 // it opens itself do not call it again.
 func BeforeSession(fn func(context.Context) error) DBOption {
-	return func(o *dbOptions) { o.beforeSession = fn }
+	return dbOption(func(o *dbOptions) { o.beforeSession = fn })
 }
 
 // BeforeEachCommit calls hook before each commit of a transaction of the DB, early
@@ -141,7 +162,7 @@ func BeforeSession(fn func(context.Context) error) DBOption {
 // after the hooks that were registered for it, and not where no transaction is open.
 // Its error prevents the commit. It is called for transactions of siblings too.
 func BeforeEachCommit(hook func(context.Context) error) DBOption {
-	return func(o *dbOptions) { o.beforeCommit = hook }
+	return dbOption(func(o *dbOptions) { o.beforeCommit = hook })
 }
 
 // Setting is one of a transaction of PostgreSQL, see [Settings].
@@ -168,18 +189,7 @@ type Setting = driver.Setting
 // With pgxscope they travel with BEGIN, and cost no round trip. With sqlscope they
 // cost one, or two where the driver prepares what has arguments, as lib/pq does.
 func Settings(fn func(context.Context) ([]Setting, error)) DBOption {
-	return func(o *dbOptions) { o.settings = fn }
-}
-
-// Name sets the name of the DB in errors. The default, also for an empty name,
-// is the database's name as found in the connection string, else the adapter's
-// name.
-func Name(name string) DBOption {
-	return func(o *dbOptions) {
-		if name != "" {
-			o.name = name
-		}
-	}
+	return dbOption(func(o *dbOptions) { o.settings = fn })
 }
 
 // AllowUnscoped sends statements whose context has no scope straight to the
@@ -197,7 +207,7 @@ func Name(name string) DBOption {
 // [DB.Session], [DB.Atomic], early ends and hooks answer ErrNoScope as
 // ever; so does each statement of a DB with [Settings].
 func AllowUnscoped() DBOption {
-	return func(o *dbOptions) { o.allowUnscoped = true }
+	return dbOption(func(o *dbOptions) { o.allowUnscoped = true })
 }
 
 // ResetConnections brings a connection back to the state of a new one as it goes
@@ -212,7 +222,7 @@ func AllowUnscoped() DBOption {
 // one; so is one that cannot be reset within a second. Neither changes what became
 // of the unit. The transactions of one unit share the connection as it is.
 func ResetConnections() DBOption {
-	return func(o *dbOptions) { o.resets = true }
+	return dbOption(func(o *dbOptions) { o.resets = true })
 }
 
 // AdapterOption is an option of the adapter's own: the value goes to its method
@@ -220,7 +230,7 @@ func ResetConnections() DBOption {
 // return one. Where the adapter does not know the value, each use of the DB is
 // an error.
 func AdapterOption(value any) DBOption {
-	return func(o *dbOptions) { o.adapter = append(o.adapter, value) }
+	return dbOption(func(o *dbOptions) { o.adapter = append(o.adapter, value) })
 }
 
 // LedgerTable is the statement that creates the table of [SettleByLedger], for
@@ -240,7 +250,7 @@ const LedgerTable = settle.LedgerTable
 // It costs a round trip before each COMMIT of a scope that may write. Settling
 // takes no longer than [CommitTimeout].
 func SettleByStatus() DBOption {
-	return func(o *dbOptions) { o.settler = settle.ByStatus{} }
+	return dbOption(func(o *dbOptions) { o.settler = settle.ByStatus{} })
 }
 
 // SettleByLedger finds out what became of a COMMIT whose answer was lost, on
@@ -252,7 +262,7 @@ func SettleByStatus() DBOption {
 //
 // It costs a round trip and a row for each transaction; see [DB.PurgeLedger].
 func SettleByLedger() DBOption {
-	return func(o *dbOptions) { o.settler = settle.ByLedger{} }
+	return dbOption(func(o *dbOptions) { o.settler = settle.ByLedger{} })
 }
 
 // RetryPolicy says how often, and after what waits, a unit of work is run

@@ -37,8 +37,13 @@ func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) er
 func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option) (*Scope, error) {
 	ctx, s := Begin(ctx, opts...)
 	s.unit.ByRun = true
-	defer func() { _ = s.End(ctx) }() // does something only when fn does not return
-	if err := fn(ctx); err != nil {
+	err := errNotReturned
+	defer func() { // does something only when fn does not return
+		s.watch.Load().Failed(err)
+		_ = s.End(ctx)
+	}()
+	if err = fn(ctx); err != nil {
+		s.watch.Load().Failed(err)
 		return s, errs.Joined(err, finish(ctx, session.RollBack, isOver, s))
 	}
 	return s, finish(ctx, session.Commit, isOver, s)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dbscope/dbscope/internal/session"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Scope is one unit of work. It travels in a context and holds at most one
@@ -21,6 +24,7 @@ import (
 // End, which [Run] and the middlewares do.
 type Scope struct {
 	ctx  context.Context // the context that carries the scope
+	at   time.Time       // when it began, where a DB's observer may come to ask; else zero
 	unit unit.Unit       // its place among the units around and inside it
 	box  unit.Sandbox    // gives out the connections in a test of package scopetest, else nil
 	opts scopeOptions
@@ -28,18 +32,19 @@ type Scope struct {
 	adopted *link.Database
 
 	// Others look at these without a lock.
-	first        atomic.Pointer[slot]  // the list of slots, in the order of first use; appended to under mu
-	ended        atomic.Bool           // nothing can be done in it any more; set under mu
-	abortedBy    atomic.Pointer[error] // why Abort has ended it, nil where it has not; set under mu
-	doomedBy     atomic.Pointer[error] // the error of a Join, after which only a rollback is possible; set under mu
-	blocks       atomic.Bool           // an Atomic block was begun in it
-	joins        atomic.Int32          // how many functions of Join run in it
-	rollbackOnly atomic.Bool           // MarkRollback was called
-	streams      atomic.Bool           // its answer has begun to leave, so that it keeps no connection without a transaction
-	hooked       atomic.Bool           // a hook has been registered; set under mu
-	committed    atomic.Bool           // a transaction of it was committed, or may have been
-	transient    atomic.Bool           // a session of it was undone by an error that Retry acts on
-	sawTransient atomic.Bool           // a statement of it failed with such an error, whatever became of the session
+	watch        atomic.Pointer[watch.Unit] // what observers know of it, nil where none does
+	first        atomic.Pointer[slot]       // the list of slots, in the order of first use; appended to under mu
+	ended        atomic.Bool                // nothing can be done in it any more; set under mu
+	abortedBy    atomic.Pointer[error]      // why Abort has ended it, nil where it has not; set under mu
+	doomedBy     atomic.Pointer[error]      // the error of a Join, after which only a rollback is possible; set under mu
+	blocks       atomic.Bool                // an Atomic block was begun in it
+	joins        atomic.Int32               // how many functions of Join run in it
+	rollbackOnly atomic.Bool                // MarkRollback was called
+	streams      atomic.Bool                // its answer has begun to leave, so that it keeps no connection without a transaction
+	hooked       atomic.Bool                // a hook has been registered; set under mu
+	committed    atomic.Bool                // a transaction of it was committed, or may have been
+	transient    atomic.Bool                // a session of it was undone by an error that Retry acts on
+	sawTransient atomic.Bool                // a statement of it failed with such an error, whatever became of the session
 
 	ending sync.Mutex // lets one at a time end the scope, or all that is open in it; locked before any session's
 	mu     sync.Mutex // guards the list of slots, each slot's spare and hooks, and the rest
@@ -62,6 +67,7 @@ type slot struct {
 	pool    atomic.Pointer[pools.Host] // where the last of them was taken from
 	blocks  atomic.Bool                // an Atomic block was begun here
 	uses    atomic.Int64               // how many statements were admitted
+	watch   *watch.DB                  // tells observers, nil where there are none
 
 	// The scope's mu guards the rest.
 	spare  driver.Conn   // the connection that is kept between two transactions
@@ -85,6 +91,10 @@ func (c *scopeContext) Value(key any) any {
 		return &c.scope
 	case unit.ControlKey{}:
 		return (*control)(&c.scope)
+	case watch.NamerKey{}:
+		if c.scope.opts.name != "" {
+			return watch.Name(c.scope.opts.name)
+		}
 	}
 	return c.Context.Value(key)
 }
@@ -107,8 +117,30 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 	if around := scopeOf(ctx); around != nil {
 		s.unit.Join(&around.unit)
 	}
+	s.unit.Most = int32(s.opts.maxConns)
 	s.box = unit.SandboxOf(ctx)
+	if s.at = watch.Now(); len(s.opts.observers) > 0 {
+		c.Context = s.watched().Begin(ctx, s.opts.observers)
+	}
 	return c, s
+}
+
+// watched is what observers know of the unit.
+func (s *Scope) watched() *watch.Unit {
+	if known := s.watch.Load(); known != nil {
+		return known
+	}
+	at := s.at
+	if at.IsZero() {
+		at = time.Now()
+	}
+	e := observe.Event{Time: at, Unit: s.unit.ID(), ReadOnly: s.opts.tx.ReadOnly}
+	around := s.ctx.(*scopeContext).Context
+	if p := scopeOf(around); p != nil { // which may be over, as that of a hook is
+		e.Parent = p.unit.ID()
+	}
+	s.watch.CompareAndSwap(nil, watch.New(around, s.ctx, e))
+	return s.watch.Load()
 }
 
 // FromContext returns the context's scope, unless there is none or it has

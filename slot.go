@@ -12,24 +12,30 @@ import (
 	"github.com/dbscope/dbscope/internal/link"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
 )
 
 // Session returns the DB's open session, or a new one that is not open yet.
 func (s *Scope) session(db *link.Database) (*session.Session, error) {
+	known := false
 	for sl := range s.slots() {
-		if sl.db == db {
+		if known = sl.db == db; known {
 			if ss := sl.current.Load(); ss != nil {
 				return ss, nil
 			}
 			break
 		}
 	}
+	var w *watch.DB
+	if !known && !s.ended.Load() && (len(db.Observers) > 0 || s.watch.Load() != nil) {
+		w = s.watched().DB(db.Name, db.Observers) // not under mu, which observers may come to lock
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended.Load() {
 		return nil, db.Errorf("%w", s.endedError())
 	}
-	sl := s.slot(db)
+	sl := s.slot(db, w)
 	ss := sl.current.Load()
 	if ss == nil {
 		ss = session.New(db, sl, s.opts.tx, s.opts.endTimeout)
@@ -43,7 +49,7 @@ func (s *Scope) session(db *link.Database) (*session.Session, error) {
 }
 
 // slot returns the DB's place, and makes it. The caller holds mu.
-func (s *Scope) slot(db *link.Database) *slot {
+func (s *Scope) slot(db *link.Database, w *watch.DB) *slot {
 	last := &s.first
 	for sl := last.Load(); sl != nil; sl = last.Load() {
 		if sl.db == db {
@@ -51,7 +57,7 @@ func (s *Scope) slot(db *link.Database) *slot {
 		}
 		last = &sl.next
 	}
-	sl := &slot{db: db, scope: s}
+	sl := &slot{db: db, scope: s, watch: w}
 	if db.BeforeCommit != nil {
 		s.hooked.Store(true)
 	}
@@ -70,13 +76,20 @@ func (sl *slot) Admitted()                            { sl.uses.Add(1) }
 func (sl *slot) HasBlocks() bool                      { return sl.blocks.Load() }
 func (sl *slot) Owns(ctx context.Context) bool        { return scopeOf(ctx) == sl.scope }
 
-func (sl *slot) Took(from *pools.Host) {
+func (sl *slot) Watch() *watch.DB { return sl.watch }
+
+func (sl *slot) Took(ctx context.Context, from *pools.Host) {
 	sl.pool.Store(from)
 	sl.holding.Add(1)
 	sl.scope.unit.Took(1)
+	if sl.watch != nil {
+		now, most := sl.scope.unit.Budget()
+		sl.watch.Took(ctx, from.Name(), now, most)
+	}
 }
 
 func (sl *slot) Gave() {
+	sl.watch.Gave()
 	sl.holding.Add(-1)
 	sl.scope.unit.Took(-1)
 }
@@ -89,6 +102,18 @@ func (sl *slot) UnitEnded() error {
 }
 
 func (sl *slot) MayWaitForItself() pools.Limit { return sl.scope.mayWaitForItself(sl.db, sl) }
+
+// AwaitsEnd implements [session.Place].
+func (sl *slot) AwaitsEnd(commits bool) bool {
+	s := sl.scope
+	switch {
+	case !s.ended.Load() || s.opts.awaitsEnd || s.together() || s.ctx.Err() != nil:
+		return true
+	case commits:
+		return false
+	}
+	return s.opts.awaitsRollback || s.opts.retry != nil || s.hooked.Load()
+}
 
 // Failed implements [session.Place].
 func (sl *slot) Failed(err error) {
@@ -106,6 +131,7 @@ func (sl *slot) Ended(ss *session.Session) {
 	if r.Open && r.Outcome != driver.RolledBack {
 		sl.scope.committed.Store(true) // or perhaps
 	}
+	ss.TellOver()
 	sl.scope.sessionEnded(sl, ss, r.Outcome)
 	sl.current.CompareAndSwap(ss, nil)
 }
@@ -145,9 +171,16 @@ func (sl *slot) giveBack(conn driver.Conn) {
 }
 
 // EndEarly implements [session.Place]. Where the call is refused, all stays as it was.
-func (sl *slot) EndEarly(ctx context.Context, ss *session.Session, asked session.Wish, own *session.Block) error {
+func (sl *slot) EndEarly(
+	ctx context.Context, ss *session.Session, asked session.Wish, own *session.Block, last session.Last,
+) error {
 	if err := sl.mayEndEarly(ss, asked, own); err != nil {
 		return err
+	}
+	if last != nil {
+		if err := ss.OpenForLast(ctx); err != nil {
+			return err
+		}
 	}
 	w := asked
 	var prevented error
@@ -155,7 +188,7 @@ func (sl *slot) EndEarly(ctx context.Context, ss *session.Session, asked session
 		prevented = sl.scope.beforeSession(ctx, sl, ss, own)
 		w = session.WishTo(prevented == nil && !sl.scope.rollbackOnly.Load())
 	}
-	r, err := sl.endSeized(ctx, ss, asked, w, own)
+	r, err := sl.endSeized(ctx, ss, asked, w, own, last)
 	if err != nil {
 		return err
 	}
@@ -179,7 +212,9 @@ func (sl *slot) mayEndEarly(ss *session.Session, asked session.Wish, own *sessio
 }
 
 // endSeized ends the transaction alone with the session.
-func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w session.Wish, own *session.Block) (r link.Result, err error) {
+func (sl *slot) endSeized(
+	ctx context.Context, ss *session.Session, asked, w session.Wish, own *session.Block, last session.Last,
+) (r link.Result, err error) {
 	ss.Ending.Lock()
 	defer ss.Ending.Unlock()
 	if !ss.Seize(ctx) {
@@ -189,16 +224,19 @@ func (sl *slot) endSeized(ctx context.Context, ss *session.Session, asked, w ses
 		}
 		return r, sl.db.Errorf("%w", ErrSessionBusy)
 	}
-	if ss.IsOver() {
+	switch over := ss.IsOver(); {
+	case over && last != nil:
+		return r, sl.db.Errorf("the statement was not sent, since its transaction was ended meanwhile: %w", sql.ErrTxDone)
+	case over:
 		return r, sl.endedByAnother(ss, asked)
 	}
 	if own != nil {
 		ss.PopOwner(own)
 	}
-	if w == session.Commit && !ss.Cleared(ctx) {
+	if w == session.Commit && !ss.Cleared(ctx, last != nil) {
 		w = session.Refuse
 	}
-	return ss.EndAs(ctx, w), nil
+	return ss.EndWith(ctx, w, last), nil
 }
 
 // endedByAnother is the answer to who comes too late to commit: a hook of the

@@ -8,6 +8,10 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 )
 
+func (c *control) Finish(ctx context.Context, commit bool) error {
+	return finish(ctx, session.WishTo(commit), isOver, (*Scope)(c))
+}
+
 func (c *control) Stream(ctx context.Context, commit bool) error {
 	s := (*Scope)(c)
 	if !s.streams.Load() {

@@ -150,6 +150,25 @@ type Dialecter interface {
 	Dialect() Dialect
 }
 
+// PipelinedEnder is a [Conn] that need not wait for the answer to COMMIT or ROLLBACK.
+type PipelinedEnder interface {
+	// EndPipelined sends COMMIT of a transaction that could not write, or ROLLBACK, and
+	// reports whether it has. The answer is taken out of what the connection brings
+	// next; where it is not that the transaction has ended, or never comes, what is on
+	// the connection then fails as with one that is lost. It reports false, having
+	// sent nothing, where the answer has to be waited for, as where the transaction
+	// may have written after all. It does not block.
+	EndPipelined(commits bool) bool
+}
+
+// LastCommitter is a [Conn] whose COMMIT can travel with a transaction's last statement.
+type LastCommitter interface {
+	// CommitBehind makes the call of Commit, or CommitWithQueries, that comes next run
+	// the statement, with COMMIT behind it. Where the statement fails the outcome is
+	// RolledBack, with its error, unless nobody knows what the server did.
+	CommitBehind(statement func(context.Context) error)
+}
+
 // Resetter is a [Conn] that can bring its connection back to the state of a new
 // one. Connections of others are closed where dbscope.ResetConnections asks for
 // that.
@@ -236,6 +255,9 @@ type Gate interface {
 	// that runs each statement on a connection of its own, without a
 	// transaction.
 	Session(ctx context.Context) (Session, error)
+	// SessionOrUnscoped is Session for the statements of a library that is being
+	// opened: where there is no scope it does as if the DB allowed that.
+	SessionOrUnscoped(ctx context.Context) (Session, error)
 	// Engine returns the pool of the current host and opens it on first use.
 	Engine(ctx context.Context) (Engine, error)
 }
@@ -266,6 +288,9 @@ type Session interface {
 	// Enter admits a statement: it opens the session on first use and returns
 	// its connection. After an error nothing may be sent.
 	Enter(ctx context.Context) (Conn, error)
+	// Observer returns who is to be told of the statement that was admitted, before it
+	// is sent; nil where nobody is.
+	Observer() StatementObserver
 	// Exit ends the statement that Enter or Resume admitted, and returns err
 	// as the user should see it.
 	Exit(ctx context.Context, err error) error
@@ -278,6 +303,12 @@ type Session interface {
 	// native handle. They block. ctx need not be alive.
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
+	// CommitWith opens the session where it is not open, runs the statement as the last
+	// of the transaction, and commits; where the connection is a [LastCommitter] both
+	// take one round trip. The statement is called once at most, after the hooks of
+	// BeforeCommit, with a context that ends by its deadline alone. The error is that
+	// of Commit, and has the statement's own in it.
+	CommitWith(ctx context.Context, statement func(ctx context.Context, c Conn) error) error
 	// Begin nests a block: a savepoint; without a scope, a transaction.
 	// Options that the open transaction does not have are an error. A block is
 	// undone when its ctx ends, which is the rule of database/sql; an adapter
@@ -287,6 +318,26 @@ type Session interface {
 	// does nothing, rolling it back dooms the transaction, or the innermost
 	// savepoint block around it.
 	Join(ctx context.Context, opts sql.TxOptions) (Session, error)
+}
+
+// StatementObserver is told of statements. An adapter asks the session for it once Enter
+// has returned:
+//
+//	if o := session.Observer(); o != nil {
+//		ctx = o.Start(ctx, driver.Statement{Text: text})
+//	}
+//
+// The core itself tells the observer of the statement's end.
+type StatementObserver interface {
+	// Start returns the context to send the statement with, and to read its rows with.
+	Start(ctx context.Context, s Statement) context.Context
+}
+
+// Statement is what observers are told of one.
+type Statement struct {
+	Text     string // of the first, where there are several; empty where there is none
+	Count    int    // how many are sent together; 0 stands for 1
+	Prepares bool   // it is prepared, and not run
 }
 
 // Unscoped is the [Session] of a statement without a scope.

@@ -73,13 +73,29 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 
 // Decide commits the scope or rolls it back. It returns the error of a commit
 // that was to be, for which the client must not be told of a success, and
-// reports all others. After [dbscope.MarkRollback] there is nothing to return.
+// reports all others. After [dbscope.MarkRollback] there is nothing to return. The scope
+// goes on, for a response that begins before its handler is done.
 func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) error {
 	if !p.Commits(r, code) {
 		p.Report(r, scope.Rollback(ctx))
 		return nil
 	}
-	err := scope.Commit(ctx)
+	return p.committed(r, scope.Commit(ctx))
+}
+
+// Finish is Decide for a handler that is done: the scope is over.
+func (p *Policy[R]) Finish(ctx context.Context, scope Scope, r R, code int) error {
+	commits := p.Commits(r, code)
+	err := scope.Finish(ctx, commits)
+	if !commits {
+		p.Report(r, err)
+		return nil
+	}
+	return p.committed(r, err)
+}
+
+// committed returns the error of a commit, unless it only tells of MarkRollback.
+func (p *Policy[R]) committed(r R, err error) error {
 	if errors.Is(err, dbscope.ErrRollbackOnly) && !errors.Is(err, dbscope.ErrRolledBack) { // which says that a hook failed
 		var several interface{ Unwrap() []error }
 		if errors.As(err, &several) { // the rollback failed

@@ -43,6 +43,11 @@ type Control interface {
 	// scope itself wait for its end. It blocks as [dbscope.Scope.Commit] does. An
 	// error says that a transaction could not be committed.
 	Stream(ctx context.Context, commit bool) error
+	// Finish ends the scope, and what is open in it with a commit, or a rollback. It is
+	// for the end of the handler, where nothing of the unit follows, and so may send the
+	// last of it without waiting for an answer that tells nothing, see
+	// [dbscope.AwaitEnd]. Else it is as [dbscope.Scope.Commit] and [dbscope.Scope.End].
+	Finish(ctx context.Context, commit bool) error
 	// Abort ends the scope, and those begun inside it, while their functions still
 	// run: what is open is rolled back, and all connections are given back. Whatever
 	// is asked of the scope afterwards answers [dbscope.ErrRolledBack] and why, its

@@ -145,7 +145,7 @@ func (u *Unit[R]) end(code int) error {
 	case failed:
 		u.report(u.scope.Rollback(u.Context))
 	default:
-		err = u.rpc.policy.Decide(u.Context, u.scope, u.request, code)
+		err = u.rpc.policy.Finish(u.Context, u.scope, u.request, code)
 	}
 	u.report(u.scope.End(u.Context))
 	if err != nil {

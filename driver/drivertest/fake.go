@@ -504,13 +504,23 @@ func (t *Tx) Exec(ctx context.Context, row string) error {
 		return err
 	}
 	c := connOf(dc)
-	return t.s.Exit(ctx, c.statement(ctx, "exec", row, func() {
+	sends := t.observed(ctx, row)
+	return t.s.Exit(ctx, c.statement(sends, "exec", row, func() {
 		if c.begun {
 			c.rows = append(c.rows, row)
 		} else {
 			c.f.rows = append(c.f.rows, row)
 		}
 	}))
+}
+
+// observed tells those who observe the statement, which was admitted, and returns the
+// context to send it with.
+func (t *Tx) observed(ctx context.Context, text string) context.Context {
+	if o := t.s.Observer(); o != nil {
+		return o.Start(ctx, driver.Statement{Text: text})
+	}
+	return ctx
 }
 
 // Setting returns the value of one of the transaction's settings, or "".
@@ -531,7 +541,8 @@ func (t *Tx) Query(ctx context.Context, what string) (*Rows, error) {
 	}
 	c := connOf(dc)
 	r := &Rows{s: t.s, ctx: ctx, raw: &rawRows{c: c}}
-	if err := c.statement(ctx, "query", what, func() {
+	sends := t.observed(ctx, what)
+	if err := c.statement(sends, "query", what, func() {
 		r.raw.left = append(slices.Clone(c.f.rows), c.rows...)
 	}); err != nil {
 		return nil, t.s.Exit(ctx, err)

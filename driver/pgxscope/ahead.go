@@ -43,7 +43,7 @@ func makeText(n int) string {
 
 // answers are the messages with which the server answers it.
 func (s ahead) answers() string {
-	if s.settings != nil {
+	if s.settings != nil || s.text == showIsolation {
 		return answersOfRow
 	}
 	return answersOfOne

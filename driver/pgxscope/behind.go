@@ -12,27 +12,35 @@ import (
 // or whose text did not show it. What cannot be found is ROLLBACK AND CHAIN,
 // whose answers are those of ROLLBACK TO.
 type behind struct {
-	begun  bool   // BEGIN was answered, and no end of dbscope's own
-	own    bool   // what is answered is a statement of dbscope's own
-	nested bool   // the server has warned that the next BEGIN changes nothing
-	by     string // the command that has ended the transaction, or ""
+	begun    bool   // BEGIN was answered, and no end of dbscope's own
+	own      bool   // what is answered is a statement of dbscope's own
+	followed bool   // as is what comes after the end of this answer
+	nested   bool   // the server has warned that the next BEGIN changes nothing
+	by       string // the command that has ended the transaction, or ""
+	mayWrite bool   // a command was run with which one that was begun read-only may write
 }
 
 // The kinds of messages, and the warning, that tell of a transaction.
 const (
 	commandComplete   = 'C'
 	readyForQuery     = 'Z'
+	dataRow           = 'D'
 	activeTransaction = "25001"
 )
 
 // arrived looks at a message that pgx gets.
 func (b *behind) arrived(kind byte, body []byte) {
+	if b.followed && kind == readyForQuery {
+		b.followed = false
+		defer func() { b.own = true }()
+	}
 	if !b.begun || b.own {
 		return
 	}
 	switch kind {
 	case commandComplete:
 		tag, _, _ := bytes.Cut(body, []byte{0})
+		b.mayWrite = b.mayWrite || !harmless(tag)
 		switch command := string(tag); command {
 		case "COMMIT", "PREPARE TRANSACTION":
 			b.by = command
@@ -51,7 +59,7 @@ func (b *behind) arrived(kind byte, body []byte) {
 
 // ownOver is called when a statement of dbscope's own was answered. It leaves the
 // transaction in the state that the server has told.
-func (b *behind) ownOver(status byte) { b.own, b.begun = false, status != 'I' }
+func (b *behind) ownOver(status byte) { b.own, b.followed, b.begun = false, false, status != 'I' }
 
 // Ended implements [driver.Ender].
 func (c *conn) Ended() error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -22,14 +23,18 @@ import (
 type conn struct {
 	*pgx.Conn
 	raw      *stdlib.Conn
+	pooled   *pgxpool.Conn // nil where raw was taken from the pool
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
-	separate bool     // BEGIN and SAVEPOINT take a round trip of their own
-	fresh    bool     // it was looked at when it was taken, and not used since
-	begin    string   // the transaction's first statement, empty without one
-	adopted  *adopted // where the transaction is other code's, else nil
-	keeps    int      // how many statements may be kept, see KeepStatement
-	prepared []string // names that the handle has given to statements
+	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
+	fresh    bool   // it was looked at when it was taken, and not used since
+	begin    string // the transaction's first statement, empty without one
+	opts     driver.TxOptions
+	last     func(context.Context) error // goes with the COMMIT to come
+	lent     bool                        // what ran on it was not dbscope's to see
+	adopted  *adopted                    // where the transaction is other code's, else nil
+	keeps    int                         // how many statements may be kept, see KeepStatement
+	prepared []string                    // names that the handle has given to statements
 }
 
 // What the core asks at run time whether a connection can do.
@@ -39,7 +44,9 @@ var _ interface {
 	driver.Dialecter
 	driver.Ender
 	driver.Flusher
+	driver.LastCommitter
 	driver.Looker
+	driver.PipelinedEnder
 	driver.Resetter
 	driver.Setter
 } = (*conn)(nil)
@@ -56,7 +63,9 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 	c.wire.behind = behind{}
 	c.begin, err = beginSQL(opts)
 	if err == nil {
+		c.opts, c.lent = opts, false
 		c.wire.add(ahead{text: c.begin})
+		c.learnIsolation()
 	}
 	return err
 }
@@ -68,7 +77,16 @@ func (c *conn) isGone() bool { return c.adopted != nil && c.adopted.gone() }
 // begun reports whether there is a transaction on the server, or was one.
 func (c *conn) begun() bool { return c.begin != "" && !c.wire.waits(c.begin) }
 
+var readOnlyByDefault = driver.TxOptions{TxOptions: sql.TxOptions{ReadOnly: true}}
+
+// beginSQL returns the statement that begins a transaction with the options.
 func beginSQL(opts driver.TxOptions) (string, error) {
+	switch opts { // the usual ones, without making a text
+	case driver.TxOptions{}:
+		return "begin", nil
+	case readOnlyByDefault:
+		return "begin read only", nil
+	}
 	begin := "begin"
 	switch opts.Isolation {
 	case sql.LevelDefault:
@@ -221,7 +239,11 @@ func (c *conn) Release(reuse bool) {
 		defer cancel()
 		_ = c.Close(ctx) // the pool lets go of closed connections
 	}
-	_ = c.raw.Close() // gives it back to the pool
+	if c.pooled != nil {
+		c.pooled.Release()
+	} else {
+		_ = c.raw.Close() // gives it back to the pool
+	}
 }
 
 // sendBatch is pgx's SendBatch with BEGIN and SAVEPOINT in front, also in the

@@ -38,6 +38,7 @@ package pgxscope
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -45,6 +46,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -100,8 +102,10 @@ func New(open func(ctx context.Context, host string) (*pgxpool.Pool, error), opt
 
 func wrap(core *dbscope.DB[pgx.Tx], siblings *sync.Map) *DB {
 	gate := dbscope.Gate(core)
-	return &DB{DB: core, gate: gate, siblings: siblings, ambient: sqlscope.NewAmbient(gate)}
+	return &DB{DB: core, gate: gate, siblings: siblings, ambient: sqlscope.NewAmbient(gate, pools)}
 }
+
+func pools() (sqldriver.Driver, error) { return stdlib.GetDefaultDriver(), nil }
 
 // Exec runs a statement in the session of ctx's scope; see [pgx.Conn.Exec].
 func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
@@ -110,6 +114,34 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 		return pgconn.CommandTag{}, err
 	}
 	return (&tx{s}).Exec(ctx, sql, args...)
+}
+
+// ExecCommit runs a statement as the last of the transaction that is open in ctx's scope,
+// or of a new one, and commits it, as Exec followed by [dbscope.DB.Commit] would, with
+// COMMIT in the statement's round trip, and BEGIN too where none was sent. Hooks of
+// BeforeCommit run before it. The scope goes on, with a new transaction.
+//
+// The error is that of a commit, with the statement's own in it, and nothing of the
+// transaction is stored where the statement fails; [dbscope.ErrCommitUnknown] where
+// nobody knows. Where an answer was lost, and found out to be a success, the tag is
+// empty. Once it may have been sent, ctx's cancellation does not stop it: it
+// takes no longer than [dbscope.CommitTimeout], or than ctx's deadline where that is
+// later. It is refused where a commit is, with [dbscope.ErrOpenTransaction]: in a nested
+// transaction, in a function of [dbscope.Join], and in a Group that commits together;
+// without a scope with [dbscope.ErrNoScope], also where statements may do without one.
+// It cannot be COPY, for which there is CopyFrom. With [dbscope.MarkRollback] nothing is
+// sent, and it answers [dbscope.ErrRollbackOnly].
+//
+// A unit of n statements then takes n round trips. One more is taken to prepare a text
+// for the first time on its connection, as ever, one in the mode
+// [pgx.QueryExecModeDescribeExec], and one for [dbscope.SettleByStatus] or
+// [dbscope.SettleByLedger].
+func (db *DB) ExecCommit(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	s, err := db.gate.Session(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return (&tx{s}).execCommit(ctx, sql, args)
 }
 
 // Query runs a query in the session of ctx's scope; see [pgx.Conn.Query]. The
@@ -162,6 +194,12 @@ func (db *DB) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 // SQL returns a real [*sql.DB] on the same sessions, for libraries that want
 // one: see [sqlscope.DB.SQL], whose options these are.
 func (db *DB) SQL(opts ...sqlscope.SQLOption) *sql.DB { return db.ambient.SQL(opts...) }
+
+// SetUp calls fn with a *sql.DB that nobody else has, for a library that talks to the
+// database as it is opened, or for migrations: see [sqlscope.DB.SetUp].
+func (db *DB) SetUp(fn func(handle *sql.DB) error, opts ...sqlscope.SQLOption) error {
+	return db.ambient.SetUp(fn, opts...)
+}
 
 // Sibling is [dbscope.DB.Sibling] with this package's methods.
 func (db *DB) Sibling(name string) *DB {

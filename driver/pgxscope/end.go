@@ -20,21 +20,25 @@ func (c *conn) Commit(ctx context.Context) (driver.Outcome, error) {
 		return driver.Unknown, err
 	}
 	defer c.over()
-	if !c.begun() {
-		c.wire.take()
-		return driver.Committed, nil // of nothing
+	if c.last == nil {
+		begun := c.begun()
+		if c.wire.take(); !begun {
+			return driver.Committed, nil // of nothing
+		}
 	}
-	c.wire.take()
 	switch {
 	case c.IsClosed():
 		return driver.RolledBack, errors.New("the connection was lost before COMMIT was sent")
 	case ctx.Err() != nil:
 		return driver.RolledBack, fmt.Errorf("COMMIT was not sent: %w", context.Cause(ctx))
-	case c.PgConn().TxStatus() == 'I':
+	case c.PgConn().TxStatus() == 'I' && c.begun():
 		return driver.Unknown, driver.ErrEnded
 	}
+	if o, over, err := c.runLast(ctx, commitText); over {
+		return o, err
+	}
 	c.wire.unconfirmed = false
-	tag, err := c.end(ctx, "commit")
+	tag, err := c.end(ctx, commitText)
 	var refused *pgconn.PgError
 	switch {
 	case err == nil && tag.String() == "COMMIT":
@@ -60,16 +64,21 @@ func (c *conn) committed() (driver.Outcome, error) {
 // CommitWithQueries implements [driver.CommitQuerier], in one simple query. What became
 // of the transaction is what the answer to its second statement says.
 func (c *conn) CommitWithQueries(ctx context.Context, before, after string) (o driver.Outcome, was, is []string, err error) {
-	if !c.begun() || c.Ended() != nil || c.IsClosed() || ctx.Err() != nil || c.PgConn().TxStatus() != 'T' {
+	if c.Ended() != nil || c.IsClosed() || ctx.Err() != nil || c.last == nil && (!c.begun() || c.PgConn().TxStatus() != 'T') {
 		o, err = c.Commit(ctx)
 		return o, nil, []string{}, err // where it is committed, it is of nothing
 	}
-	c.wire.take()
 	defer c.over()
+	text := before + "; commit; " + after
+	if c.last == nil {
+		c.wire.take()
+	} else if o, over, err := c.runLast(ctx, text); over {
+		return o, nil, nil, err
+	}
 	c.wire.unconfirmed = false
 	c.wire.behind.own = true
 	defer c.bound(ctx)()
-	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), before+"; commit; "+after).ReadAll()
+	results, err := c.PgConn().Exec(context.WithoutCancel(ctx), text).ReadAll()
 	c.wire.behind.ownOver(c.PgConn().TxStatus())
 	var refused *pgconn.PgError
 	switch said := len(results) > 1 && results[1].Err == nil; {
@@ -104,7 +113,7 @@ func (c *conn) Rollback(ctx context.Context) error {
 	if !begun {
 		return nil
 	}
-	_, err := c.end(ctx, "rollback")
+	_, err := c.end(ctx, rollbackText)
 	return err
 }
 
@@ -120,9 +129,7 @@ func (c *conn) over() {
 // connection keeps that, without the goroutine that pgx starts otherwise.
 func (c *conn) end(ctx context.Context, text string) (pgconn.CommandTag, error) {
 	defer c.bound(ctx)()
-	c.wire.behind.own = true
-	tag, err := c.Exec(context.WithoutCancel(ctx), text)
-	c.wire.behind.ownOver(c.PgConn().TxStatus())
+	tag, err := c.finish(ctx, text)
 	return tag, late(ctx, c.Explain(err))
 }
 

@@ -68,18 +68,41 @@ func (e *engine) Acquire(ctx context.Context) (driver.Conn, error) {
 	}
 }
 
+// take takes a connection out of the pool. The first time it is one of database/sql's
+// driver, which has no other way to make one; that is kept for whoever asks for it, as
+// long as the connection lives.
 func (e *engine) take(ctx context.Context) (*conn, error) {
+	pooled, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return nil, e.mask(err)
+	}
+	if w := wireOf(pooled.Conn()); w.raw != nil {
+		return e.conn(w, pooled), nil
+	}
+	pooled.Release()
 	raw, err := e.connector.Connect(ctx)
 	if err != nil {
 		return nil, e.mask(err)
 	}
-	c := raw.(*stdlib.Conn)
-	w, _ := c.Conn().PgConn().CustomData()[wireKey].(*wire)
+	w := wireOf(raw.(*stdlib.Conn).Conn())
+	w.raw = raw.(*stdlib.Conn)
+	return e.conn(w, nil), nil
+}
+
+func (e *engine) conn(w *wire, pooled *pgxpool.Conn) *conn {
+	w.behind = behind{}
+	return &conn{Conn: w.raw.Conn(), raw: w.raw, pooled: pooled, wire: w, separate: e.separate || w.in == nil, keeps: e.keeps}
+}
+
+// wireOf returns the connection's wire, an empty one where [Configure] was not called.
+func wireOf(c *pgx.Conn) *wire {
+	data := c.PgConn().CustomData()
+	w, _ := data[wireKey].(*wire)
 	if w == nil {
 		w = &wire{}
+		data[wireKey] = w
 	}
-	w.behind = behind{}
-	return &conn{Conn: c.Conn(), raw: c, wire: w, separate: e.separate || w.in == nil, keeps: e.keeps}, nil
+	return w
 }
 
 // MaxConns implements [driver.Limited].

@@ -1,6 +1,10 @@
 package pgxscope
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+)
 
 // expected is what happens with something that the server sends, or that pgx
 // waits for, next. The wire has a queue of them; while it is empty, everything
@@ -9,6 +13,8 @@ import "encoding/binary"
 //	do       what arrives                               pgx gets
 //	takeOut  the answers to a statement of this         nothing; but an error, which is
 //	         package's: messages of these kinds         the answer to pgx's own as well
+//	takeEnd  the answers to a COMMIT or ROLLBACK that   nothing; but an error, after which
+//	         pgx has had a made-up answer to            the connection is not used any more
 //	makeUp   nothing                                    these bytes, at once
 //
 // A message that the server may send at any time passes on, wherever it arrives.
@@ -16,7 +22,11 @@ type expected struct {
 	do    action
 	kinds string // of the messages that are still to come, in their order
 	bytes []byte
+	shows bool // the row tells the isolation level
 }
+
+// answersOfEnd are those to COMMIT and ROLLBACK: CommandComplete, ReadyForQuery.
+const answersOfEnd = "CZ"
 
 // answersOfOne are those to Parse, Bind and Execute of a statement without rows:
 // ParseComplete, BindComplete, CommandComplete. They are compared one by one,
@@ -31,6 +41,7 @@ type action uint8
 const (
 	unexpected action = iota
 	takeOut
+	takeEnd
 	passOn
 	makeUp
 )
@@ -71,11 +82,32 @@ func (w *wire) arrived(kind byte) action {
 		return unexpected
 	}
 	if next.kinds = next.kinds[1:]; next.kinds == "" {
+		w.behind.begun = w.behind.begun || next.do == takeOut
 		w.pop()
-		w.behind.begun = true
 	}
 	return takeOut
 }
+
+// endArrived is arrived for the answers to an end that pgx has had a made-up answer
+// to. beginning is that of the message.
+func (w *wire) endArrived(kind byte, beginning []byte) action {
+	switch {
+	case kind == errorResponse:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.expected = w.expected[:0]
+		if !bytes.Contains(beginning, []byte("\x00VFATAL\x00")) { // else the server closes the connection
+			w.failure = errNotEnded // for what comes after this message
+		}
+		return passOn
+	case kind == readyForQuery && beginning[headerSize] != 'I':
+		return unexpected
+	}
+	return w.arrived(kind)
+}
+
+var errNotEnded = errors.New("pgxscope: the server has not ended the transaction that was on this connection before, " +
+	"which nobody had waited for: the connection cannot be used any more")
 
 // refused drops what the server passes over after it has refused a statement
 // that went ahead. A simple query has no Sync at which it would stop. The caller
@@ -83,6 +115,9 @@ func (w *wire) arrived(kind byte) action {
 func (w *wire) refused() {
 	w.expected = w.expected[:0]
 	if w.simple {
+		if w.followed == sentBehind {
+			w.followed, w.sent = passedOver, nil
+		}
 		_ = w.sync() // where this fails, so does pgx's next read
 	}
 }

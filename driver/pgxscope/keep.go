@@ -28,6 +28,7 @@ func (c *conn) KeepStatement(ctx context.Context, query string) bool {
 	if c.keeps <= 0 {
 		return false
 	}
+	c.wire.raw = nil // it counts the uses of a statement that are not closed, and the next one may have to close this
 	k := c.kept()
 	if _, known := k.used[query]; !known && len(k.used) >= c.keeps {
 		oldest := k.oldest()

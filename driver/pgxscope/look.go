@@ -25,22 +25,31 @@ func (c *conn) Look() error {
 	}
 	for {
 		arrived, err := c.messageArrived()
-		if err != nil {
+		switch {
+		case err != nil:
 			c.abandon()
 			return fmt.Errorf("the server has closed the connection: %w", err)
-		}
-		if !arrived {
+		case !arrived:
 			return nil
 		}
-		message, err := c.PgConn().ReceiveMessage(context.Background())
-		if refused, ok := message.(*pgproto3.ErrorResponse); ok {
-			err = pgconn.ErrorResponseToPgError(refused)
+		taken, err := c.takeArrived()
+		if !taken && err == nil {
+			err = c.receive()
 		}
 		if err != nil {
 			c.abandon()
-			return serverError(err)
+			return err
 		}
 	}
+}
+
+// receive gives pgx a message that has arrived.
+func (c *conn) receive() error {
+	message, err := c.PgConn().ReceiveMessage(context.Background())
+	if refused, ok := message.(*pgproto3.ErrorResponse); ok {
+		err = pgconn.ErrorResponseToPgError(refused)
+	}
+	return serverError(err)
 }
 
 // serverError returns the server's own error where err has one.
@@ -58,6 +67,21 @@ func (c *conn) messageArrived() (bool, error) {
 		return true, nil // it has more than a part of one
 	}
 	return c.wire.messageArrived()
+}
+
+// takeArrived takes out a message that has arrived, where it is the answer to an end
+// which nobody waits for.
+func (c *conn) takeArrived() (taken bool, err error) {
+	w := c.wire
+	next, waiting := w.head()
+	if !waiting || next.do != takeEnd || !w.place.isBoundary() || c.PgConn().Frontend().ReadBufferLen() > 0 {
+		return false, nil
+	}
+	passes, err := w.takeNext(next)
+	if err != nil || passes > 0 {
+		return false, err
+	}
+	return true, w.finishSkipping()
 }
 
 // messageArrived reports whether the rest of a message is there. It reads what

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
 
@@ -141,6 +142,9 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 	c, err := t.enter(ctx, texts...)
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)
+	}
+	if len(texts) > 0 {
+		ctx = t.observed(ctx, driver.Statement{Text: texts[0], Count: len(texts)})
 	}
 	done := false
 	defer func() {

@@ -19,9 +19,8 @@ type tx struct{ s driver.Session }
 // enter admits a statement that consists of the texts.
 func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 	for _, text := range texts {
-		if word, in := driver.ControlStatement(driver.PostgreSQL|driver.PostgreSQLEscapes, text); in != 0 {
-			return nil, fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
-				"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
+		if err := refuseControl(text); err != nil {
+			return nil, err
 		}
 	}
 	c, err := t.s.Enter(ctx)
@@ -32,6 +31,15 @@ func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 		return a.conn, nil
 	}
 	return c.(*conn), nil
+}
+
+func refuseControl(text string) error {
+	word, in := driver.ControlStatement(driver.PostgreSQL|driver.PostgreSQLEscapes, text)
+	if in == 0 {
+		return nil
+	}
+	return fmt.Errorf("pgxscope: the statement %s would end the scope's transaction behind its back: "+
+		"use the methods of the DB or of its handle: %w", word, dbscope.ErrOpenTransaction)
 }
 
 // closed adds pgx's own name for a transaction that is over.
@@ -80,26 +88,36 @@ func (t *tx) Rollback(ctx context.Context) error { return closed(t.s.Rollback(ct
 
 // Exec runs a statement.
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
-	err = t.run(ctx, func(c *conn) error {
+	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		tag, err = c.Exec(ctx, sql, args...)
 		return c.sent(err)
-	}, sql)
+	}, driver.Statement{Text: sql})
 	return tag, err
 }
 
-// run runs a statement that consists of the texts.
-func (t *tx) run(ctx context.Context, call func(*conn) error, texts ...string) (err error) {
-	c, err := t.enter(ctx, texts...)
+// run runs a statement, with the context that its observers have for it.
+func (t *tx) run(ctx context.Context, call func(context.Context, *conn) error, st driver.Statement) (err error) {
+	c, err := t.enter(ctx, st.Text)
 	if err != nil {
 		return err
 	}
 	done := false
 	defer t.exit(ctx, c, &done, &err)
+	ctx = t.observed(ctx, st)
 	if err = c.ready(ctx); err == nil {
-		err = call(c)
+		err = call(ctx, c)
 	}
 	done = true
 	return err
+}
+
+// observed tells those who observe the statement, which was admitted, and returns the
+// context to send it with.
+func (t *tx) observed(ctx context.Context, st driver.Statement) context.Context {
+	if o := t.s.Observer(); o != nil {
+		return o.Start(ctx, st)
+	}
+	return ctx
 }
 
 // Query runs a query.
@@ -116,6 +134,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c
 	if c, err = t.enter(ctx, sql); err != nil {
 		return nil, nil, err
 	}
+	ctx = t.observed(ctx, driver.Statement{Text: sql})
 	done := false
 	defer func() {
 		if !done || err != nil {
@@ -140,21 +159,36 @@ func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 // CopyFrom copies rows into a table.
 func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
-	err = t.run(ctx, func(c *conn) error {
+	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		n, err = c.CopyFrom(ctx, table, columns, src)
 		return c.sent(err)
-	})
+	}, driver.Statement{Text: "copy " + table.Sanitize() + " from stdin binary"})
 	return n, err
+}
+
+// use calls a function with the connection, for what is no statement.
+func (t *tx) use(ctx context.Context, call func(*conn) error) (err error) {
+	c, err := t.enter(ctx)
+	if err != nil {
+		return err
+	}
+	done := false
+	defer t.exit(ctx, c, &done, &err)
+	if err = c.ready(ctx); err == nil {
+		err = call(c)
+	}
+	done = true
+	return err
 }
 
 // Prepare prepares a statement on the session's connection.
 func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
-	err = t.run(ctx, func(c *conn) error {
+	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		if sd, err = c.Prepare(ctx, name, sql); err == nil && name != "" {
 			c.prepared = append(c.prepared, name)
 		}
 		return err
-	}, sql)
+	}, driver.Statement{Text: sql, Prepares: true})
 	return sd, err
 }
 
@@ -164,7 +198,7 @@ func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.Statemen
 func (t *tx) Conn() *pgx.Conn {
 	var raw *pgx.Conn
 	ctx := context.Background()
-	if t.run(ctx, func(c *conn) error { raw = c.Conn; return c.flush(ctx) }) != nil {
+	if t.use(ctx, func(c *conn) error { raw, c.lent = c.Conn, true; return c.flush(ctx) }) != nil {
 		return nil
 	}
 	return raw
@@ -177,7 +211,8 @@ func (t *tx) Conn() *pgx.Conn {
 func (t *tx) LargeObjects() pgx.LargeObjects {
 	var objects pgx.LargeObjects
 	ctx := context.Background()
-	_ = t.run(ctx, func(c *conn) error {
+	_ = t.use(ctx, func(c *conn) error {
+		c.lent = true
 		if err := c.flush(ctx); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // Configure sets a pool's configuration up so that BEGIN travels with the
@@ -31,9 +32,10 @@ func Configure(config *pgxpool.Config) {
 			}
 		}
 		var made *wire // by the attempt that connects, after others have failed
+		traced := cc.Tracer != nil
 		build := cc.BuildFrontend
 		cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-			made = &wire{w: w, in: bufio.NewReaderSize(r, inputBuffer)}
+			made = &wire{traced: traced, w: w, in: bufio.NewReaderSize(r, inputBuffer)}
 			return build(made, made)
 		}
 		notice := cc.OnNotice
@@ -76,8 +78,11 @@ type wire struct {
 	in     *bufio.Reader
 	socket *socket // to look at, nil where the connection has none
 
+	raw         *stdlib.Conn // the connection as database/sql's driver sees it, once it has been taken
 	opened      time.Time
-	unconfirmed bool // a wait for a synchronous standby was cancelled
+	traced      bool   // somebody traces what pgx runs
+	isolation   string // the default level of its transactions, "" until that is known
+	unconfirmed bool   // a wait for a synchronous standby was cancelled
 
 	// Of who reads: pgx, or [conn.Look] while pgx does nothing.
 	place place // how far the message on its way to pgx has come
@@ -94,7 +99,10 @@ type wire struct {
 	simple   bool       // their statement is a simple query, which has no Sync
 	expected []expected // what the server sends next, before what pgx waits for
 	pretend  bool       // a BEGIN of pgx's is answered and not sent
-	failure  error      // of the protocol: the connection cannot be used any more
+	follower []byte     // goes behind the next write that executes a statement
+	sent     []byte     // has done so: pgx's own write of it is left out
+	followed following
+	failure  error // of the protocol: the connection cannot be used any more
 }
 
 const (
@@ -112,25 +120,30 @@ func (w *wire) Write(p []byte) (int, error) {
 		w.mu.Unlock()
 		return len(p), nil
 	}
+	if w.hasLeft(p) {
+		w.mu.Unlock()
+		return len(p), nil
+	}
 	buf := w.encodeAhead()
 	if w.open && len(p) > 0 {
 		w.open, w.simple = false, p[0] == 'Q'
 	}
+	behind := w.behindWrite(p)
 	w.mu.Unlock()
 	switch {
-	case len(buf) > 0:
+	case len(buf) > 0 || len(behind) > 0:
 	case len(p) > 0:
 		return w.w.Write(p)
 	default:
 		return 0, nil
 	}
 	sent := len(buf)
-	buf = append(buf, p...)
+	buf = append(append(buf, p...), behind...)
 	n, err := w.w.Write(buf)
 	if cap(buf) <= keptBuffer {
 		w.buf = buf
 	}
-	return max(0, n-sent), err
+	return min(len(p), max(0, n-sent)), err
 }
 
 // encodeAhead returns the messages of what goes ahead, whose answers are
@@ -142,7 +155,7 @@ func (w *wire) encodeAhead() []byte {
 	buf := w.buf[:0]
 	for _, s := range w.ahead {
 		buf = s.encode(buf)
-		w.expected = append(w.expected, expected{do: takeOut, kinds: s.answers()})
+		w.expected = append(w.expected, expected{do: takeOut, kinds: s.answers(), shows: s.text == showIsolation})
 	}
 	w.ahead = w.ahead[:0]
 	w.open, w.simple = true, false
@@ -163,6 +176,9 @@ func (w *wire) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if err := w.failed(); err != nil && w.place.isBoundary() {
+		return 0, err
+	}
 	for {
 		if err := w.finishSkipping(); err != nil {
 			return 0, err
@@ -177,20 +193,52 @@ func (w *wire) Read(p []byte) (int, error) {
 		case next.do == makeUp:
 			return w.giveMadeUp(p), nil
 		}
-		kind, size, err := w.peekMessage()
+		size, err := w.takeNext(next)
 		if err != nil {
 			return 0, err
 		}
-		switch w.arrived(kind) {
-		case passOn:
+		if size > 0 {
 			return w.pass(p[:min(len(p), size)])
-		case takeOut:
-			w.skip = size
-		default:
-			return 0, w.fail(kind)
 		}
 	}
 }
+
+// takeNext waits for the beginning of the next message while answers to be taken out
+// are expected. It begins to take it out, or returns the size of one that passes on.
+func (w *wire) takeNext(next expected) (passes int, err error) {
+	kind, size, err := w.peekMessage()
+	if err != nil {
+		return 0, err
+	}
+	var beginning []byte
+	if next.do == takeEnd || next.shows {
+		if beginning, err = w.in.Peek(min(size, longestBeginning)); err != nil {
+			return 0, err
+		}
+	}
+	what := unexpected
+	if next.do == takeEnd {
+		what = w.endArrived(kind, beginning)
+	} else {
+		what = w.arrived(kind)
+	}
+	if next.shows && kind == dataRow && what == takeOut {
+		w.noteIsolation(beginning)
+	}
+	switch what {
+	case passOn:
+		return size, nil
+	case takeOut:
+		w.skip = size
+		return 0, nil
+	default:
+		return 0, w.fail(kind)
+	}
+}
+
+// longestBeginning is in how many bytes an error has told how severe it is, in the
+// server's language and in English, and a row the isolation level.
+const longestBeginning = 64
 
 // pass gives pgx what has arrived, and follows it.
 func (w *wire) pass(p []byte) (int, error) {
@@ -236,11 +284,12 @@ func (w *wire) failed() error {
 	return w.failure
 }
 
-// quiet reports whether no answer is missing.
+// quiet reports whether no answer is missing, but for that to an end which nobody
+// waits for.
 func (w *wire) quiet() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.expected) == 0 && w.skip == 0
+	return w.failure == nil && w.skip == 0 && (len(w.expected) == 0 || len(w.expected) == 1 && w.expected[0].do == takeEnd)
 }
 
 // answerBegin lets a BEGIN that pgx sends be answered as if it had been sent,

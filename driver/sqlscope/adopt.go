@@ -83,7 +83,7 @@ func isShells(pool reflect.Value) bool {
 	}
 	connector := pool.Elem().FieldByName("connector")
 	return connector.IsValid() && connector.Kind() == reflect.Interface && connector.Elem().IsValid() &&
-		connector.Elem().Type() == reflect.TypeFor[*shells]()
+		connector.Elem().Type() == reflect.TypeFor[*handle]()
 }
 
 // noTx stands for the driver's transaction of a connection that nobody here ends.

@@ -47,16 +47,19 @@
 // connection, from its first statement without a scope until its Close, so that
 // advisory locks and settings hold, and so do transactions that its BeginTx begins.
 // In a scope it is the scope's session, whatever it is outside. Its Raw shows nothing
-// of use: take a connection of the pool that [DB.Engine] returns.
+// of use: [DB.Raw] shows the driver's own connection.
 package sqlscope
 
 import (
 	"cmp"
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
@@ -72,6 +75,7 @@ type DB struct {
 	inner    *shells   // of the DB's own methods and handles
 	ambient  *Ambient  // of SQL, where frameworks may change the pool's limits
 	siblings *sync.Map // of *dbscope.DB to *DB, this one among them
+	pools    func() (sqldriver.Driver, error)
 }
 
 // Open makes a DB of a registered driver and its data source name. In the
@@ -92,7 +96,15 @@ func Open(driverName, dataSourceName string, opts ...dbscope.DBOption) *DB {
 	}
 	source := dsn.Read(driverName, dataSourceName)
 	name := dbscope.Name(cmp.Or(source.Name(), driverName))
-	return newDB(&adapter{open: open, source: source}, append([]dbscope.DBOption{name}, opts...))
+	a := &adapter{open: open, source: source}
+	a.driver = sync.OnceValues(func() (sqldriver.Driver, error) {
+		db, err := sql.Open(driverName, strings.ReplaceAll(dataSourceName, "{host}", "localhost")) // connects to nothing
+		if err != nil {
+			return nil, source.Mask(err)
+		}
+		return db.Driver(), db.Close()
+	})
+	return newDB(a, append([]dbscope.DBOption{name}, opts...))
 }
 
 // New makes a DB of pools that open makes, one for each host, on first use;
@@ -105,24 +117,41 @@ func New(open func(ctx context.Context, host string) (*sql.DB, error), opts ...d
 }
 
 func newDB(a *adapter, opts []dbscope.DBOption) *DB {
-	db := wrap(dbscope.New(a, opts...), &sync.Map{})
+	core := dbscope.New(a, opts...)
+	if a.driver == nil {
+		a.driver = func() (sqldriver.Driver, error) { return driverOf(dbscope.Gate(core)) }
+	}
+	db := wrap(core, a.driver, &sync.Map{})
 	db.siblings.Store(db.DB, db)
 	a.inner = db.inner
 	return db
 }
 
-func wrap(core *dbscope.DB[*sql.Tx], siblings *sync.Map) *DB {
+func wrap(core *dbscope.DB[*sql.Tx], pools func() (sqldriver.Driver, error), siblings *sync.Map) *DB {
 	gate := dbscope.Gate(core)
 	return &DB{
-		DB: core, gate: gate, siblings: siblings,
-		inner: newShells(gate, false), ambient: NewAmbient(gate),
+		DB: core, gate: gate, siblings: siblings, pools: pools,
+		inner: newShells(gate, pools, false), ambient: NewAmbient(gate, pools),
 	}
 }
+
+// driverOf asks the pool of the current host, which a router may have to choose.
+func driverOf(gate driver.Gate) (sqldriver.Driver, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	e, err := gate.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.(*engine).db.Driver(), nil
+}
+
+const openTimeout = 5 * time.Second
 
 // ExecContext runs a statement in the session of ctx's scope. It blocks; what
 // ctx ends is this statement only.
 func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	res, err := db.inner.get().ExecContext(told(ctx), query, args...)
+	res, err := db.inner.get().db.ExecContext(told(ctx), query, args...)
 	return res, caused(ctx, err)
 }
 
@@ -130,7 +159,7 @@ func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // session until they are closed, or the transaction ends.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	q := &asked{silent: silent{ctx}}
-	rows, err := db.inner.get().QueryContext(q, query, args...)
+	rows, err := db.inner.get().db.QueryContext(q, query, args...)
 	q.belongsTo(rows)
 	return rows, err
 }
@@ -138,7 +167,7 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql
 // QueryRowContext runs a query for one row in the session of ctx's scope.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	q := &asked{silent: silent{ctx}}
-	row := db.inner.get().QueryRowContext(q, query, args...)
+	row := db.inner.get().db.QueryRowContext(q, query, args...)
 	q.belongsTo(row)
 	return row
 }
@@ -153,7 +182,7 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 // A COPY of lib/pq is such a statement: while it is open the session takes no
 // other, and a unit that leaves it open is [dbscope.ErrRolledBack].
 func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	stmt, err := db.inner.get().PrepareContext(told(ctx), query)
+	stmt, err := db.inner.get().db.PrepareContext(told(ctx), query)
 	return stmt, caused(ctx, err)
 }
 
@@ -217,11 +246,30 @@ func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 // what has no scope, see [dbscope.AllowUnscoped], a *sql.Conn keeps one connection of
 // the pool until it is closed; [DB.Close] waits for it.
 // Its connections are references to sessions: a limit on their number is
-// lifted (limit the pool that Engine returns), and closing it closes only
-// itself. The same options always give the same *sql.DB. Ping asks the pool,
-// scope or not.
+// lifted (limit the pool that Engine returns). The same options give the same
+// *sql.DB to all, until one of them closes it: it stays closed for those who have it,
+// and from then on SQL gives another one, unless the DB is closed. What may close its
+// handle gets one of its own from [DB.SetUp]. Ping asks the pool, scope or not; Driver
+// is the pool's. The Raw of a *sql.Conn shows nothing of use, see [DB.Raw].
 func (db *DB) SQL(opts ...SQLOption) *sql.DB {
 	return db.ambient.SQL(opts...)
+}
+
+// SetUp calls fn with a handle like that of SQL, which nobody else has, for a library
+// that talks to the database as it is opened, or a tool that does its work at once, as
+// one for migrations does:
+//
+//	err := db.SetUp(func(handle *sql.DB) (err error) {
+//		orm, err = gorm.Open(sqlite.Dialector{Conn: handle}, &gorm.Config{})
+//		return err
+//	})
+//
+// Until fn returns, what is sent through the handle without a scope runs on the pool, as
+// with [dbscope.AllowUnscoped], which the DB does not need for that; afterwards it is
+// [dbscope.ErrNoScope]. The library may keep the handle, and close it. Where fn returns an
+// error, which SetUp returns, or panics, the handle is closed. [DB.Close] closes it too.
+func (db *DB) SetUp(fn func(handle *sql.DB) error, opts ...SQLOption) error {
+	return db.ambient.SetUp(fn, opts...)
 }
 
 // Sibling is [dbscope.DB.Sibling] with this package's methods.
@@ -230,7 +278,7 @@ func (db *DB) Sibling(name string) *DB {
 	if s, ok := db.siblings.Load(core); ok {
 		return s.(*DB)
 	}
-	s, _ := db.siblings.LoadOrStore(core, wrap(core, db.siblings))
+	s, _ := db.siblings.LoadOrStore(core, wrap(core, db.pools, db.siblings))
 	return s.(*DB)
 }
 
@@ -247,7 +295,8 @@ func (db *DB) Close() error {
 // adapter implements [driver.Adapter].
 type adapter struct {
 	open   func(ctx context.Context, host string) (*sql.DB, error)
-	source *dsn.Source // of what open opens
+	driver func() (sqldriver.Driver, error) // of what open opens
+	source *dsn.Source                      // the same
 	inner  *shells
 	opened sync.Map // of *sql.DB to *engine
 }
@@ -269,7 +318,7 @@ func (a *adapter) Open(ctx context.Context, host string) (driver.Engine, error) 
 // Nothing but the session ends it: a cancelled request must not.
 func (a *adapter) Handle(s driver.Session) (*sql.Tx, func(), error) {
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), sessionKey{}, s))
-	tx, err := a.inner.get().BeginTx(ctx, nil)
+	tx, err := a.inner.get().db.BeginTx(ctx, nil)
 	if err != nil {
 		cancel()
 		return nil, nil, fmt.Errorf("sqlscope: %w", err)

@@ -115,6 +115,7 @@ func number(err error) int {
 
 // SQLite's result codes, without the higher bits, which say more.
 const (
+	sqliteError    = 1 // of a statement, such as the name of a savepoint that is not there
 	sqliteBusy     = 5 // another connection has the lock
 	sqliteLocked   = 6 // the same, where connections share a cache
 	sqliteReadOnly = 8

@@ -6,80 +6,17 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver"
 )
-
-// shells is a *sql.DB whose connections hold nothing: each call finds the
-// session in its own context. Binding at Connect or ResetSession would be
-// wrong where database/sql opens a connection for somebody who waits.
-type shells struct {
-	gate driver.Gate
-	join bool
-	once sync.Once
-	db   *sql.DB
-}
-
-// Ambient makes the [*sql.DB] of a DB's SQL method. Writers of other adapters
-// use it; its DB's connections implement [Conn], its engines have a method
-// Ping(ctx) error. It is safe for concurrent use.
-type Ambient struct{ savepoints, joining *shells }
-
-// NewAmbient returns the Ambient of a DB.
-func NewAmbient(gate driver.Gate) *Ambient {
-	return &Ambient{newShells(gate, false), newShells(gate, true)}
-}
-
-// SQL returns the same *sql.DB for the same options; see [DB.SQL].
-func (a *Ambient) SQL(opts ...SQLOption) *sql.DB {
-	var o sqlOptions
-	for _, opt := range opts {
-		opt(&o)
-	}
-	if o.join {
-		return a.joining.get()
-	}
-	return a.savepoints.get()
-}
-
-// Close closes what SQL returned.
-func (a *Ambient) Close() error { return errors.Join(a.savepoints.close(), a.joining.close()) }
-
-// idleShells keeps shells, which are small, for reuse.
-const idleShells = 1000
-
-func newShells(gate driver.Gate, join bool) *shells { return &shells{gate: gate, join: join} }
-
-func (p *shells) get() *sql.DB {
-	p.once.Do(func() {
-		p.db = sql.OpenDB(p)
-		p.db.SetMaxIdleConns(idleShells)
-	})
-	return p.db
-}
-
-func (p *shells) close() error { return p.get().Close() }
-
-// Connect implements [sqldriver.Connector].
-func (p *shells) Connect(context.Context) (sqldriver.Conn, error) { return &shell{pool: p}, nil }
-
-// Driver implements [sqldriver.Connector].
-func (p *shells) Driver() sqldriver.Driver { return noDriver{} }
-
-type noDriver struct{}
-
-func (noDriver) Open(string) (sqldriver.Conn, error) {
-	return nil, errors.New("sqlscope: connections of this *sql.DB come from a scope, not from a name")
-}
 
 // sessionKey is the context key of the session a handle belongs to.
 type sessionKey struct{}
 
 // shell is a connection as database/sql sees it.
 type shell struct {
-	pool *shells
+	pool *handle
 	tx   driver.Session // between BeginTx and the end
 	last uint64         // the ID of the session of the last Exec in a scope, or 0
 	uses uint8          // statements, modulo 256
@@ -94,7 +31,7 @@ func (sh *shell) session(ctx context.Context) (driver.Session, error) {
 	if sh.tx != nil {
 		return sh.tx, nil
 	}
-	s, err := sh.pool.gate.Session(ctx)
+	s, err := sh.pool.session(ctx)
 	if u, is := s.(driver.Unscoped); is && u.Keep() && sh.outside != nil {
 		return sh.outside, nil
 	}
@@ -169,6 +106,15 @@ func (sh *shell) enter(ctx context.Context, query string) (driver.Session, *RawC
 
 var errPanicked = errors.New("a statement panicked")
 
+// observed tells those who observe the statement, which was admitted, and returns the
+// context to send it with.
+func observed(ctx context.Context, s driver.Session, st driver.Statement) context.Context {
+	if o := s.Observer(); o != nil {
+		return o.Start(ctx, st)
+	}
+	return ctx
+}
+
 // refused is the answer to a transaction that was to be ended, or begun, by SQL
 // text.
 func refused(word string) error {
@@ -217,6 +163,7 @@ func (sh *shell) ExecContext(ctx context.Context, query string, args []sqldriver
 	}
 	done := false
 	defer exit(ctx, s, c, query, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: query})
 	if args, err = convert(c.raw, nil, args); err == nil {
 		if err = c.expect(ctx, query); err == nil {
 			res, err = c.exec(ctx, query, args)
@@ -237,6 +184,7 @@ func (sh *shell) QueryContext(ctx context.Context, query string, args []sqldrive
 	}
 	done := false
 	defer hold(ctx, s, c, query, &rows, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: query})
 	if args, err = convert(c.raw, nil, args); err == nil {
 		if err = c.expect(ctx, query); err == nil {
 			rows, err = c.query(ctx, query, args)

@@ -40,6 +40,7 @@ func (sh *shell) PrepareContext(ctx context.Context, query string) (_ sqldriver.
 	}
 	done := false
 	defer exit(ctx, s, c, "", &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: query, Prepares: true})
 	_, err = c.prepared(ctx, st)
 	done = true
 	return st, err
@@ -57,6 +58,7 @@ func (st *stmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (r
 	}
 	done := false
 	defer exit(ctx, s, c, st.query, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: st.query})
 	raw, err := st.on(ctx, s, c)
 	if err == nil {
 		if args, err = converted(c.raw, raw, args); err == nil {
@@ -83,6 +85,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (
 	}
 	done := false
 	defer hold(ctx, s, c, st.query, &rows, &done, &err)
+	ctx = observed(ctx, s, driver.Statement{Text: st.query})
 	raw, err := st.on(ctx, s, c)
 	if err == nil {
 		if args, err = converted(c.raw, raw, args); err == nil {

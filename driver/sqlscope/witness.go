@@ -41,12 +41,12 @@ const countEnds = "SELECT SUM(VARIABLE_VALUE) FROM information_schema.SESSION_ST
 
 // endedError tells that a statement has ended the transaction it was part of.
 type endedError struct {
-	statement string
-	how       string
+	what string // has done that
+	how  string
 }
 
 func (e *endedError) Error() string {
-	return "sqlscope: the statement " + e.statement + " " + e.how + ", and nothing can undo that: " +
+	return "sqlscope: " + e.what + " " + e.how + ", and nothing can undo that: " +
 		"run such statements outside of a scope, on the pool that Engine returns"
 }
 
@@ -93,6 +93,7 @@ func (c *conn) after(ctx context.Context, err error) error {
 		return err
 	}
 	c.witness.called = false
+	what := "the statement " + c.witness.suspect.Word
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
 	gone := c.run(ctx, "RELEASE SAVEPOINT "+mark)
@@ -100,24 +101,24 @@ func (c *conn) after(ctx context.Context, err error) error {
 	case gone == nil:
 		return err
 	case number(gone) != errNoSavepoint:
-		return c.tell(mayHaveEnded, errs.Joined(err, gone))
+		return c.tell(what, mayHaveEnded, errs.Joined(err, gone))
 	case c.witness.suspect.Commits:
-		return c.tell(hasCommitted, err)
+		return c.tell(what, hasCommitted, err)
 	case err != nil:
 		row, asking := c.row(ctx, countEnds)
 		if asking != nil {
-			return c.tell(mayHaveEnded, errs.Joined(err, asking))
+			return c.tell(what, mayHaveEnded, errs.Joined(err, asking))
 		}
 		if len(row) == 1 && row[0] == c.witness.ends {
 			return err // the server has undone the transaction, and nothing is stored
 		}
 	}
-	return c.tell(hasEnded, err)
+	return c.tell(what, hasEnded, err)
 }
 
 // tell notes that the transaction has ended, and returns the error to report.
-func (c *conn) tell(how string, err error) error {
-	c.ended = &endedError{c.witness.suspect.Word, how}
+func (c *conn) tell(what, how string, err error) error {
+	c.ended = &endedError{what, how}
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, c.ended)
 	}

@@ -30,6 +30,10 @@ const (
 	AfterEnd // of the whole, however it ends: the part was undone
 )
 
+func (m Moment) String() string {
+	return [...]string{"before commit", "after commit", "after rollback", "after end"}[m]
+}
+
 // due reports whether an after-hook runs when what it waits for ended so.
 func (h *Hook) due(o driver.Outcome) bool {
 	switch h.When {

@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -10,7 +9,7 @@ import (
 // RunAll runs the hooks of the list that begins with first, with run, and reports
 // their errors and panics, joined, where there are any. All run, also where one
 // ends its goroutine.
-func RunAll(first *Hook, run func(func(context.Context) error) error, report func(error)) {
+func RunAll(first *Hook, run func(*Hook) error, report func(error)) {
 	if first == nil {
 		return
 	}
@@ -25,7 +24,7 @@ func RunAll(first *Hook, run func(func(context.Context) error) error, report fun
 	runEach(due.Head, run, &failures)
 }
 
-func runEach(h *Hook, run func(func(context.Context) error) error, failures *[]error) {
+func runEach(h *Hook, run func(*Hook) error, failures *[]error) {
 	if h == nil {
 		return
 	}
@@ -39,12 +38,12 @@ func runEach(h *Hook, run func(func(context.Context) error) error, failures *[]e
 			*failures = append(*failures, err)
 		}
 	}()
-	err = run(h.Fn)
+	err = run(h)
 }
 
 // RunBefore runs the hooks that next returns with call, until it returns nil, or until
 // the first error. unfinished is called where one did not return.
-func RunBefore(next func() *Hook, call func(func(context.Context) error) error, unfinished func()) error {
+func RunBefore(next func() *Hook, call func(*Hook) error, unfinished func()) error {
 	returned := true
 	defer func() {
 		if !returned {
@@ -53,7 +52,7 @@ func RunBefore(next func() *Hook, call func(func(context.Context) error) error, 
 	}()
 	for h := next(); h != nil; h = next() {
 		returned = false
-		err := call(h.Fn)
+		err := call(h)
 		if returned = true; err != nil {
 			return err
 		}

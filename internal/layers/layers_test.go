@@ -19,6 +19,7 @@ import (
 const layers = `
 doc errors
 options
+observe
 route
 scope
 hookrun

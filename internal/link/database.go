@@ -9,6 +9,7 @@ import (
 	"github.com/dbscope/dbscope/internal/ending"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/settle"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Database is the part of a DB that does not depend on its handle.
@@ -22,6 +23,7 @@ type Database struct {
 	Classify      Classifier
 	Settler       settle.Settler // or nil
 	Resets        bool           // connections that go back, see dbscope.ResetConnections
+	Observers     []observe.Observer
 }
 
 // Classifier is an adapter's knowledge of errors.

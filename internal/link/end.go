@@ -19,14 +19,15 @@ type Result struct {
 }
 
 // CallWitness asks for what a lost COMMIT can be settled with. There is nothing to
-// settle where a statement has committed the transaction: its Commit will say so.
-func (l *Link) CallWitness(ctx context.Context) (err error) {
+// settle where a statement has committed the transaction: its Commit will say so. With
+// last set a statement is still to come, which travels with COMMIT.
+func (l *Link) CallWitness(ctx context.Context, last bool) (err error) {
 	if l.DB.Settler == nil || l.Adopted != nil || l.Source.Context() == nil || l.TX.ReadOnly || l.EndedByStatement() != nil {
 		return nil
 	}
 	bounded := ending.New(ctx, l.Timeout)
 	defer bounded.Cancel()
-	l.witness, err = l.DB.Settler.Witness(bounded, l.Conn)
+	l.witness, err = l.DB.Settler.Witness(bounded, l.Conn, last)
 	return err
 }
 
@@ -70,7 +71,9 @@ func (l *Link) SendCommit(ctx context.Context) (Result, error) {
 	switch r.Outcome {
 	case driver.Committed:
 		return r, nil
-	case driver.RolledBack:
+	case driver.RolledBack: // by COMMIT, or by a statement that it went with
+		l.Blame(ctx, driver.Aborted, err)
+		err = l.Explain(err)
 		r.Err = l.DB.Errorf("%w: %w", errs.ErrRolledBack, err)
 		return r, nil
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/internal/watch"
 	"github.com/dbscope/dbscope/internal/writes"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Connections are taken and BEGIN is sent again on a connection that turned
@@ -40,8 +42,10 @@ type Source interface {
 	MayWaitForItself() pools.Limit
 	// Took and Gave count connections. Gave comes first, so that who gets the
 	// connection next holds it then.
-	Took(from *pools.Host)
+	Took(ctx context.Context, from *pools.Host)
 	Gave()
+	// Watch is for observers, nil where there are none.
+	Watch() *watch.DB
 }
 
 // Link is a session's connection to its database. Only the session's holder uses
@@ -61,6 +65,7 @@ type Link struct {
 	Host    *pools.Host        // whose engine it is, while the session is open
 	wait    pools.Wait         // for the first connection
 
+	Watch    *watch.Session   // tells observers, nil where there are none
 	settings []driver.Setting // of the transaction, see dbscope.Settings
 
 	witness []string // of the transaction, once it is about to be committed
@@ -101,6 +106,7 @@ func (l *Link) need(ctx context.Context) driver.RouteRequest {
 // ConnectTo implements [pools.Connector].
 func (l *Link) ConnectTo(ctx context.Context, at pools.Place) error {
 	l.Host = at.Host
+	l.Watch.At(at.Host.Name(), at.Route.Replica)
 	if l.Conn != nil && l.Engine != at.Host.Engine() {
 		l.Release(true) // to a host that was left
 	}
@@ -126,15 +132,15 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 	if !l.Transactional() {
 		return false, nil
 	}
+	ctx = l.Watch.Begin(ctx, l.TX.ReadOnly)
 	if err = l.canSet(); err == nil {
-		err = l.begin(ctx, route)
+		err = l.beginAndSet(ctx, route)
 	}
 	if err == nil {
-		err = l.set(ctx)
-	}
-	switch {
-	case err == nil:
 		return false, nil
+	}
+	defer func() { l.Watch.Over(driver.RolledBack, err) }()
+	switch {
 	case errors.Is(err, pools.ErrBehind):
 		l.Release(true)
 		return false, err
@@ -153,6 +159,16 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 // Transactional reports whether there is a transaction: a statement outside units
 // has one only where it shares its connection with others.
 func (l *Link) Transactional() bool { return l.Source.Context() != nil || l.Shared != nil }
+
+func (l *Link) beginAndSet(ctx context.Context, route driver.Route) error {
+	ctx, op := l.Watch.Step(ctx, observe.Begin, "")
+	err := l.begin(ctx, route)
+	if err == nil {
+		err = l.set(ctx)
+	}
+	op.End(observe.None, err)
+	return err
+}
 
 // begin begins on a host that is ready. Where that costs no round trip it asks in
 // the transaction, since a pooler may lead the next one to a server that has been
@@ -200,7 +216,9 @@ func (l *Link) Acquire(ctx context.Context, at pools.Place) error {
 	if w.Used() { // others may hold it still
 		w = new(pools.Wait)
 	}
-	conn, err := at.Acquire(ctx, w, l.Source.Waits(), l.Source.MayWaitForItself)
+	waits, op := l.Watch.Step(ctx, observe.Wait, "")
+	conn, err := at.Acquire(waits, w, l.Source.Waits(), l.Source.MayWaitForItself)
+	op.End(observe.None, err)
 	if err == pools.ErrDeadlock { //nolint:errorlint // the very one
 		return fmt.Errorf("%w, and so does this unit, or one that waits for it: make the pool larger, or release or end "+
 			"the outer unit first, and use the databases in the same order everywhere", pools.ErrDeadlock)
@@ -209,7 +227,7 @@ func (l *Link) Acquire(ctx context.Context, at pools.Place) error {
 		return err
 	}
 	l.Conn, l.Engine = conn, at.Host.Engine()
-	l.Source.Took(at.Host)
+	l.Source.Took(ctx, at.Host)
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package mariatest
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -48,14 +47,12 @@ func (s *Server) initialize(id int64, settings []string) error {
 	if err := os.WriteFile(s.configFile(), []byte(conf), 0o644); err != nil {
 		return err
 	}
-	template, err := s.template()
+	version, err := exec.Command(s.bin.server, "--no-defaults", "--version").Output()
 	if err != nil {
-		return err
+		return fmt.Errorf("mariatest: %s --version: %w", s.bin.server, err)
 	}
-	if template != s.data() {
-		if err := os.CopyFS(s.data(), os.DirFS(template)); err != nil {
-			return fmt.Errorf("mariatest: copying the data directory: %w", err)
-		}
+	if err := kind.Fill(s.data(), string(version)+defaults+users, s.install); err != nil {
+		return err
 	}
 	owner, err := kind.Owner()
 	if err != nil {
@@ -64,57 +61,18 @@ func (s *Server) initialize(id int64, settings []string) error {
 	return owner.Give(s.Dir())
 }
 
-// template returns a data directory to copy, which it creates where there is
-// none yet for this MariaDB. Where none can be kept it is the server's own.
-func (s *Server) template() (string, error) {
-	version, err := exec.Command(s.bin.server, "--no-defaults", "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("mariatest: %s --version: %w", s.bin.server, err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return s.data(), s.install(s.data())
-	}
-	key := sha256.Sum256([]byte(string(version) + defaults + users))
-	template := filepath.Join(cache, "dbscope-mariatest", fmt.Sprintf("%x", key[:8]))
-	if _, err := os.Stat(template); err == nil {
-		return template, nil
-	}
-	if err := s.install(s.data()); err != nil {
-		return "", err
-	}
-	keep(s.data(), template) // or the next start installs again
-	return s.data(), nil
-}
-
-// keep copies a data directory to where others look for it, whole or not at
-// all: several test binaries may be at it.
-func keep(data, template string) {
-	if os.MkdirAll(filepath.Dir(template), 0o755) != nil {
-		return
-	}
-	unfinished, err := os.MkdirTemp(filepath.Dir(template), "unfinished-")
-	if err != nil {
-		return
-	}
-	if os.CopyFS(unfinished, os.DirFS(data)) == nil {
-		_ = os.Rename(unfinished, template) // fails where another one came first
-	}
-	_ = os.RemoveAll(unfinished)
-}
-
 // install creates a data directory that holds the system's tables and users.
-func (s *Server) install(data string) error {
+func (s *Server) install() error {
 	owner, err := kind.Owner()
 	if err != nil {
 		return err
 	}
 	sql := filepath.Join(s.Dir(), "users.sql")
-	err = errors.Join(os.Mkdir(data, 0o700), os.WriteFile(sql, []byte(users), 0o644), owner.Give(s.Dir()))
+	err = errors.Join(os.Mkdir(s.data(), 0o700), os.WriteFile(sql, []byte(users), 0o644), owner.Give(s.Dir()))
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--basedir="+s.bin.prefix, "--datadir="+data, "--extra-file="+sql,
+	cmd := exec.Command(s.bin.install, "--defaults-file="+s.configFile(), "--basedir="+s.bin.prefix, "--datadir="+s.data(), "--extra-file="+sql,
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--force", "--skip-log-bin", "--innodb-flush-method=nosync")
 	cmd.Dir = s.Dir()
 	cmd.Env = kind.Environment()

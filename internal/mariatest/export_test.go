@@ -5,7 +5,7 @@ func NewServer(settings ...string) (*Server, error) { return newServer(nil, sett
 
 // TryQuery is Query for statements that may fail.
 func (s *Server) TryQuery(database, statements string) error {
-	_, err := s.client(database, statements)
+	_, err := s.client.Query(database, statements)
 	return err
 }
 

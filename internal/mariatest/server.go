@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope/internal/child"
+	"github.com/dbscope/dbscope/internal/mysqlclient"
 )
 
 var kind = &child.Kind{
@@ -26,6 +27,7 @@ var kind = &child.Kind{
 type Server struct {
 	*child.Server
 	bin     binaries
+	client  mysqlclient.Client
 	primary *Server // that it follows, or nil
 }
 
@@ -36,6 +38,15 @@ type Server struct {
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	return child.ForTest(t, func() (*Server, error) { return newServer(nil, settings) })
+}
+
+// StartFor starts a server for a program that is no test, and that ends it with
+// [child.Server.Remove]. Otherwise it is as [Start].
+func StartFor(settings ...string) (*Server, error) { return newServer(nil, settings) }
+
+// Execute runs statements as [Server.Query] does, and returns the error.
+func (s *Server) Execute(database, statements string) (string, error) {
+	return s.client.Query(database, statements)
 }
 
 var shared = child.Shared[*Server]{
@@ -72,6 +83,7 @@ func newServer(primary *Server, settings []string) (*Server, error) {
 	if s.Server, err = kind.NewServer(); err != nil {
 		return nil, err
 	}
+	s.client = mysqlclient.Client{Kind: kind, Server: s.Server, Program: bin.client}
 	prepare := func() error { return s.initialize(servers.Add(1), settings) }
 	ready := func(_ int, log string) bool { return strings.Contains(log, "ready for connections") }
 	return s, s.Launch(prepare, s.command, ready)

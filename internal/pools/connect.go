@@ -164,6 +164,9 @@ func (p *Pools) writing(ctx context.Context) (driver.Engine, error) {
 
 // left is told by the router, see [driver.Router].
 func (p *Pools) left(name string, gone bool) {
+	if p.heard != nil {
+		p.heard(name)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch left, ok := p.routed.Load(name); {

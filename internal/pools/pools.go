@@ -28,6 +28,7 @@ type Pools struct {
 	open   Open
 	router driver.Router        // or nil
 	stop   func() error         // the router's use
+	heard  func(left string)    // is told which host the router has left, or nil
 	turn   chan struct{}        // held while opening, switching or closing
 	host   atomic.Pointer[Host] // the current one, without a router
 	drains sync.WaitGroup
@@ -45,8 +46,10 @@ type Pools struct {
 
 // New returns the Pools of the database called name. The router chooses the host
 // of each session; without one it is the host given. Nothing is opened.
-func New(name, host string, router driver.Router, open Open) *Pools {
-	p := &Pools{name: name, open: open, router: router, turn: make(chan struct{}, 1)}
+//
+// heard, where it is not nil, is told of each host that the router has left.
+func New(name, host string, router driver.Router, open Open, heard func(left string)) *Pools {
+	p := &Pools{name: name, open: open, router: router, heard: heard, turn: make(chan struct{}, 1)}
 	p.host.Store(newHost(host, nil))
 	if router != nil {
 		p.stop = router.Use(checked(open), p.left)

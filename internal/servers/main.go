@@ -20,6 +20,7 @@ import (
 
 	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/patronitest"
 	"github.com/dbscope/dbscope/internal/pgbouncer"
 	"github.com/dbscope/dbscope/internal/pgpool"
@@ -37,19 +38,21 @@ func main() {
 
 // program is what the tests need, and how they find it.
 type program struct {
-	name string
-	find func() (path string, err error)
+	name     string
+	find     func() (path string, err error)
+	optional bool // tests that need it are skipped where it is missing, see child.AllServers
 }
 
 func programs() []program {
 	all := []program{
-		{"PostgreSQL", pgtest.Find},
-		{"PgBouncer", pgbouncer.Find},
-		{"pgpool-II", pgpool.Find},
-		{"MariaDB", mariatest.Find},
+		{name: "PostgreSQL", find: pgtest.Find},
+		{name: "PgBouncer", find: pgbouncer.Find},
+		{name: "pgpool-II", find: pgpool.Find},
+		{name: "MariaDB", find: mariatest.Find},
+		{name: "MySQL", find: mysqltest.Find, optional: !child.AllServers()},
 	}
 	if runtime.GOOS == "linux" { // where clusters are
-		all = append(all, program{"Patroni", patronitest.FindPatroni}, program{"etcd", patronitest.FindEtcd})
+		all = append(all, program{name: "Patroni", find: patronitest.FindPatroni}, program{name: "etcd", find: patronitest.FindEtcd})
 	}
 	return all
 }
@@ -68,6 +71,9 @@ func run(out io.Writer, onlyMissing bool) error {
 	for _, p := range programs() {
 		path, err := p.find()
 		switch {
+		case err != nil && p.optional && !onlyMissing && errors.As(err, new(*child.MissingError)):
+			_, err = fmt.Fprintf(out, "%-10s %-8s tests that need it are skipped\n", p.name, "none")
+			report(err)
 		case err != nil:
 			report(err)
 		case !onlyMissing:

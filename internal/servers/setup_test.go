@@ -55,6 +55,13 @@ func TestSetupThatMayNotInstallSaysInOneLineWhatToType(t *testing.T) {
 	}
 }
 
+func TestSetupDoesWithoutMySQL(t *testing.T) {
+	output, touched, err := setup(t, `case "$*" in *-missing) echo mysql ;; *) echo "PostgreSQL 15" ;; esac`)
+	if err != nil || touched || output != "PostgreSQL 15\n" {
+		t.Errorf("error %v, touched the machine: %v, output %q", err, touched, output)
+	}
+}
+
 func TestSetupFailsWhereAChosenProgramIsOfNoUse(t *testing.T) {
 	output, touched, err := setup(t, "echo psql lacks >&2; exit 1")
 	if err == nil || touched || output != "psql lacks\n" {

@@ -59,7 +59,7 @@ func (b *Block) EndAtomic(ctx context.Context, w Wish) error {
 		b.Doom(ErrJoinRuns)
 	}
 	if b.kind == owner {
-		return b.Session.Place.EndEarly(ctx, b.Session, w, b)
+		return b.Session.Place.EndEarly(ctx, b.Session, w, b, nil)
 	}
 	return b.end(ctx, w)
 }

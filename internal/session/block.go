@@ -13,6 +13,7 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/state"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Block is a transaction nested in a session's. Blocks end in reverse order of
@@ -68,7 +69,10 @@ var blockKinds = [...]struct {
 func (b *Block) nothing(context.Context) error { return nil }
 
 func (b *Block) releaseSavepoint(ctx context.Context) error {
-	if err := b.Session.Conn.ReleaseSavepoint(ctx, b.mark); err != nil {
+	ctx, op := b.watched(ctx, observe.ReleaseSavepoint)
+	err := b.Session.Conn.ReleaseSavepoint(ctx, b.mark)
+	op.End(observe.None, err)
+	if err != nil {
 		b.Session.fail(b.Session.Check(ctx, err), err)
 		b.Session.DoomHere(err)
 		return b.Session.Broken()
@@ -81,7 +85,10 @@ func (b *Block) rollbackTo(ctx context.Context) error {
 	if s.gone() {
 		return nil // the server has undone more than that
 	}
-	if err := s.Conn.RollbackTo(ctx, b.mark); err != nil {
+	ctx, op := b.watched(ctx, observe.RollbackTo)
+	err := s.Conn.RollbackTo(ctx, b.mark)
+	op.End(observe.None, err)
+	if err != nil {
 		s.fail(driver.Lost, err)
 		return s.Broken()
 	}
@@ -105,7 +112,10 @@ func (b *Block) restart(ctx context.Context) error {
 	s := b.Session
 	var err error
 	if s.begun {
-		err = s.rollBack(ctx)
+		undoes, op := s.Watch.Step(ctx, observe.Rollback, "")
+		err = s.rollBack(undoes)
+		op.End(observe.RolledBack, err)
+		s.Watch.Over(driver.RolledBack, err)
 		if err != nil || s.state() == state.Lost {
 			s.Release(false)
 		}
@@ -251,7 +261,9 @@ func (s *Session) push(ctx context.Context, b *Block) error {
 	default:
 		s.marks++
 		b.mark = fmt.Sprintf("dbscope_%d", s.marks)
-		err = s.Conn.Savepoint(ctx, b.mark)
+		sends, op := b.watched(ctx, observe.Savepoint)
+		err = s.Conn.Savepoint(sends, b.mark)
+		op.End(observe.None, err)
 	}
 	if err == nil {
 		s.mu.Lock()

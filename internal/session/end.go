@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -104,10 +105,11 @@ func (s *Session) Obstacle() error {
 }
 
 // Cleared reports whether nothing stands in the way of a seized session's commit,
-// for which it calls the witness and looks at the connection.
-func (s *Session) Cleared(ctx context.Context) bool {
+// for which it calls the witness and looks at the connection. With last set a statement
+// is still to come, which travels with COMMIT.
+func (s *Session) Cleared(ctx context.Context, last bool) bool {
 	if s.Obstacle() == nil {
-		s.callWitness(ctx)
+		s.callWitness(ctx, last)
 	}
 	if s.Obstacle() == nil {
 		s.look(ctx)
@@ -117,11 +119,11 @@ func (s *Session) Cleared(ctx context.Context) bool {
 
 // callWitness breaks the session where it cannot have what a lost COMMIT can be
 // settled with.
-func (s *Session) callWitness(ctx context.Context) {
+func (s *Session) callWitness(ctx context.Context, last bool) {
 	if !s.begun {
 		return
 	}
-	if err := s.CallWitness(ctx); err != nil {
+	if err := s.CallWitness(ctx, last); err != nil {
 		s.failBeforeCommit(ctx, fmt.Errorf("COMMIT was not sent: %w", err))
 	}
 }
@@ -163,6 +165,9 @@ func (s *Session) EndAs(ctx context.Context, w Wish) link.Result {
 	if w != RollBack && why != nil {
 		r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(why, r.Err), Lost: r.Lost}
 	}
+	if r.Err != nil {
+		s.Place.Failed(r.Err)
+	}
 	s.publish(r)
 	s.Place.Ended(s)
 	return r
@@ -198,7 +203,7 @@ func (s *Session) end(ctx context.Context, commits bool) link.Result {
 	case s.Adopted != nil:
 		r.Open, r.Err = true, s.preventCommit(ctx)
 	case s.begun && s.Transactional():
-		r, reuse = s.endTransaction(ctx, commits)
+		r, reuse = s.endWatched(ctx, commits)
 	case commits:
 		r.Outcome, reuse = driver.Committed, s.state() != state.Lost
 	}
@@ -243,11 +248,20 @@ func (s *Session) close(r link.Result) (left []*Block) {
 // endTransaction is the one place that sends COMMIT, or ROLLBACK, and says whether
 // the connection can be used again.
 func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Result, reuse bool) {
-	bounded := ending.New(ctx, s.Timeout)
+	if s.endPipelined(commits) {
+		return link.Result{Open: true, Outcome: outcome(commits)}, true
+	}
+	bounded := s.bounded(ctx)
 	defer bounded.Cancel()
 	var prevented error
+	if commits && s.last != nil {
+		prevented = s.runLast(bounded)
+	}
 	if commits {
-		if r, prevented = s.SendCommit(bounded); prevented == nil {
+		if prevented == nil {
+			r, prevented = s.SendCommit(bounded)
+		}
+		if prevented == nil {
 			return r, r.Outcome != driver.Unknown && !r.Lost
 		}
 		s.failBeforeCommit(bounded, prevented)
@@ -255,6 +269,28 @@ func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Resu
 	err := s.rollBack(bounded)
 	r = link.Result{Open: true, Outcome: driver.RolledBack, Err: errs.Joined(prevented, err)}
 	return r, err == nil && s.state() != state.Lost
+}
+
+// endPipelined sends COMMIT or ROLLBACK without waiting for the answer, and reports
+// whether it has, where nothing depends on that. A COMMIT that can be refused, or lost
+// with something in it, is waited for. So is any end after a cancelled statement: the
+// cancellation, on its way beside the connection, would hit the next unit's.
+func (s *Session) endPipelined(commits bool) bool {
+	p, can := s.Conn.(driver.PipelinedEnder)
+	if !can || s.cancelled || s.Place.AwaitsEnd(commits) {
+		return false
+	}
+	if commits && (!s.TX.ReadOnly || s.TX.Isolation >= sql.LevelSerializable && !s.TX.Deferrable) {
+		return false
+	}
+	return !s.gone() && p.EndPipelined(commits)
+}
+
+func outcome(commits bool) driver.Outcome {
+	if commits {
+		return driver.Committed
+	}
+	return driver.RolledBack
 }
 
 // rollBack sends ROLLBACK where there is something to undo.
@@ -275,9 +311,12 @@ func (s *Session) closeHeld(ctx context.Context) {
 	if s.rows = nil; rows == nil {
 		return
 	}
+	s.cancelled = true // perhaps: nobody here knows their context
 	bounded := ending.New(ctx, s.Place.Closing(s.Timeout))
 	defer bounded.Cancel()
-	if err := rows.Close(bounded); err != nil {
+	err := rows.Close(bounded)
+	s.Watch.End(err)
+	if err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.fail(s.Check(ctx, err), err)
 		s.DoomHere(fmt.Errorf("closing rows left open: %w", err))

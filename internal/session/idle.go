@@ -42,7 +42,7 @@ func (s *Session) EndIdleAs(ctx context.Context, w Wish) (r link.Result, ended b
 		return r, false
 	}
 	s.undoExpired(ctx)
-	if w == Commit && !s.Cleared(ctx) {
+	if w == Commit && !s.Cleared(ctx, false) {
 		w = Refuse
 	}
 	return s.EndAs(ctx, w), true

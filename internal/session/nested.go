@@ -133,13 +133,13 @@ func (s *Session) Join(ctx context.Context, opts sql.TxOptions) (driver.Session,
 // Commit implements [driver.Session].
 func (s *Session) Commit(ctx context.Context) error {
 	s.dropHandle()
-	return s.Place.EndEarly(ctx, s, Commit, nil)
+	return s.Place.EndEarly(ctx, s, Commit, nil, nil)
 }
 
 // Rollback implements [driver.Session].
 func (s *Session) Rollback(ctx context.Context) error {
 	s.dropHandle()
-	return s.Place.EndEarly(ctx, s, RollBack, nil)
+	return s.Place.EndEarly(ctx, s, RollBack, nil, nil)
 }
 
 // dropHandle forgets the handle that ends the transaction, which may take no

@@ -25,6 +25,7 @@ const (
 // Adopt makes a transaction that other code has begun that of a new session.
 func (s *Session) Adopt(ctx context.Context, conn driver.AdoptedConn) error {
 	s.Conn, s.Adopted, s.begun = conn, conn, true
+	ctx = s.Watch.Begin(ctx, false)
 	s.Live.Store(true)
 	err := s.Impose(ctx)
 	if err != nil {

@@ -38,11 +38,15 @@ type Place interface {
 	Ended(s *Session)
 	// Closing shortens the time in which rows left open must be closed.
 	Closing(time.Duration) time.Duration
+	// AwaitsEnd reports whether something in the unit depends on the answer to COMMIT of
+	// a transaction that could not write, or to ROLLBACK. Anybody may call it.
+	AwaitsEnd(commits bool) bool
 	// Keep takes the connection for the next session, or reports false.
 	Keep(s *Session) bool
 	// EndEarly ends the session's transaction while the unit goes on, and with it
-	// the block whose transaction it is, unless that is nil. Anybody may call it.
-	EndEarly(ctx context.Context, s *Session, w Wish, own *Block) error
+	// the block whose transaction it is, unless that is nil. A commit runs the last
+	// statement before, unless that is nil. Anybody may call it.
+	EndEarly(ctx context.Context, s *Session, w Wish, own *Block, last Last) error
 }
 
 // Session is one connection with one transaction, from the first statement to
@@ -63,6 +67,8 @@ type Session struct {
 	rows       driver.Rows         // what the last statement has left open
 	hooked     bool                // the DB's own BeforeCommit hook has been called; guarded by the unit's mu
 	Kept       bool                // outside units: the connection stays when a statement is done
+	last       Last                // the statement that it ends with, or nil
+	cancelled  bool                // a statement's context ended while it ran: its cancellation may be on its way
 	handleOver func()              // tells the adapter that the handle is over; guarded by mu
 
 	mu        sync.Mutex
@@ -80,7 +86,7 @@ type Session struct {
 // New returns a session that is not open yet.
 func New(db *link.Database, at Place, tx driver.TxOptions, timeout time.Duration) *Session {
 	s := &Session{Place: at, holder: state.Nobody}
-	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout}
+	s.Link = link.Link{DB: db, Source: at, Owner: s, TX: tx, Timeout: timeout, Watch: at.Watch().Session()}
 	return s
 }
 
@@ -211,7 +217,9 @@ func (s *Session) rolledBack() error {
 
 // Exit implements [driver.Session].
 func (s *Session) Exit(ctx context.Context, err error) error {
+	s.cancelled = s.cancelled || ctx.Err() != nil
 	if err == nil {
+		s.Watch.End(nil)
 		return s.leave(nil)
 	}
 	s.Place.Failed(err)
@@ -228,6 +236,7 @@ func (s *Session) Exit(ctx context.Context, err error) error {
 	if before != nil {
 		err = fmt.Errorf("%w; then: %w", before, err)
 	}
+	s.Watch.End(err)
 	return s.leave(err)
 }
 
@@ -302,7 +311,9 @@ func (s *Session) leave(err error) error {
 	if abandoned && err == nil {
 		err = s.abandonedError()
 	}
-	return errs.Joined(err, s.end(context.Background(), err == nil && !abandoned).Err)
+	r := s.end(context.Background(), err == nil && !abandoned)
+	s.Watch.Over(r.Outcome, r.Err)
+	return errs.Joined(err, r.Err)
 }
 
 // Hold implements [driver.Session].

@@ -15,9 +15,9 @@ import (
 
 // Settler finds out what became of a transaction.
 type Settler interface {
-	// Witness runs before COMMIT, in the transaction. Its error prevents the
-	// commit.
-	Witness(ctx context.Context, conn driver.Conn) (witness []string, err error)
+	// Witness runs before COMMIT, in the transaction; before its last statement where
+	// that travels with COMMIT. Its error prevents the commit.
+	Witness(ctx context.Context, conn driver.Conn, last bool) (witness []string, err error)
 	// verdict asks on another connection. It is asked again after an error.
 	verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error)
 }
@@ -66,8 +66,12 @@ const fingerprint = "pg_postmaster_start_time(), (SELECT stats_reset FROM pg_sta
 	"CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END"
 
 // Witness implements [Settler].
-func (ByStatus) Witness(ctx context.Context, conn driver.Conn) ([]string, error) {
-	row, err := conn.FirstRow(ctx, "SELECT pg_current_xact_id_if_assigned(), pg_backend_pid(), "+fingerprint)
+func (ByStatus) Witness(ctx context.Context, conn driver.Conn, last bool) ([]string, error) {
+	id := "pg_current_xact_id_if_assigned()"
+	if last { // which may be the first that writes
+		id = "pg_current_xact_id()"
+	}
+	row, err := conn.FirstRow(ctx, "SELECT "+id+", pg_backend_pid(), "+fingerprint)
 	if err == nil && len(row) != 5 {
 		err = fmt.Errorf("got %d columns", len(row))
 	}
@@ -121,7 +125,7 @@ func PurgeBefore(t time.Time) string {
 type ByLedger struct{}
 
 // Witness implements [Settler].
-func (ByLedger) Witness(ctx context.Context, conn driver.Conn) ([]string, error) {
+func (ByLedger) Witness(ctx context.Context, conn driver.Conn, _ bool) ([]string, error) {
 	id := rand.Text()
 	if _, err := conn.FirstRow(ctx, ledgerInsert(id, "")); err != nil {
 		return nil, fmt.Errorf("SettleByLedger: writing to dbscope_ledger, the table that dbscope.LedgerTable creates: %w", err)

@@ -13,6 +13,8 @@ type Unit struct {
 	Group  any         // the same for those that are committed together, else nil
 	Done   atomic.Bool // it only waits for the others of its Group
 
+	Most        int32 // as many connections as it is meant to hold, 0 where nobody said
+	id          atomic.Uint64
 	connections atomic.Int32 // taken by it, and by those inside it
 	watcher     Watcher      // of the connections, or nil
 
@@ -101,6 +103,31 @@ func (u *Unit) Took(n int32) {
 			u.watcher.HoldingChanged()
 		}
 	}
+}
+
+var lastID atomic.Uint64
+
+// ID returns a number that no other unit of the process has. It is made when it is first
+// asked for. That of no unit is 0.
+func (u *Unit) ID() uint64 {
+	if u == nil {
+		return 0
+	}
+	if u.id.Load() == 0 {
+		u.id.CompareAndSwap(0, lastID.Add(1))
+	}
+	return u.id.Load()
+}
+
+// Budget returns how many connections the unit holds, with those inside it, and is meant
+// to hold: it, or the nearest around it of which that is known.
+func (u *Unit) Budget() (now, most int) {
+	for at := u; at != nil; at = at.Parent {
+		if at.Most > 0 {
+			return int(at.connections.Load()), int(at.Most)
+		}
+	}
+	return int(u.connections.Load()), 0
 }
 
 // Holding reports whether the unit, or one inside it, has a connection.

@@ -48,6 +48,13 @@ type Conn interface {
 // methods which everybody meets.
 type ControlKey struct{}
 
+// Caller is what the value of [ControlKey] does for a call that leaves the process: it
+// has the unit's observers told, where a transaction of the unit is open. done is nil
+// where nobody is told, and is called when the call is over else.
+type Caller interface {
+	Calls(ctx context.Context, whom string) (_ context.Context, done func(error))
+}
+
 type (
 	sandboxKey struct{}
 	fixtureKey struct{}

@@ -108,7 +108,7 @@ var passedItself any = middleware.RefusedContext("fiber's c was passed as a cont
 type ctxKey struct{}
 
 // serve calls the handlers in a scope of the context. The deferred part undoes
-// what Decide has not committed, also when they do not return.
+// what Finish has not committed, also when they do not return.
 func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	outer := c.Context()
 	before := fasthttp.AcquireResponse()
@@ -161,5 +161,5 @@ func (o *options) decide(ctx context.Context, scope middleware.Scope, c fiber.Ct
 	if c.Response().IsBodyStream() && scope.Busy() {
 		return errStream
 	}
-	return o.policy.Decide(ctx, scope, c, c.Response().StatusCode())
+	return o.policy.Finish(ctx, scope, c, c.Response().StatusCode())
 }

@@ -21,7 +21,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	case p == failed || erred:
 		w.report(w.scope.Rollback(ending{w}))
 	default:
-		err = w.decide()
+		err = w.opts.policy.Finish(ending{w}, w.scope, w.request, w.code())
 	}
 	// The client may be slow: give the connections back before it reads.
 	w.report(w.scope.End(ending{w}))

@@ -69,7 +69,7 @@ func TestAReplicaIsAskedInTheTransactionWhichIsThenANewOne(t *testing.T) {
 							t.Errorf("it sees %d rows of %d, in a transaction that is %s, and should be %s", n, id, is, want)
 						}
 						return err
-					}, dbscope.ReadOnly(), dbscope.Isolation(level)))
+					}, dbscope.ReadOnly(), dbscope.Isolation(level), dbscope.AwaitEnd())) // so that the counts do not mix
 					return proxy.RoundTrips()
 				}
 				asked = true

@@ -63,6 +63,11 @@ var settleTime = dbscope.CommitTimeout(time.Minute)
 // cutting runs units on 8 connections while a proxy cuts their commits, until
 // there were so many cuts.
 func cutting(t *testing.T, d *opened, proxy *wire.Proxy, cuts int) *verdicts {
+	return cuttingUnits(t, proxy, cuts, func(ctx context.Context, id int) error { return insert(ctx, d, id) })
+}
+
+// cuttingUnits is cutting for units that store their id in any way.
+func cuttingUnits(t *testing.T, proxy *wire.Proxy, cuts int, unit func(ctx context.Context, id int) error) *verdicts {
 	v := &verdicts{}
 	stop := make(chan struct{})
 	var workers sync.WaitGroup
@@ -77,7 +82,7 @@ func cutting(t *testing.T, d *opened, proxy *wire.Proxy, cuts int) *verdicts {
 				id := n*8 + w
 				// Where the DB has a router the commit brings a token.
 				ctx := dbscope.ReadYourWrites(t.Context(), "")
-				err := dbscope.Run(ctx, func(ctx context.Context) error { return insert(ctx, d, id) }, settleTime)
+				err := dbscope.Run(ctx, func(ctx context.Context) error { return unit(ctx, id) }, settleTime)
 				if errors.Is(err, dbscope.ErrCommitUnknown) {
 					t.Logf("%d: %v", id, err)
 				}

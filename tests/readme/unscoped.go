@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 )
@@ -28,7 +31,16 @@ func transferOnce(ctx context.Context, from, to string, amount int) error {
 // Only what is known to be outside of units uses this DB.
 var outside = sqlscope.Open("pgx", "postgres://app@127.0.0.1/bank", dbscope.AllowUnscoped())
 
-var _, _, _ = transferOnce, outside, locked
+var _, _, _, _ = transferOnce, openORM, outside, locked
+
+// GORM asks SQLite and MariaDB for their version as it opens, under a context of its own.
+func openORM() (orm *gorm.DB, err error) {
+	err = bank.SetUp(func(handle *sql.DB) (err error) {
+		orm, err = gorm.Open(postgres.New(postgres.Config{Conn: handle}), &gorm.Config{})
+		return err
+	})
+	return orm, err
+}
 
 // Tools for migrations take a lock like this one, and hold it from one statement to the next.
 func locked(ctx context.Context, migrate func(context.Context, *sql.Conn) error) (err error) {

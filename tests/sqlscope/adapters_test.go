@@ -28,6 +28,7 @@ type scoped interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	SQL(opts ...sqlscope.SQLOption) *sql.DB
+	SetUp(fn func(handle *sql.DB) error, opts ...sqlscope.SQLOption) error
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
 	Release(ctx context.Context) error

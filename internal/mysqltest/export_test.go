@@ -1,0 +1,20 @@
+package mysqltest
+
+// NewServer starts a server that only the death of the process stops.
+func NewServer(settings ...string) (*Server, error) { return newServer(settings) }
+
+// TryQuery is Query for statements that may fail.
+func (s *Server) TryQuery(database, statements string) error {
+	_, err := s.client.Query(database, statements)
+	return err
+}
+
+// RemoveAbandoned is what every start does first.
+func RemoveAbandoned() { kind.RemoveAbandoned() }
+
+// FindAll is what every start does first, each time anew. The programs are the
+// server and the client.
+func FindAll() ([2]string, error) {
+	b, err := find()
+	return [2]string{b.server, b.client}, err
+}
