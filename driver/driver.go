@@ -169,6 +169,13 @@ type LastCommitter interface {
 	CommitBehind(statement func(context.Context) error)
 }
 
+// Execer is a [Conn] that runs statements with arguments for packages that have some of
+// their own, of [Session.CommitWith] and [Session.CommitBehind]. The statement and its
+// arguments are what the database's library takes.
+type Execer interface {
+	ExecArgs(ctx context.Context, statement string, args ...any) error
+}
+
 // Resetter is a [Conn] that can bring its connection back to the state of a new
 // one. Connections of others are closed where dbscope.ResetConnections asks for
 // that.
@@ -309,6 +316,12 @@ type Session interface {
 	// BeforeCommit, with a context that ends by its deadline alone. The error is that
 	// of Commit, and has the statement's own in it.
 	CommitWith(ctx context.Context, statement func(ctx context.Context, c Conn) error) error
+	// CommitBehind makes the commit of the transaction, whoever asks for it, run the
+	// statement before it, as CommitWith does; of several, each in its turn. A rollback
+	// forgets it, and where the statement fails nothing is committed. It may be called
+	// by a hook of BeforeCommit, while the transaction is open. It does not block. A
+	// nested block refuses it, and so does an adopted transaction.
+	CommitBehind(statement func(ctx context.Context, c Conn) error) error
 	// Begin nests a block: a savepoint; without a scope, a transaction.
 	// Options that the open transaction does not have are an error. A block is
 	// undone when its ctx ends, which is the rule of database/sql; an adapter

@@ -10,8 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/dbscope/dbscope/driver"
@@ -23,7 +23,7 @@ import (
 type conn struct {
 	*pgx.Conn
 	raw      *stdlib.Conn
-	pooled   *pgxpool.Conn // nil where raw was taken from the pool
+	pooled   *pgxpool.Conn     // nil where raw was taken from the pool
 	sql      *sqlscope.RawConn // once asked for
 	wire     *wire
 	separate bool   // BEGIN and SAVEPOINT take a round trip of their own
@@ -43,6 +43,7 @@ var _ interface {
 	driver.CommitQuerier
 	driver.Dialecter
 	driver.Ender
+	driver.Execer
 	driver.Flusher
 	driver.LastCommitter
 	driver.Looker

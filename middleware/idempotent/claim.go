@@ -20,12 +20,13 @@ import (
 type claim struct {
 	*guard
 	*target
-	*dialect
-	scope    middleware.Scope
-	r        *http.Request
-	id       []byte // of the key
-	request  []byte // its hash
-	recorder *recorder
+	known
+	scope       middleware.Scope
+	r           *http.Request
+	id          []byte // of the key
+	request     []byte // its hash
+	transaction uint64 // with the row of the key
+	recorder    *recorder
 }
 
 // errInUse: the key could not be had in time.
@@ -65,18 +66,24 @@ func (c *claim) take(ctx context.Context) (*stored, error) {
 var pause = backoff.Policy{Attempts: 100, MinDelay: 2 * time.Millisecond, MaxDelay: 100 * time.Millisecond}
 
 func (c *claim) takeOnce(ctx context.Context) (*stored, error) {
-	d, err := c.reads(ctx)
-	if err != nil {
+	var err error
+	if c.known, err = c.ask(ctx); err != nil {
 		return nil, err
 	}
-	c.dialect = d
 	for range 3 { // a row that was there a moment ago may have been purged
-		n, err := c.exec(ctx, d.claimWithin(c.wait), c.id, c.request, time.Now().Unix())
-		if err != nil || n > 0 {
+		n, err := c.exec(ctx, c.claimWithin(c.wait), c.id, c.request, time.Now().Unix())
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			session, err := c.session(ctx)
+			if err == nil {
+				c.transaction = session.ID()
+			}
 			return nil, err
 		}
 		var found stored
-		err = c.sql.QueryRowContext(ctx, d.find, c.id).Scan(&found.request, &found.response)
+		err = c.sql.QueryRowContext(ctx, c.find, c.id).Scan(&found.request, &found.response)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			continue
@@ -121,25 +128,37 @@ func (c *claim) release(ctx context.Context) {
 var errTaken = errors.New("idempotent: the handler has rolled back the transaction with the request's key, " +
 	"and another request has taken the key meanwhile")
 
-// store puts the response into the row. Where there is none, since the handler has
-// rolled back early, it makes one.
+// store puts the response into the row, with COMMIT where it can travel with that. Where
+// the handler has rolled back early there is no such row, and it makes one.
 func (c *claim) store(ctx context.Context) error {
 	was, err := c.recorder.recorded()
 	if err != nil {
 		return err
 	}
-	if c.storeWhen != nil && !c.storeWhen(c.r, was.status) {
-		_, err := c.exec(ctx, c.forget, c.id)
+	session, err := c.session(ctx)
+	if err != nil {
 		return wrap(err)
 	}
-	response := was.encode()
-	n, err := c.exec(ctx, c.dialect.store, response, c.id)
-	if err != nil || n > 0 {
-		return wrap(err)
-	}
-	n, err = c.exec(ctx, c.restore, c.id, c.request, time.Now().Unix(), response)
-	if err == nil && n == 0 {
-		return errTaken
+	here := session.ID() == c.transaction
+	switch response := was.encode(); {
+	case c.storeWhen != nil && !c.storeWhen(c.r, was.status):
+		if here {
+			_, err = c.exec(ctx, c.forget, c.id)
+		}
+	case !here:
+		var n int64
+		if n, err = c.exec(ctx, c.restore, c.id, c.request, time.Now().Unix(), response); err == nil && n == 0 {
+			return errTaken
+		}
+	case c.rides:
+		err = session.CommitBehind(func(ctx context.Context, conn driver.Conn) error {
+			if o := session.Observer(); o != nil {
+				ctx = o.Start(ctx, driver.Statement{Text: c.dialect.store})
+			}
+			return wrap(conn.(driver.Execer).ExecArgs(ctx, c.dialect.store, response, c.id))
+		})
+	default:
+		_, err = c.exec(ctx, c.dialect.store, response, c.id)
 	}
 	return wrap(err)
 }

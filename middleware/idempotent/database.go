@@ -26,43 +26,56 @@ type target struct {
 	sql          *sql.DB // each statement runs in the unit of its context
 	beforeCommit func(ctx context.Context, hook func(context.Context) error) error
 	rollback     func(ctx context.Context) error
-	known        atomic.Pointer[dialect] // once it has been asked for
+	asked        atomic.Pointer[known] // once it has been asked for
 }
 
 func targetOf[O any](db Database[O]) *target {
 	return &target{db: db, sql: db.SQL(), beforeCommit: db.BeforeCommit, rollback: db.Rollback}
 }
 
-// reads returns the dialect of the database, for which it is asked once, in the unit
-// of the context.
-func (t *target) reads(ctx context.Context) (*dialect, error) {
-	if d := t.known.Load(); d != nil {
-		return d, nil
-	}
-	d, err := t.ask(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t.known.Store(d)
-	return d, nil
+// known is what there is to know of a database.
+type known struct {
+	*dialect
+	rides bool // a statement can go with COMMIT in one round trip
 }
 
-func (t *target) ask(ctx context.Context) (*dialect, error) {
-	session, err := dbscope.Gate(t.db).Session(ctx)
+// ask returns what the database is, for which it is asked once, in the unit of the
+// context.
+func (t *target) ask(ctx context.Context) (known, error) {
+	if k := t.asked.Load(); k != nil {
+		return *k, nil
+	}
+	session, err := t.session(ctx)
 	if err != nil {
-		return nil, err
+		return known{}, err
 	}
 	conn, err := session.Enter(ctx)
 	if err != nil {
-		return nil, err
+		return known{}, err
 	}
 	reads := driver.AnyDialect
 	if d, knows := conn.(driver.Dialecter); knows {
 		reads = d.Dialect()
 	}
+	_, behind := conn.(driver.LastCommitter)
+	_, execs := conn.(driver.Execer)
 	if err := session.Exit(ctx, nil); err != nil {
-		return nil, err
+		return known{}, err
 	}
+	d, err := t.dialectOf(ctx, reads)
+	if err != nil {
+		return known{}, err
+	}
+	k := known{d, behind && execs}
+	t.asked.Store(&k)
+	return k, nil
+}
+
+func (t *target) session(ctx context.Context) (driver.Session, error) {
+	return dbscope.Gate(t.db).Session(ctx)
+}
+
+func (t *target) dialectOf(ctx context.Context, reads driver.Dialect) (*dialect, error) {
 	switch {
 	case reads&^(driver.PostgreSQL|driver.PostgreSQLEscapes) == 0:
 		return &postgres, nil
@@ -93,7 +106,7 @@ func Purge[O any](ctx context.Context, db Database[O], age time.Duration) (n int
 	for {
 		var deleted int64
 		err := dbscope.Run(dbscope.WithoutScope(ctx), func(ctx context.Context) error {
-			d, err := t.reads(ctx)
+			d, err := t.ask(ctx)
 			if err != nil {
 				return err
 			}
