@@ -25,19 +25,28 @@ func (t tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.
 	ran := false
 	err = t.s.CommitWith(ctx, func(ctx context.Context, on driver.Conn) error {
 		ran = true
-		c := on.(*conn)
-		ctx = t.observed(ctx, driver.Statement{Text: sql})
-		err := c.ready(ctx)
-		if err == nil {
-			tag, err = c.Exec(context.WithoutCancel(ctx), sql, args...)
-			err = c.sent(err)
-		}
-		return c.Explain(err)
+		tag, err = on.(*conn).execLast(t.observed(ctx, driver.Statement{Text: sql}), sql, args)
+		return err
 	})
 	if err == nil && !ran {
 		err = errors.New("pgxscope: the statement of ExecCommit was not sent")
 	}
 	return tag, closed(err)
+}
+
+// execLast runs a statement whose context ends by its deadline alone.
+func (c *conn) execLast(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	if err = c.ready(ctx); err == nil {
+		tag, err = c.Exec(context.WithoutCancel(ctx), sql, args...)
+		err = c.sent(err)
+	}
+	return tag, c.Explain(err)
+}
+
+// ExecArgs implements [driver.Execer].
+func (c *conn) ExecArgs(ctx context.Context, statement string, args ...any) error {
+	_, err := c.execLast(ctx, statement, args)
+	return err
 }
 
 // CommitBehind implements [driver.LastCommitter].
