@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pgerror"
@@ -111,7 +110,7 @@ const (
 
 // follow puts a simple query behind the next write with which a statement is executed.
 func (w *wire) follow(text string) {
-	message, _ := (&pgproto3.Query{String: text}).Encode(nil) // a short text is no error
+	message := simpleQuery(text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.follower, w.sent, w.followed = message, nil, notSent
