@@ -3,7 +3,11 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
+<<<<<<< HEAD
 .PHONY: check docs setup test test-cluster test-long soak bench bench-service cluster cluster-kill clean
+=======
+.PHONY: check setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
+>>>>>>> main
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -57,10 +61,16 @@ bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
 
-# Services that answer requests from PostgreSQL, by hand and with libraries, in
-# turn. FLAGS choose what: make bench-service FLAGS='-cells read -clients 1,64'.
+# Services that answer requests from a database, by hand and with libraries, in
+# turn: tables of each kind of request. FLAGS choose others:
+# make bench-service FLAGS='-cells read -clients 1,64', or -h.
 bench-service: setup
-	cd bench && go run ./service $(FLAGS)
+	cd bench && go run ./service -db postgres,mariadb $(FLAGS)
+
+# All that docs/performance.md says, in BUDGET of time; NOTE is a sentence for it.
+BUDGET ?= 25m
+performance: setup
+	cd bench && go run ./performance -budget $(BUDGET) -note '$(NOTE)'
 
 # Three nodes with Patroni, to run examples on, and a kill -9 of their primary.
 cluster:

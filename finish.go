@@ -145,7 +145,7 @@ func settleAll(ctx context.Context, scopes []*Scope, w session.Wish) error {
 		if w == session.Commit && !all {
 			how = session.Refuse
 		}
-		r := ss.EndAs(ctx, how)
+		r := ss.EndWith(ctx, how, nil)
 		slotOf(ss).scope.note(ss, r)
 		ss.Ending.Unlock()
 		o := outcomeOf(ss, r)

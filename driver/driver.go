@@ -143,6 +143,13 @@ type Looker interface {
 	Look() error
 }
 
+// Dialecter is a [Conn] that knows how its database reads SQL, for packages that have
+// statements of their own.
+type Dialecter interface {
+	// Dialect returns [AnyDialect] where that is not known.
+	Dialect() Dialect
+}
+
 // PipelinedEnder is a [Conn] that need not wait for the answer to COMMIT or ROLLBACK.
 type PipelinedEnder interface {
 	// EndPipelined sends COMMIT of a transaction that could not write, or ROLLBACK, and
@@ -160,6 +167,13 @@ type LastCommitter interface {
 	// the statement, with COMMIT behind it. Where the statement fails the outcome is
 	// RolledBack, with its error, unless nobody knows what the server did.
 	CommitBehind(statement func(context.Context) error)
+}
+
+// Execer is a [Conn] that runs statements with arguments for packages that have some of
+// their own, of [Session.CommitWith] and [Session.CommitBehind]. The statement and its
+// arguments are what the database's library takes.
+type Execer interface {
+	ExecArgs(ctx context.Context, statement string, args ...any) error
 }
 
 // Resetter is a [Conn] that can bring its connection back to the state of a new
@@ -304,6 +318,12 @@ type Session interface {
 	// BeforeCommit, with a context that ends by its deadline alone. The error is that
 	// of Commit, and has the statement's own in it.
 	CommitWith(ctx context.Context, statement func(ctx context.Context, c Conn) error) error
+	// CommitBehind makes the commit of the transaction, whoever asks for it, run the
+	// statement before it, as CommitWith does; of several, each in its turn. A rollback
+	// forgets it, and where the statement fails nothing is committed. It may be called
+	// by a hook of BeforeCommit, while the transaction is open. It does not block. A
+	// nested block refuses it, and so does an adopted transaction.
+	CommitBehind(statement func(ctx context.Context, c Conn) error) error
 	// Begin nests a block: a savepoint; without a scope, a transaction.
 	// Options that the open transaction does not have are an error. A block is
 	// undone when its ctx ends, which is the rule of database/sql; an adapter

@@ -7,11 +7,15 @@ package roundtrips
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -29,6 +33,8 @@ import (
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/middleware/idempotent"
 	"github.com/dbscope/dbscope/tests/wire"
 )
 
@@ -84,7 +90,8 @@ func subjects(b *testing.B, dsn, direct string) []subject {
 				})
 			}})
 		if mode == pgx.QueryExecModeCacheStatement {
-			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct), withSettings(pool))
+			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct), withSettings(pool),
+				withKey("pgxscope, a request with a key", db, func(ctx context.Context, n int) error { return scan(ctx, db, n) }))
 		}
 	}
 	return append(all, overSQL(b, dsn)...)
@@ -141,6 +148,25 @@ func withSettings(pool *pgxpool.Pool) subject {
 	}}
 }
 
+// withKey runs units of requests that are done once, each with a key of its own.
+func withKey(name string, db idempotent.Database[sqlscope.SQLOption], unit func(ctx context.Context, n int) error) subject {
+	handler := httpscope.Middleware()(idempotent.Middleware(db, idempotent.Anybody)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.FormValue("n"))
+		if err = cmp.Or(err, unit(r.Context(), n)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})))
+	return subject{name, func(ctx context.Context, n int) error {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/?n="+strconv.Itoa(n), http.NoBody)
+		r.Header.Set("Idempotency-Key", rand.Text())
+		answer := httptest.NewRecorder()
+		if handler.ServeHTTP(answer, r); answer.Code != http.StatusOK {
+			return fmt.Errorf("%d %s", answer.Code, answer.Body)
+		}
+		return nil
+	}}
+}
+
 func overSQL(b *testing.B, dsn string) []subject {
 	config, err := pgx.ParseConfig(dsn)
 	must(b, err)
@@ -150,6 +176,7 @@ func overSQL(b *testing.B, dsn string) []subject {
 	orm, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{})
 	must(b, err)
 	return []subject{
+		withKey("sqlscope, a request with a key", db, func(ctx context.Context, n int) error { return scanSQL(ctx, db, n) }),
 		{"database/sql by hand", func(ctx context.Context, n int) error {
 			tx, err := pool.BeginTx(ctx, nil)
 			if err != nil {
@@ -219,6 +246,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 	server := pgtest.Shared(b)
 	dsn := server.CreateDatabase(b)
 	server.Query(b, dsn, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 1)")
+	server.Query(b, dsn, idempotent.PostgreSQLTable)
 	proxy := wire.Start(b, fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	through, direct := subjects(b, proxy.DSN(dsn), dsn), subjects(b, dsn, dsn)
 	for b.Loop() {

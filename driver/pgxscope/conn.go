@@ -41,7 +41,9 @@ type conn struct {
 var _ interface {
 	driver.BackendIdentifier
 	driver.CommitQuerier
+	driver.Dialecter
 	driver.Ender
+	driver.Execer
 	driver.Flusher
 	driver.LastCommitter
 	driver.Looker
@@ -154,6 +156,9 @@ func (c *conn) SQL(ctx context.Context) (*sqlscope.RawConn, error) {
 	}
 	return c.sql, c.ready(ctx)
 }
+
+// Dialect implements [driver.Dialecter].
+func (c *conn) Dialect() driver.Dialect { return driver.PostgreSQL | driver.PostgreSQLEscapes }
 
 // Backend implements [driver.BackendIdentifier]. Where [Configure] was not called, it is now.
 func (c *conn) Backend() (since time.Time, process uint32) {

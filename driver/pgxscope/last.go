@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pgerror"
@@ -25,19 +24,28 @@ func (t tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.
 	ran := false
 	err = t.s.CommitWith(ctx, func(ctx context.Context, on driver.Conn) error {
 		ran = true
-		c := on.(*conn)
-		ctx = t.observed(ctx, driver.Statement{Text: sql})
-		err := c.ready(ctx)
-		if err == nil {
-			tag, err = c.Exec(context.WithoutCancel(ctx), sql, args...)
-			err = c.sent(err)
-		}
-		return c.Explain(err)
+		tag, err = on.(*conn).execLast(t.observed(ctx, driver.Statement{Text: sql}), sql, args)
+		return err
 	})
 	if err == nil && !ran {
 		err = errors.New("pgxscope: the statement of ExecCommit was not sent")
 	}
 	return tag, closed(err)
+}
+
+// execLast runs a statement whose context ends by its deadline alone.
+func (c *conn) execLast(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	if err = c.ready(ctx); err == nil {
+		tag, err = c.Exec(context.WithoutCancel(ctx), sql, args...)
+		err = c.sent(err)
+	}
+	return tag, c.Explain(err)
+}
+
+// ExecArgs implements [driver.Execer].
+func (c *conn) ExecArgs(ctx context.Context, statement string, args ...any) error {
+	_, err := c.execLast(ctx, statement, args)
+	return err
 }
 
 // CommitBehind implements [driver.LastCommitter].
@@ -102,7 +110,7 @@ const (
 
 // follow puts a simple query behind the next write with which a statement is executed.
 func (w *wire) follow(text string) {
-	message, _ := (&pgproto3.Query{String: text}).Encode(nil) // a short text is no error
+	message := simpleQuery(text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.follower, w.sent, w.followed = message, nil, notSent

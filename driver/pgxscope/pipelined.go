@@ -118,6 +118,27 @@ const (
 	rollbackText = "rollback"
 )
 
+var (
+	commitQuery   = encodeQuery(commitText)
+	rollbackQuery = encodeQuery(rollbackText)
+)
+
+// simpleQuery returns the message of a short text, which nobody may change.
+func simpleQuery(text string) []byte {
+	switch text {
+	case commitText:
+		return commitQuery
+	case rollbackText:
+		return rollbackQuery
+	}
+	return encodeQuery(text)
+}
+
+func encodeQuery(text string) []byte {
+	message, _ := (&pgproto3.Query{String: text}).Encode(nil) // which fails only where it is too long
+	return message
+}
+
 // finish runs a statement of dbscope's own that has no rows, without what pgx does
 // around each statement, unless somebody traces them.
 func (c *conn) finish(ctx context.Context, text string) (tag pgconn.CommandTag, err error) {
@@ -134,11 +155,7 @@ func (c *conn) finish(ctx context.Context, text string) (tag pgconn.CommandTag, 
 
 // query sends a simple query and reads the answer to it.
 func (c *conn) query(text string) (tag pgconn.CommandTag, err error) {
-	message, err := (&pgproto3.Query{String: text}).Encode(nil)
-	if err == nil {
-		_, err = c.wire.Write(message)
-	}
-	if err != nil {
+	if _, err := c.wire.Write(simpleQuery(text)); err != nil {
 		return tag, c.broken(err)
 	}
 	return c.answer()

@@ -41,6 +41,9 @@ func (c *conn) SQL(context.Context) (*RawConn, error) {
 	return c.RawConn, nil
 }
 
+// Dialect implements [driver.Dialecter].
+func (c *conn) Dialect() driver.Dialect { return c.dialect.reads() }
+
 // Begin starts the transaction under a context of its own: drivers keep the
 // one they get for the transaction's life, and some end it with the context.
 func (c *conn) Begin(ctx context.Context, opts driver.TxOptions) error {

@@ -109,7 +109,7 @@ func (s *Session) Obstacle() error {
 // is still to come, which travels with COMMIT.
 func (s *Session) Cleared(ctx context.Context, last bool) bool {
 	if s.Obstacle() == nil {
-		s.callWitness(ctx, last)
+		s.callWitness(ctx, last || s.hasLast())
 	}
 	if s.Obstacle() == nil {
 		s.look(ctx)
@@ -254,8 +254,8 @@ func (s *Session) endTransaction(ctx context.Context, commits bool) (r link.Resu
 	bounded := s.bounded(ctx)
 	defer bounded.Cancel()
 	var prevented error
-	if commits && s.last != nil {
-		prevented = s.runLast(bounded)
+	if commits {
+		prevented = s.runLast(bounded, s.takeLast())
 	}
 	if commits {
 		if prevented == nil {
@@ -280,7 +280,7 @@ func (s *Session) endPipelined(commits bool) bool {
 	if !can || s.cancelled || s.Place.AwaitsEnd(commits) {
 		return false
 	}
-	if commits && (!s.TX.ReadOnly || s.TX.Isolation >= sql.LevelSerializable && !s.TX.Deferrable) {
+	if commits && (!s.TX.ReadOnly || s.hasLast() || s.TX.Isolation >= sql.LevelSerializable && !s.TX.Deferrable) {
 		return false
 	}
 	return !s.gone() && p.EndPipelined(commits)

@@ -27,6 +27,46 @@ func (b *Block) CommitWith(context.Context, func(context.Context, driver.Conn) e
 	return b.Session.DB.Errorf("%w: end the nested transaction first", errs.ErrOpenTransaction)
 }
 
+// CommitBehind implements [driver.Session].
+func (s *Session) CommitBehind(last func(context.Context, driver.Conn) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.OverError(); err != nil {
+		return err
+	}
+	switch {
+	case s.Adopted != nil:
+		return s.DB.Errorf("%w: it was begun by other code, whose commit nobody here sees come", errs.ErrOpenTransaction)
+	case !s.begun:
+		return s.DB.Errorf("no transaction is open, whose commit a statement could go with")
+	}
+	s.behind = append(s.behind, last)
+	return nil
+}
+
+// CommitBehind implements [driver.Session].
+func (b *Block) CommitBehind(func(context.Context, driver.Conn) error) error {
+	return b.Session.DB.Errorf("%w: end the nested transaction first", errs.ErrOpenTransaction)
+}
+
+// hasLast reports whether statements are to run before COMMIT.
+func (s *Session) hasLast() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.behind) > 0
+}
+
+// takeLast takes what is to run before COMMIT, that of CommitWith at the end.
+func (s *Session) takeLast() []Last {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.behind
+	if s.behind = nil; s.last != nil {
+		all = append(all, s.last)
+	}
+	return all
+}
+
 // OpenForLast opens the session as the statement that is to be its last would.
 func (s *Session) OpenForLast(ctx context.Context) error {
 	if _, err := s.enter(ctx, nil); err != nil {
@@ -70,13 +110,21 @@ func (s *Session) bounded(ctx context.Context) *ending.Context {
 	return ending.New(ctx, d)
 }
 
-// runLast runs the last statement, or leaves it to the connection's commit.
-func (s *Session) runLast(ctx context.Context) error {
-	conn, err := s.Conn, error(nil)
-	if c, can := conn.(driver.LastCommitter); can {
-		last := s.last
-		c.CommitBehind(func(ctx context.Context) error { return last(ctx, conn) })
+// runLast runs the last statements. The very last one it leaves to the connection's
+// commit, where that can run it.
+func (s *Session) runLast(ctx context.Context, all []Last) (err error) {
+	if len(all) == 0 {
 		return nil
+	}
+	conn := s.Conn
+	if c, can := conn.(driver.LastCommitter); can {
+		last := all[len(all)-1]
+		all = all[:len(all)-1]
+		defer func() {
+			if err == nil {
+				c.CommitBehind(func(ctx context.Context) error { return last(ctx, conn) })
+			}
+		}()
 	}
 	if s.Shared != nil {
 		if conn, err = s.Shared.Enter(ctx); err != nil {
@@ -84,8 +132,12 @@ func (s *Session) runLast(ctx context.Context) error {
 		}
 		defer s.Shared.Exit()
 	}
-	if err = s.last(ctx, conn); err != nil {
-		err = s.DB.Errorf("%w: %w", errs.ErrRolledBack, err)
+	for _, last := range all {
+		err := last(ctx, conn)
+		s.Watch.End(err)
+		if err != nil {
+			return s.DB.Errorf("%w: %w", errs.ErrRolledBack, err)
+		}
 	}
-	return err
+	return nil
 }

@@ -77,6 +77,7 @@ type Session struct {
 	begun     bool // there is a transaction, or outside units a connection
 	condition state.Condition
 	blocks    []*Block // the open nested blocks, the innermost last
+	behind    []Last   // are run before COMMIT
 	timed     int      // how many of them end with their contexts
 	owner     ownerEnd // of a transaction that is other code's: how that has ended it
 	free      error    // of such a one: why it could not be kept from being committed

@@ -165,22 +165,26 @@ func TestControlIsFoundInTheDialectsThatExecuteIt(t *testing.T) {
 
 func TestWhatCouldEndATransactionOnMariaDBIsSuspicious(t *testing.T) {
 	for text, want := range map[string]sqltext.Suspicion{
-		"CREATE TABLE a (id int)":           {Word: "CREATE", Commits: true},
-		" # \n/* */ drop table a":           {Word: "DROP", Commits: true},
-		"CREATE TEMPORARY TABLE a (id int)": {Word: "CREATE"},
-		"CALL p()":                          {Word: "CALL"},
-		"SELECT 1; CALL p()":                {Word: "CALL"},
-		"EXECUTE IMMEDIATE 'COMMIT'":        {Word: "EXECUTE"},
-		"BEGIN NOT ATOMIC COMMIT; END":      {Word: "BEGIN"},
-		"IF 1 THEN COMMIT; END IF":          {Word: "IF"},
-		"SELECT 1; x: BEGIN NOT ATOMIC END": {Word: "X"},
-		"SET STATEMENT a = 1 FOR COMMIT":    {Word: "SET"},
-		"SET PASSWORD = 'x'":                {Word: "SET"},
-		"SET @x = 1, ROLE = a":              {Word: "SET"},
-		"/*! SELECT */ 1":                   {Word: "SELECT"},
-		`SELECT '\'; SELECT 1 -- '`:         {Word: "SELECT"},
-		"ANALYZE TABLE t":                   {Word: "ANALYZE"},
-		"(((TRUNCATE t)))":                  {Word: "TRUNCATE", Commits: true},
+		"CREATE TABLE a (id int)":                    {Word: "CREATE", Commits: true},
+		" # \n/* */ drop table a":                    {Word: "DROP", Commits: true},
+		"CREATE TEMPORARY TABLE a (id int)":          {Word: "CREATE"},
+		"CALL p()":                                   {Word: "CALL"},
+		"SELECT 1; CALL p()":                         {Word: "CALL"},
+		"EXECUTE IMMEDIATE 'COMMIT'":                 {Word: "EXECUTE"},
+		"BEGIN NOT ATOMIC COMMIT; END":               {Word: "BEGIN"},
+		"IF 1 THEN COMMIT; END IF":                   {Word: "IF"},
+		"SELECT 1; x: BEGIN NOT ATOMIC END":          {Word: "X"},
+		"SET STATEMENT a = 1 FOR COMMIT":             {Word: "SET"},
+		"SET STATEMENT a = 1 FOR CALL p()":           {Word: "SET"},
+		"SET STATEMENT a = f() FOR SELECT 1":         {Word: "SET"},
+		"SET STATEMENT a = 1, b = 2 FOR SELECT 1":    {Word: "SET"},
+		"SET STATEMENT a = 1 FOR SELECT 1; CALL p()": {Word: "SET"},
+		"SET PASSWORD = 'x'":                         {Word: "SET"},
+		"SET @x = 1, ROLE = a":                       {Word: "SET"},
+		"/*! SELECT */ 1":                            {Word: "SELECT"},
+		`SELECT '\'; SELECT 1 -- '`:                  {Word: "SELECT"},
+		"ANALYZE TABLE t":                            {Word: "ANALYZE"},
+		"(((TRUNCATE t)))":                           {Word: "TRUNCATE", Commits: true},
 	} {
 		if s, is := sqltext.Suspicious(text); !is || s != want {
 			t.Errorf("%q: %v %v, want %v", text, s, is, want)
@@ -189,6 +193,7 @@ func TestWhatCouldEndATransactionOnMariaDBIsSuspicious(t *testing.T) {
 	for _, text := range []string{
 		"", "SELECT 1", "(SELECT 1) UNION (SELECT 2)", "insert into t values (1); update t set a = ';'", "-- \nSELECT 1", "# x\nDELETE FROM t",
 		"SAVEPOINT a", "ROLLBACK TO a", "SET @a = 1", "SET NAMES utf8", "SET SESSION sql_mode = ''; SELECT 1", "SELECT 'C:\\'", "SELECT ';'",
+		"SET STATEMENT innodb_lock_wait_timeout = 5 FOR INSERT INTO t VALUES (1)", "set statement max_statement_time=60 for (select 1)",
 	} {
 		if s, is := sqltext.Suspicious(text); is {
 			t.Errorf("%q: %v", text, s)

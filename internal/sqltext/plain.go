@@ -51,7 +51,7 @@ func Suspicious(text string) (s Suspicion, is bool) {
 		if s.Word == "" {
 			s.Word = strings.ToUpper(w.text)
 		}
-		if st.opaque || !w.is(plain...) && !st.setsVariables(text) {
+		if st.opaque || !w.is(plain...) && !st.setsVariables(text) && !(isSingle(text) && st.hasVariable()) {
 			return Suspicion{strings.ToUpper(w.text), w.is(committing...) && !st.temporary()}, true
 		}
 	}
@@ -81,6 +81,25 @@ func (st *statement) firstWord() token {
 // which commits nothing.
 func (st *statement) temporary() bool {
 	return slices.ContainsFunc(st.head[1:st.words], func(t token) bool { return t.is("TEMPORARY") })
+}
+
+// hasVariable reports whether the statement reads or changes rows while a variable has
+// a number for it alone, as SET STATEMENT makes it.
+func (st *statement) hasVariable() bool {
+	if !st.head[0].is("SET") || !st.head[1].is("STATEMENT") || st.head[2].kind != word || !st.head[3].isSymbol("=") {
+		return false
+	}
+	rest := st.head[4:]
+	for len(rest) > 2 && rest[0].kind == symbol && isDigit(rest[0].text[0]) {
+		rest = rest[1:]
+	}
+	if !rest[0].is("FOR") {
+		return false
+	}
+	for rest = rest[1:]; len(rest) > 1 && rest[0].isSymbol("("); {
+		rest = rest[1:]
+	}
+	return rest[0].is("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE")
 }
 
 // setsVariables reports whether a SET statement gives values to variables of the

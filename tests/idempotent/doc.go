@@ -1,0 +1,2 @@
+// Package idempotent tests that requests are done exactly once, on real databases.
+package idempotent
