@@ -114,7 +114,7 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 	switch {
 	case errors.As(err, new(LostError)):
 		return driver.Unknown
-	case d.ofMySQL():
+	case d.ofMySQL(), d == unknown && number(err) != 0: // or what speaks their protocol
 		return mysqlOutcome(ctx, c, err)
 	case d == sqlite && strings.Contains(err.Error(), "no transaction is active"):
 		return driver.Unknown // a statement ended it behind our back

@@ -122,7 +122,7 @@ const (
 )
 
 // transient reports whether an error tells of a failure that need not happen
-// again. A statement of MariaDB that committed must not be done again.
+// again. A statement that has committed must not be done again.
 func transient(err error) bool {
 	return anyFailure(err, failure.transient) && !errors.As(err, new(*endedError))
 }

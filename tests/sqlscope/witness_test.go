@@ -5,6 +5,9 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/dbscope/dbscope"
 )
@@ -23,6 +26,28 @@ func TestOnAnUnknownDatabaseATextIsRefusedWhereAnyWouldEndTheTransaction(t *test
 		return err
 	}))
 	want(t, "stored", d.stored(t), 1)
+}
+
+// A server that is not known may be one that speaks MySQL's protocol, such as TiDB.
+func TestWhatAnUnknownServerOfMySQLsProtocolSaysOfACommitIsBelieved(t *testing.T) {
+	for number, want := range map[uint16]error{
+		8501: dbscope.ErrCommitUnknown, // it does not know itself
+		1053: dbscope.ErrCommitUnknown, // it is shutting down
+		9007: dbscope.ErrRolledBack,    // another transaction has written the same
+	} {
+		d, f := openFaulty(t, databases["SQLite"])
+		f.at("SELECT sqlite_version()", errUnused, nil)
+		f.at("COMMIT", &mysql.MySQLError{Number: number}, nil)
+		attempts := 0
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			attempts++
+			return insert(ctx, d, attempts)
+		}, dbscope.Retry(dbscope.RetryPolicy{Attempts: 2, MinDelay: time.Nanosecond}))
+		is(t, err, want)
+		if runs := map[error]int{dbscope.ErrCommitUnknown: 1, dbscope.ErrRolledBack: 2}[want]; attempts != runs {
+			t.Errorf("%d: %d attempts, want %d", number, attempts, runs)
+		}
+	}
 }
 
 func TestTheWitnessOnMariaDBAndMySQLMayFailWithoutHarm(t *testing.T) {
