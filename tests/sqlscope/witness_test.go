@@ -37,6 +37,7 @@ func TestWhatAnUnknownServerOfMySQLsProtocolSaysOfACommitIsBelieved(t *testing.T
 	} {
 		d, f := openFaulty(t, databases["SQLite"])
 		f.at("SELECT sqlite_version()", errUnused, nil)
+		ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 0) }))
 		f.at("COMMIT", &mysql.MySQLError{Number: number}, nil)
 		attempts := 0
 		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
