@@ -3,7 +3,11 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
+<<<<<<< HEAD
+.PHONY: check docs setup test test-cluster test-long soak bench bench-service cluster cluster-kill clean
+=======
 .PHONY: check setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
+>>>>>>> main
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -18,6 +22,15 @@ check: $(BIN)/golangci-lint
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
+
+# The pages of docs as a site, in site/.vitepress/dist. Every link and anchor is
+# checked, those of the other Markdown files too.
+docs: site/node_modules/.package-lock.json
+	cd site && npm run --silent build
+
+site/node_modules/.package-lock.json: site/package.json site/package-lock.json
+	@command -v npm >/dev/null || { echo "make docs needs Node.js 20 or newer, with npm"; exit 1; }
+	cd site && npm ci --no-audit --no-fund && touch node_modules/.package-lock.json
 
 # Finds the servers that the tests start, installs those that are missing unless
 # SETUP=no, and prints their versions.
