@@ -3,11 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-<<<<<<< HEAD
-.PHONY: check docs setup test test-cluster test-long soak bench bench-service cluster cluster-kill clean
-=======
-.PHONY: check setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
->>>>>>> main
+.PHONY: check docs setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off

@@ -16,7 +16,7 @@
 // cannot write. Scopes side by side take turns;
 // one begun inside another nests in it, and so sees what that has not
 // committed, and is undone with it. Two that wait for each other get an error
-// with the stacks of both. On MariaDB a statement that commits, such as CREATE
+// with the stacks of both. On MariaDB or MySQL a statement that commits, such as CREATE
 // TABLE, stores what the test has done, and fails it.
 //
 // Each unit has the settings of [dbscope.Settings] that it would have in production,

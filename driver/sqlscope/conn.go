@@ -127,12 +127,12 @@ func (c *conn) Rollback(ctx context.Context) error {
 }
 
 // endTx ends the driver's transaction, whose methods take no context: see
-// limit. MariaDB's driver has forgotten the one that Begin passed, and would
-// wait for ever: there it is done by a statement.
+// limit. The driver of MariaDB and MySQL has forgotten the one that Begin passed, and
+// would wait for ever: there it is done by a statement.
 func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
 	tx := c.tx
 	c.tx = nil
-	if c.dialect == mariadb {
+	if c.dialect.ofMySQL() {
 		return c.run(ctx, statement)
 	}
 	return end(tx)

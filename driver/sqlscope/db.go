@@ -4,15 +4,15 @@
 //
 // What a failed statement does to a transaction differs between databases, so
 // the adapter asks each new pool, when it is first used, which one it talks to
-// (two short queries at most). PostgreSQL and its relatives, SQLite and MariaDB
-// are known; on any other database, MySQL too, every failed statement fails its
-// transaction.
+// (two short queries, or for MySQL a trial of four). PostgreSQL and its relatives,
+// SQLite, MariaDB and MySQL are known; on any other database every failed statement
+// fails its transaction.
 //
 // A text that would begin or end a transaction is refused with
 // [dbscope.ErrOpenTransaction], wherever in it that is: it is read as its
 // database reads it, on an unknown one as any of the known would.
 //
-// On MariaDB other statements can end the transaction they are part of: CREATE
+// On MariaDB and MySQL other statements can end the transaction they are part of: CREATE
 // TABLE, a procedure, EXECUTE. Whatever is not plainly something else runs
 // between a savepoint and its release, for two round trips, which tell whether
 // the transaction is still the same. If not, the statement returns an error

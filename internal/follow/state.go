@@ -101,14 +101,12 @@ func (u *Unit) doing() (what string, since time.Time, statement string) {
 			return t.doing.Kind.String() + " on " + t.event.DB, t.since, t.doing.Text
 		}
 	}
-	for _, t := range u.open {
-		what = "idle in transaction of " + t.event.DB
-		if u.calls > 0 {
-			what = "calls another service, in a transaction of " + t.event.DB
-		}
-		return what, t.since, ""
-	}
-	if u.conns > 0 {
+	switch {
+	case len(u.open) > 0 && u.calls > 0:
+		return "calls another service, in a transaction of " + u.open[0].event.DB, u.open[0].since, ""
+	case len(u.open) > 0:
+		return "idle in transaction of " + u.open[0].event.DB, u.open[0].since, ""
+	case u.conns > 0:
 		return "holds a connection, without a transaction", since, ""
 	}
 	return "works without a database", since, ""

@@ -62,10 +62,14 @@ func (u *Unit) Name() string {
 func (u *Unit) Begin(ctx context.Context, observers []observe.Observer) context.Context {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, o := range observers {
-		ctx = u.ask(ctx, o, true)
+	return u.askAll(ctx, observers)
+}
+
+func (u *Unit) askAll(ctx context.Context, observers []observe.Observer) context.Context {
+	if len(observers) == 0 {
+		return ctx
 	}
-	return ctx
+	return u.askAll(u.ask(ctx, observers[0], true), observers[1:])
 }
 
 func (u *Unit) ask(ctx context.Context, o observe.Observer, own bool) context.Context {

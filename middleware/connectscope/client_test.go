@@ -15,7 +15,9 @@ import (
 
 func TestACallOfAnotherServiceInATransactionIsTold(t *testing.T) {
 	other := newSite(t)
-	other.place = func(context.Context, *connect.Request[text]) (*connect.Response[text], error) { return response("placed"), nil }
+	other.place = func(context.Context, *connect.Request[text]) (*connect.Response[text], error) {
+		return response("placed"), nil
+	}
 	other.chat = func(context.Context, *connect.BidiStream[text, text]) error { return nil }
 	told := &observetest.Calls{}
 	db := drivertest.NewFake().DB(dbscope.Observe(told))

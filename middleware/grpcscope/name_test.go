@@ -14,7 +14,7 @@ func TestAUnitHasTheNameOfItsMethod(t *testing.T) {
 	names := make(observetest.Names, 10)
 	s := newSite(t, grpcscope.ScopeOptions(dbscope.Observe(names)))
 	s.place = s.stores(nil)
-	s.orders.stream = func(stream grpc.ServerStream) error { return nil }
+	s.stream = func(grpc.ServerStream) error { return nil }
 	if _, err := s.send(); err != nil {
 		t.Error(err)
 	}

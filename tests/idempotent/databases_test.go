@@ -22,6 +22,7 @@ import (
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/middleware/idempotent"
 )
@@ -30,7 +31,7 @@ var must, is, eventually = check.OK, check.Is, check.Eventually
 
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // each connection that is cut is a line
-	goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m)))
+	goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m))))
 }
 
 // database is one that the tests run on.
@@ -53,6 +54,12 @@ var databases = []database{
 		name: "MariaDB", driver: "mysql", table: idempotent.MySQLTable, timeout: "SELECT @@innodb_lock_wait_timeout",
 		dsn: func(t testing.TB) string { return mariatest.Shared(t).CreateDatabase(t) },
 	},
+	{
+		name: "MySQL", driver: "mysql", table: idempotent.MySQLTable, timeout: "SELECT @@innodb_lock_wait_timeout",
+		dsn: func(t testing.TB) string {
+			return mysqltest.Shared(t).CreateDatabase(t) + "?innodb_lock_wait_timeout=1" // which no statement can set for itself
+		},
+	},
 	{name: "SQLite", driver: "sqlite", table: idempotent.SQLiteTable, dsn: func(t testing.TB) string {
 		return "file:" + filepath.Join(t.TempDir(), "test.db") +
 			"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_txlock=immediate"
@@ -60,12 +67,12 @@ var databases = []database{
 }
 
 func (d *database) postgres() bool { return d.table == idempotent.PostgreSQLTable }
-func (d *database) mariadb() bool  { return d.driver == "mysql" }
+func (d *database) mysql() bool    { return d.driver == "mysql" } // or MariaDB
 func (d *database) sqlite() bool   { return d.driver == "sqlite" }
 
 // args has places for arguments as the database writes them.
 func (d *database) args(statement string) string {
-	if d.mariadb() {
+	if d.mysql() {
 		return strings.NewReplacer("$1", "?", "$2", "?", "$3", "?").Replace(statement)
 	}
 	return statement
@@ -98,14 +105,14 @@ func open(t testing.TB, d *database, through func(dsn string) string, opts ...db
 	admin, err := sql.Open(d.driver, dsn)
 	must(t, err)
 	o := &opened{database: d, dsn: dsn, admin: admin}
-	serial := map[bool]string{true: "BIGINT AUTO_INCREMENT PRIMARY KEY", false: "INTEGER PRIMARY KEY"}[d.mariadb()]
+	serial := map[bool]string{true: "BIGINT AUTO_INCREMENT PRIMARY KEY", false: "INTEGER PRIMARY KEY"}[d.mysql()]
 	if d.postgres() {
 		serial = "BIGSERIAL PRIMARY KEY"
 	}
 	for _, statement := range append(strings.Split(d.table, ";"),
 		"CREATE TABLE orders (id "+serial+", item VARCHAR(400) NOT NULL, parent BIGINT REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)",
 	) {
-		if d.mariadb() {
+		if d.mysql() {
 			statement = strings.ReplaceAll(statement, " DEFERRABLE INITIALLY DEFERRED", "")
 		}
 		_, err = admin.Exec(statement)

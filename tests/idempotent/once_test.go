@@ -125,7 +125,7 @@ func TestOnlyCommittedWorkKeepsItsKey(t *testing.T) {
 				t.Errorf("a dry run got %v", a)
 			}
 			s.wantNothingTold()
-			if !d.mariadb() { // which checks each row at once
+			if !d.mysql() { // which checks each row at once
 				s.ask("POST", "/fails", "a", "tea").want(t, http.StatusInternalServerError, "Internal Server Error")
 				s.wantTold(dbscope.ErrRolledBack, "")
 			}

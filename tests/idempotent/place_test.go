@@ -171,6 +171,9 @@ func TestTheKeyIsInTheDatabaseOfTheWork(t *testing.T) {
 // In a test of package scopetest all is undone, and until then is as it would be.
 func TestInATestKeysAreStoredAndUndone(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
+		if d.name == "MySQL" {
+			t.Skip("package scopetest is not for it")
+		}
 		t.Run("test", func(t *testing.T) {
 			ctx := scopetest.Rollback(t, d.scoped)
 			s := serve(t, d, setup{context: func(context.Context) context.Context { return ctx }}, func(w http.ResponseWriter, r *http.Request) {

@@ -14,8 +14,11 @@ import (
 func (d *opened) waiting(t testing.TB) (n int) {
 	t.Helper()
 	query := "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-	if d.mariadb() {
+	switch d.name {
+	case "MariaDB":
 		query = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_row_lock_current_waits'"
+	case "MySQL":
+		query = "SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Innodb_row_lock_current_waits'"
 	}
 	must(t, d.admin.QueryRow(query).Scan(&n))
 	return n

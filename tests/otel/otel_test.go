@@ -84,9 +84,11 @@ func TestSpansOfOtelpgxComeInsideOfTheTransaction(t *testing.T) {
 	s := newSpans()
 	config, err := pgxpool.ParseConfig(pgtest.Shared(t).CreateDatabase(t))
 	ok(t, err)
-	config.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(s), otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableSQLStatementInAttributes())
+	config.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(s), otelpgx.WithDisableSQLStatementInAttributes())
 	pgxscope.Configure(config)
-	db := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) { return pgxpool.NewWithConfig(context.Background(), config) },
+	db := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
+		return pgxpool.NewWithConfig(context.Background(), config)
+	},
 		dbscope.Observe(otelscope.New(otelscope.TracerProvider(s))))
 	defer func() { ok(t, db.Close()) }()
 	unit := func(ctx context.Context) error {

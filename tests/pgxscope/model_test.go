@@ -895,7 +895,7 @@ func (m *model) execCommit(s step, id int, err error) error {
 		return wantError(err, dbscope.ErrOpenTransaction)
 	}
 	m.open()
-	if !m.over() && !m.marked {
+	if !m.dead && m.aborted < 0 && !m.marked { // it may go out on a connection that is cut
 		m.levels[0].rows = append(m.levels[0].rows, modelRow{id, s.fault != sound})
 	}
 	// Nothing has noticed before that the connection is broken.

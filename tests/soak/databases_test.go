@@ -20,6 +20,7 @@ import (
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
+	"github.com/dbscope/dbscope/tests/cable"
 	"github.com/dbscope/dbscope/tests/wire"
 )
 
@@ -166,7 +167,7 @@ type world struct {
 	postgres  *pgtest.Server
 	proxies   []*wire.Proxy // in front of it
 	mariadb   *mariatest.Server
-	cable     *cable // in front of that
+	cable     *cable.Cable // in front of that
 	databases []*database
 }
 
@@ -182,7 +183,7 @@ func newWorld(t *testing.T) *world {
 		w.proxies = append(w.proxies, p)
 		hosts = append(hosts, p.Addr())
 	}
-	w.cable = layCable(t, fmt.Sprintf("127.0.0.1:%d", w.mariadb.Port()))
+	w.cable = cable.Lay(t, fmt.Sprintf("127.0.0.1:%d", w.mariadb.Port()))
 	for _, name := range []string{"pgx", "sql"} {
 		w.postgres.Query(t, w.postgres.DSN("postgres"), "CREATE DATABASE "+name)
 	}
@@ -209,7 +210,7 @@ func newWorld(t *testing.T) *world {
 
 	dsn := w.mariadb.CreateDatabase(t)
 	host := fmt.Sprintf("127.0.0.1:%d", w.mariadb.Port())
-	w.add(overSQL(&database{name: "maria"}, sqlscope.New(limited("mysql", strings.Replace(dsn, host, w.cable.addr(), 1)),
+	w.add(overSQL(&database{name: "maria"}, sqlscope.New(limited("mysql", strings.Replace(dsn, host, w.cable.Addr(), 1)),
 		dbscope.Name("maria"), dbscope.AllowUnscoped(), dbscope.SettleByLedger())), "mysql", dsn)
 
 	file := "file:" + filepath.Join(t.TempDir(), "soak.db") +

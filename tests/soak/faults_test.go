@@ -40,7 +40,7 @@ var faults = []fault{
 		return nil
 	}},
 	{"all connections to PostgreSQL are cut", 4, func(w *world) error { pick(w.proxies).CloseAll(); return nil }},
-	{"connections to MariaDB are cut", 20, func(w *world) error { w.cable.cut(0.3); return nil }},
+	{"connections to MariaDB are cut", 20, func(w *world) error { w.cable.Cut(0.3); return nil }},
 	{"the host is switched", 20, func(w *world) error {
 		db := w.databases[rand.IntN(2)]
 		w.mend() // or a cut may hit the switch, which then does nothing

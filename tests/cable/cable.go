@@ -1,4 +1,6 @@
-package soak_test
+// Package cable leads TCP connections to one server, and cuts them at any moment. Unlike
+// the proxy of package wire it does not know what passes.
+package cable
 
 import (
 	"io"
@@ -8,9 +10,8 @@ import (
 	"testing"
 )
 
-// cable leads TCP connections to one server, and cuts them at any moment. Unlike
-// the proxy of package wire it does not know what passes.
-type cable struct {
+// Cable is such a cable. It is safe for concurrent use.
+type Cable struct {
 	server   string
 	listener net.Listener
 	running  sync.WaitGroup
@@ -19,22 +20,28 @@ type cable struct {
 	open map[*net.TCPConn]*net.TCPConn // clients, and their connections to the server
 }
 
-func layCable(t *testing.T, server string) *cable {
+// Lay lays one to the server at an address of the form host:port. It lives until the
+// test ends, with all its connections.
+func Lay(t testing.TB, server string) *Cable {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	c := &cable{server: server, listener: listener, open: map[*net.TCPConn]*net.TCPConn{}}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cable{server: server, listener: listener, open: map[*net.TCPConn]*net.TCPConn{}}
 	c.running.Go(c.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
-		c.cut(1)
+		c.Cut(1)
 		c.running.Wait()
 	})
 	return c
 }
 
-func (c *cable) addr() string { return c.listener.Addr().String() }
+// Addr is where the cable begins, as host:port.
+func (c *Cable) Addr() string { return c.listener.Addr().String() }
 
-func (c *cable) accept() {
+func (c *Cable) accept() {
 	for {
 		client, err := c.listener.Accept()
 		if err != nil {
@@ -44,7 +51,7 @@ func (c *cable) accept() {
 	}
 }
 
-func (c *cable) lead(client *net.TCPConn) {
+func (c *Cable) lead(client *net.TCPConn) {
 	defer func() { _ = client.Close() }()
 	to, err := net.Dial("tcp", c.server)
 	if err != nil {
@@ -68,8 +75,8 @@ func (c *cable) lead(client *net.TCPConn) {
 	c.mu.Unlock()
 }
 
-// cut ends each connection with the given probability, with a reset on both sides.
-func (c *cable) cut(probability float64) {
+// Cut ends each connection with the given probability, with a reset on both sides.
+func (c *Cable) Cut(probability float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for client, server := range c.open {
