@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 
-	. "github.com/go-jet/jet/v2/postgres" //nolint:revive,staticcheck // as its users do
+	. "github.com/go-jet/jet/v2/postgres" //nolint:staticcheck // as its users do
 )
 
 // The tables are written here as jet would generate them from a database.
