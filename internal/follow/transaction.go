@@ -65,6 +65,24 @@ func (t *transaction) rested(until time.Time) {
 	}
 	t.u.idle += d
 	t.u.longest = max(t.u.longest, d)
+	if t.told != 0 {
+		t.u.lasted(t, d)
+	}
+}
+
+// lasted notes how long a transaction was idle of which that was found. The caller holds
+// mu.
+func (u *Unit) lasted(t *transaction, d time.Duration) {
+	for i := range u.found {
+		if f := &u.found[i]; f.isOf(t) {
+			f.Duration = d
+		}
+	}
+}
+
+// isOf reports whether it is that a transaction is idle, now.
+func (f *Finding) isOf(t *transaction) bool {
+	return (f.Suspicion == Idle || f.Suspicion == NotEnded) && f.DB == t.event.DB && f.Time.Equal(t.since)
 }
 
 // End implements [observe.Span].
@@ -152,6 +170,7 @@ func (t *transaction) look() {
 		t.timer.Reset(limit - idle)
 	default:
 		t.told = next
+		u.found = slices.DeleteFunc(u.found, func(f Finding) bool { return f.isOf(t) }) // it was not the whole story
 		f = Finding{Suspicion: next, DB: t.event.DB, Duration: idle, Time: t.since}
 		if later := u.f.c.NotEnded; next == Idle && later > 0 {
 			t.timer.Reset(max(later-idle, time.Millisecond))
