@@ -202,6 +202,17 @@ func (db *DB) CopyFrom(ctx context.Context, table pgx.Identifier, columns []stri
 	return tx{s}.CopyFrom(ctx, table, columns, src)
 }
 
+// Begin nests a transaction in the session of ctx's scope, as the handle's Begin does:
+// a savepoint, which ctx does not govern. With it the DB is what programs over pgx take
+// in place of a pool, [pgx.BeginFunc] for one.
+func (db *DB) Begin(ctx context.Context) (pgx.Tx, error) {
+	s, err := db.gate.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return (&tx{s}).Begin(ctx)
+}
+
 // Pool returns the pool of the current host, and opens it on first use. It has
 // nothing to do with scopes.
 func (db *DB) Pool(ctx context.Context) (*pgxpool.Pool, error) {
