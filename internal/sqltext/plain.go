@@ -51,7 +51,7 @@ func Suspicious(text string) (s Suspicion, is bool) {
 		if s.Word == "" {
 			s.Word = strings.ToUpper(w.text)
 		}
-		if st.opaque || !w.is(plain...) && !st.setsVariables(text) && !(isSingle(text) && st.hasVariable()) {
+		if st.opaque || !w.is(plain...) && !st.setsVariables(text) && (!isSingle(text) || !st.hasVariable()) {
 			return Suspicion{strings.ToUpper(w.text), w.is(committing...) && !st.temporary()}, true
 		}
 	}

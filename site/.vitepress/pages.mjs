@@ -10,6 +10,7 @@ const sections = [
     pages: [
       ['why.md', 'Why dbscope'],
       ['getting-started.md', 'Getting started'],
+      ['units.md', 'Units of work'],
       ['recipes.md', 'Recipes'],
       ['comparison.md', 'Compared with others'],
     ],
@@ -55,8 +56,7 @@ const sections = [
       ['tenants.md', 'Tenants and settings'],
       ['hosts.md', 'Hosts and replicas'],
       ['distributed.md', 'Distributed databases'],
-      ['mariadb.md', 'MariaDB'],
-      ['mysql.md', 'MySQL'],
+      ['mysql.md', 'MariaDB and MySQL'],
     ],
   },
   {

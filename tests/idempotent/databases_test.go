@@ -27,7 +27,7 @@ import (
 	"github.com/dbscope/dbscope/middleware/idempotent"
 )
 
-var must, is, eventually = check.OK, check.Is, check.Eventually
+var must, eventually = check.OK, check.Eventually
 
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // each connection that is cut is a line

@@ -338,7 +338,7 @@ func (c shortConn) Read(b []byte) (int, error) {
 		return c.Conn.Read(b)
 	}
 	if left == 0 {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(b[:min(len(b), int(left))])

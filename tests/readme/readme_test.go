@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,9 +21,7 @@ func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 	var source strings.Builder
 	// Snippets that need a library are where the libraries are.
 	for _, file := range append(filesIn(t, ".", ".go"), filesIn(t, "../libraries/snippets", ".go")...) {
-		if !strings.HasSuffix(file, "_test.go") {
-			source.WriteString(read(t, file))
-		}
+		source.WriteString(read(t, file))
 	}
 	for _, page := range append(filesIn(t, "../../docs", ".md"), "../../README.md") {
 		snippets := strings.Split(read(t, page), "```go\n")[1:]
@@ -34,6 +33,34 @@ func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 			if !strings.Contains(source.String(), code) {
 				t.Errorf("no file here has this snippet of %s:\n%s", page, code)
 			}
+		}
+	}
+}
+
+func TestEachRowOfTheComparisonHasATestThatNamesIt(t *testing.T) {
+	row := regexp.MustCompile(`(?m)^\| (R\d+) \|`)
+	label := regexp.MustCompile(`\bR\d+\b`)
+	rows := map[string]bool{}
+	for _, match := range row.FindAllStringSubmatch(read(t, "../../docs/comparison.md"), -1) {
+		rows[match[1]] = false
+	}
+	if len(rows) != 19 {
+		t.Errorf("the comparison has %d rows", len(rows))
+	}
+	for _, file := range filesIn(t, "../..", ".go") {
+		if !strings.HasSuffix(file, "_test.go") && filepath.Base(file) != "suite.go" {
+			continue
+		}
+		for _, name := range label.FindAllString(read(t, file), -1) {
+			if _, known := rows[name]; !known {
+				t.Errorf("%s names %s, which is no row of the comparison", file, name)
+			}
+			rows[name] = true
+		}
+	}
+	for name, tested := range rows {
+		if !tested {
+			t.Errorf("no test names %s", name)
 		}
 	}
 }
