@@ -1,11 +1,11 @@
-// Package driver is the seam between dbscope's core and the libraries that
+// Package driver is the interface between dbscope's core and the libraries that
 // talk to databases. Only writers of adapters need it.
 //
 // An adapter implements [Adapter], [Engine] and [Conn]; the core implements
-// [Session] and [Gate]. All rules about units of work (who may run a
-// statement, when to begin, what a failure means for the end) live in the
-// core: an adapter moves statements and reports what became of them. The
-// package drivertest holds the conformance suite every adapter runs.
+// [Session] and [Gate]. All rules about units of work are in the core: who may run
+// a statement, when a transaction begins, what a failure means for its end. An
+// adapter sends statements and reports what became of them. The package drivertest
+// has the conformance suite that every adapter passes.
 package driver
 
 import (
