@@ -46,6 +46,7 @@ const sections = [
       ['idempotency.md', 'Requests done once'],
       ['jobs.md', 'Jobs and messages'],
       ['river.md', 'river'],
+      ['orm-and-river.md', 'An ORM and river'],
       ['watermill.md', 'watermill'],
     ],
   },
