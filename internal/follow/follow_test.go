@@ -31,7 +31,7 @@ func newFollower(t *testing.T, limits follow.Limits, opts ...dbscope.DBOption) (
 	t.Helper()
 	f := &follower{}
 	o := follow.New(follow.Config{
-		Limits: limits, Steps: 100,
+		Limits: limits, Steps: 100, Texts: true,
 		Begun: func(u *follow.Unit) {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -53,10 +53,16 @@ func (t *transaction) Start(ctx context.Context, e observe.Event) (context.Conte
 	return ctx, t
 }
 
+// shortestIdle is what a timeline shows.
+const shortestIdle = time.Millisecond
+
 // rested counts the time in which the application did something else. The caller holds
 // mu.
 func (t *transaction) rested(until time.Time) {
 	d := until.Sub(t.since)
+	if d >= shortestIdle {
+		t.u.step(observe.Event{DB: t.event.DB, Time: t.since, Duration: d})
+	}
 	t.u.idle += d
 	t.u.longest = max(t.u.longest, d)
 }
@@ -71,6 +77,9 @@ func (t *transaction) End(ctx context.Context, e observe.Event) {
 		}
 		u.open = slices.DeleteFunc(u.open, func(o *transaction) bool { return o == t })
 		u.mu.Unlock()
+		if u.f.c.Transaction != nil {
+			u.f.c.Transaction(e)
+		}
 		return
 	}
 	u.mu.Lock()
@@ -95,7 +104,7 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if e.Err != nil {
 		u.failure = e.Err
 	}
-	f = Finding{DB: e.DB, Text: e.Text, Time: e.Time}
+	f = Finding{DB: e.DB, Text: shortened(e.Text), Time: e.Time}
 	if e.LeftOpen {
 		f.Suspicion = LeftOpen
 		return f, true
@@ -113,7 +122,7 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 		if len(u.counted) == mostCounted {
 			return f, false
 		}
-		c = &count{text: e.Text}
+		c = &count{text: f.Text}
 		u.counted[key] = c
 	}
 	c.n++

@@ -15,11 +15,14 @@ type Config struct {
 	Limits
 	Libraries []string // whose lines are none of the application's, beside those known
 	Steps     int      // how many of a unit are kept for its timeline
+	Texts     bool     // those of statements are kept, else only their first words
 
 	Begun func(*Unit)
 	Found func(context.Context, *Unit, Finding) // more than once of a kind only where the text or the place differs
 	Over  func(context.Context, *Unit, observe.Event)
 	Retry func(context.Context, *Unit, observe.Event) // as the wait before the next attempt begins
+
+	Transaction func(observe.Event) // as one is over
 }
 
 // Follower is an observer.
@@ -134,6 +137,7 @@ func (u *Unit) End(ctx context.Context, e observe.Event) {
 	case observe.Unit:
 		u.mu.Lock()
 		u.event, u.over = e, true
+		u.ctx, u.counted = context.Background(), nil // who keeps the unit does not keep its request
 		u.mu.Unlock()
 		if u.f.c.Over != nil {
 			u.f.c.Over(ctx, u, e)

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/follow"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -134,21 +135,14 @@ func (m *measures) set(k key) attribute.Set {
 	return set
 }
 
-func failure(err error) string {
-	if err == nil {
-		return ""
-	}
-	return errorType(err)
-}
-
 // operation measures a statement.
 func (m *measures) operation(ctx context.Context, e observe.Event) {
 	if m.statements || errors.Is(e.Err, driver.ErrNotSent) {
 		return
 	}
-	k := key{kind: "operation", db: e.DB, host: e.Host, operation: operationName(e), failure: failure(e.Err)}
+	k := key{kind: "operation", db: e.DB, host: e.Host, operation: operationName(e), failure: follow.ErrorName(e.Err)}
 	if e.Err != nil {
-		k.state = sqlState(e.Err)
+		k.state = follow.SQLState(e.Err)
 	}
 	m.operations.RecordSet(ctx, e.Duration.Seconds(), m.set(k))
 }
@@ -184,13 +178,13 @@ func (m *measures) held(ctx context.Context, e observe.Event) {
 func (m *measures) transactionOver(ctx context.Context, e observe.Event) {
 	set := m.set(key{
 		kind: "transaction", db: e.DB, name: e.Name, outcome: outcome(e.Outcome),
-		yes: e.ReadOnly, replica: e.Replica, failure: failure(e.Err),
+		yes: e.ReadOnly, replica: e.Replica, failure: follow.ErrorName(e.Err),
 	})
 	m.transactions.Record(ctx, e.Duration.Seconds(), metric.WithAttributeSet(set))
 }
 
 func (m *measures) unitOver(ctx context.Context, e observe.Event, idle time.Duration) {
-	set := metric.WithAttributeSet(m.set(key{kind: "unit", name: e.Name, outcome: outcome(e.Outcome), failure: failure(e.Err)}))
+	set := metric.WithAttributeSet(m.set(key{kind: "unit", name: e.Name, outcome: outcome(e.Outcome), failure: follow.ErrorName(e.Err)}))
 	m.units.Record(ctx, e.Duration.Seconds(), set)
 	if e.Transactions > 0 {
 		m.idle.Record(ctx, idle.Seconds(), metric.WithAttributeSet(m.set(key{kind: "unit", name: e.Name})))

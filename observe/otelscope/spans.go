@@ -8,6 +8,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/dbscope/dbscope/internal/follow"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -110,7 +111,7 @@ func (o *observer) end(span trace.Span, e observe.Event) {
 			text = e.Err.Error()
 		}
 		span.SetStatus(codes.Error, text)
-		span.SetAttributes(semconv.ErrorTypeKey.String(errorType(e.Err)))
+		span.SetAttributes(semconv.ErrorTypeKey.String(follow.ErrorName(e.Err)))
 	}
 	span.End(trace.WithTimestamp(e.Time.Add(e.Duration)))
 }

@@ -45,6 +45,7 @@ const sections = [
       ['middleware.md', 'HTTP, gRPC, Connect'],
       ['idempotency.md', 'Requests done once'],
       ['jobs.md', 'Jobs and messages'],
+      ['orm-and-river.md', 'An ORM and river'],
       ['river.md', 'river'],
       ['orm-and-river.md', 'An ORM and river'],
       ['watermill.md', 'watermill'],

@@ -19,7 +19,8 @@ var prose = []string{"comparison.md", "design.md", "performance.md", "README.md"
 
 func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 	var source strings.Builder
-	for _, file := range filesIn(t, ".", ".go") {
+	// Snippets that need a library are where the libraries are.
+	for _, file := range append(filesIn(t, ".", ".go"), filesIn(t, "../libraries/snippets", ".go")...) {
 		source.WriteString(read(t, file))
 	}
 	for _, page := range append(filesIn(t, "../../docs", ".md"), "../../README.md") {
