@@ -65,6 +65,7 @@ const sections = [
     text: 'Run it',
     pages: [
       ['testing.md', 'Tests'],
+      ['vet.md', 'dbscopevet'],
       ['observe.md', 'Logs, traces, metrics'],
       ['performance.md', 'What it costs'],
       ['roundtrips.md', 'Round trips'],
