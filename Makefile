@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check setup test test-cluster test-long soak bench bench-service cluster cluster-kill clean
+.PHONY: check docs setup test test-cluster test-servers test-long soak bench bench-service performance cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -19,6 +19,15 @@ check: $(BIN)/golangci-lint
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
 
+# The pages of docs as a site, in site/.vitepress/dist. Every link and anchor is
+# checked, those of the other Markdown files too.
+docs: site/node_modules/.package-lock.json
+	cd site && npm run --silent build
+
+site/node_modules/.package-lock.json: site/package.json site/package-lock.json
+	@command -v npm >/dev/null || { echo "make docs needs Node.js 20 or newer, with npm"; exit 1; }
+	cd site && npm ci --no-audit --no-fund && touch node_modules/.package-lock.json
+
 # Finds the servers that the tests start, installs those that are missing unless
 # SETUP=no, and prints their versions.
 setup:
@@ -32,6 +41,11 @@ test: setup
 # What happens to a service while Patroni's primaries fail, and replicas stop.
 test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
+
+# The suites on all versions of all servers that can be had, which are unpacked and not
+# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18', -short.
+test-servers: setup
+	go run ./internal/servers/matrix $(FLAGS)
 
 test-long: setup
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
@@ -48,10 +62,16 @@ bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
 
-# Services that answer requests from PostgreSQL, by hand and with libraries, in
-# turn. FLAGS choose what: make bench-service FLAGS='-cells read -clients 1,64'.
+# Services that answer requests from a database, by hand and with libraries, in
+# turn: tables of each kind of request. FLAGS choose others:
+# make bench-service FLAGS='-cells read -clients 1,64', or -h.
 bench-service: setup
-	cd bench && go run ./service $(FLAGS)
+	cd bench && go run ./service -db postgres,mariadb $(FLAGS)
+
+# All that docs/performance.md says, in BUDGET of time; NOTE is a sentence for it.
+BUDGET ?= 25m
+performance: setup
+	cd bench && go run ./performance -budget $(BUDGET) -note '$(NOTE)'
 
 # Three nodes with Patroni, to run examples on, and a kill -9 of their primary.
 cluster:

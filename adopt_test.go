@@ -42,6 +42,7 @@ func (a adoption) commit() (own, ended error) {
 	return own, a.ended(context.Background(), own == nil)
 }
 
+// R15.
 func TestWhatIsCalledInAnAdoptedTransactionJoinsIt(t *testing.T) {
 	for _, commits := range []bool{true, false} {
 		f, db := newFake(t)

@@ -11,13 +11,15 @@ func (c *control) Again(ctx context.Context, attempt int, err error) bool {
 	return (*Scope)(c).again(ctx, attempt, &err)
 }
 
+func (c *control) Attempt(number int) { c.attempt.Store(int32(number)) }
+
 func (c *control) Transient(err error) bool { return (*Scope)(c).canRepeat(err) }
 
 // again reports whether a unit that was undone is to be run again, after the wait
 // before it.
 func (s *Scope) again(ctx context.Context, attempt int, err *error) bool {
 	p := s.opts.retry
-	if p == nil || !s.canRepeat(*err) && (*err != nil || !s.repeatable() || !s.sawTransient.Load()) {
+	if p == nil || !s.mayWork(*err) {
 		return false
 	}
 	failed := s.waitForNext(ctx, p, attempt, *err)
@@ -37,6 +39,17 @@ func (s *Scope) waitForNext(ctx context.Context, p *backoff.Policy, attempt int,
 	failed := p.Wait(ctx, attempt, err)
 	op.End(observe.None, failed)
 	return failed
+}
+
+// mayWork reports whether another attempt is worth it.
+func (s *Scope) mayWork(err error) bool {
+	return s.canRepeat(err) || err == nil && s.repeatable() && s.sawTransient.Load()
+}
+
+// isRunAgain reports of a unit that has failed whether there is to be another attempt.
+func (s *Scope) isRunAgain(err error) bool {
+	p := s.opts.retry
+	return p != nil && err != nil && max(int(s.attempt.Load()), 1) < p.Attempts && s.mayWork(err)
 }
 
 // canRepeat reports whether the unit may succeed when it is run again, whole.

@@ -106,7 +106,7 @@ func giveUp(ctx context.Context, scopes []*Scope, failure error) {
 		}
 		if w := s.watch.Load(); w != nil {
 			if w.Failed(failure); s.ended.Load() {
-				w.End()
+				w.End(int(s.attempt.Load()), s.isRunAgain)
 			}
 		}
 	}

@@ -41,14 +41,14 @@ func (sl *slot) isOpen() bool {
 }
 
 // Calls implements [unit.Caller].
-func (c *control) Calls(ctx context.Context, whom string) (context.Context, func(error)) {
-	names := held(ctx, (*slot).isOpen)
+func (c *control) Calls(ctx context.Context, whom string) (_ context.Context, open []string, done func(error)) {
+	open = held(ctx, (*slot).isOpen)
 	w := c.watch.Load()
-	if w == nil || len(names) == 0 {
-		return ctx, nil
+	if w == nil || len(open) == 0 {
+		return ctx, open, nil
 	}
-	ctx, op := w.Start(ctx, observe.Event{Kind: observe.Call, DB: strings.Join(names, ", "), Text: whom})
-	return ctx, func(err error) { op.End(observe.None, err) }
+	ctx, op := w.Start(ctx, observe.Event{Kind: observe.Call, DB: strings.Join(open, ", "), Text: whom})
+	return ctx, open, func(err error) { op.End(observe.None, err) }
 }
 
 func (c *control) Watch(w unit.Watcher) { c.unit.Watch(w) }

@@ -9,6 +9,7 @@ import (
 	"github.com/dbscope/dbscope/driver/drivertest"
 )
 
+// R13.
 func TestTheHookOfADBRunsOnceBeforeEachCommitOfATransaction(t *testing.T) {
 	var db *dbscope.DB[*drivertest.Tx]
 	f, db := newFake(t, dbscope.BeforeEachCommit(func(ctx context.Context) error { return drivertest.Exec(ctx, db, "audit") }))

@@ -49,22 +49,23 @@ func (s *told) End(ctx context.Context, e observe.Event) {
 	defer s.mu.Unlock()
 	s.open--
 	s.events = append(s.events, e)
-	line := strings.Repeat(". ", s.depth) + e.Kind.String()
+	var line strings.Builder
+	line.WriteString(strings.Repeat(". ", s.depth) + e.Kind.String())
 	for _, detail := range []string{e.Name, e.DB, e.Text} {
 		if detail != "" {
-			line += " " + detail
+			line.WriteString(" " + detail)
 		}
 	}
 	if e.Outcome != observe.None {
-		line += ": " + e.Outcome.String()
+		line.WriteString(": " + e.Outcome.String())
 	}
 	if e.Err != nil {
-		line += "!"
+		line.WriteString("!")
 	}
 	if e.Kind != s.kind || e.Time.IsZero() || e.Duration < 0 || ctx.Value(depthKey{}) != s.depth+1 {
-		line += " and its end does not fit its beginning"
+		line.WriteString(" and its end does not fit its beginning")
 	}
-	s.lines[s.line] = line
+	s.lines[s.line] = line.String()
 }
 
 // tells fails the test where something else was told, or something is not over.

@@ -93,7 +93,7 @@ func CommitTimeout(d time.Duration) Option {
 // COMMIT of a transaction that is [ReadOnly], and the ROLLBACK of any, are sent and not
 // waited for. What nobody waits for may still be under way when the unit is over: for
 // a moment another connection can meet the locks of the unit, advisory ones too, which
-// is what this option is for. docs/connections.md lists when the answer is waited for.
+// is what this option is for. docs/roundtrips.md lists when the answer is waited for.
 func AwaitEnd() Option {
 	return scopeOption(func(o *scopeOptions) { o.awaitsEnd = true })
 }

@@ -516,7 +516,7 @@ func TestARefusedWriteTellsWhatToDo(t *testing.T) {
 	ok(t, db.Close())
 }
 
-// R15.
+// R12.
 func TestTheLedgerIsLookedUpOnTheHostThatWritesNow(t *testing.T) {
 	r, f, db := newRouted(t, dbscope.SettleByLedger())
 	writer := "first"

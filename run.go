@@ -27,16 +27,17 @@ import (
 // With [Retry] fn is called again, in another new scope, where that may help.
 func Run(ctx context.Context, fn func(context.Context) error, opts ...Option) error {
 	for attempt := 1; ; attempt++ {
-		s, err := runOnce(ctx, fn, opts)
+		s, err := runOnce(ctx, fn, opts, attempt)
 		if err == nil || !s.again(ctx, attempt, &err) {
 			return err
 		}
 	}
 }
 
-func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option) (*Scope, error) {
+func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option, attempt int) (*Scope, error) {
 	ctx, s := Begin(ctx, opts...)
 	s.unit.ByRun = true
+	s.attempt.Store(int32(attempt))
 	err := errNotReturned
 	defer func() { // does something only when fn does not return
 		s.watch.Load().Failed(err)

@@ -39,6 +39,7 @@ type Scope struct {
 	doomedBy     atomic.Pointer[error]      // the error of a Join, after which only a rollback is possible; set under mu
 	blocks       atomic.Bool                // an Atomic block was begun in it
 	joins        atomic.Int32               // how many functions of Join run in it
+	attempt      atomic.Int32               // which of the unit it is, where somebody counts
 	rollbackOnly atomic.Bool                // MarkRollback was called
 	streams      atomic.Bool                // its answer has begun to leave, so that it keeps no connection without a transaction
 	hooked       atomic.Bool                // a hook has been registered; set under mu
@@ -118,7 +119,10 @@ func Begin(ctx context.Context, opts ...Option) (context.Context, *Scope) {
 		s.unit.Join(&around.unit)
 	}
 	s.unit.Most = int32(s.opts.maxConns)
-	s.box = unit.SandboxOf(ctx)
+	var tests []observe.Observer
+	if s.box, tests = unit.Around(ctx); tests != nil {
+		s.opts.observers = append(s.opts.observers, tests...)
+	}
 	if s.at = watch.Now(); len(s.opts.observers) > 0 {
 		c.Context = s.watched().Begin(ctx, s.opts.observers)
 	}

@@ -178,7 +178,7 @@ func (sl *slot) EndEarly(
 		return err
 	}
 	if last != nil {
-		if err := ss.OpenForLast(ctx); err != nil {
+		if err := ss.OpenForLast(ctx); err != nil && ss.Broken() == nil {
 			return err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// R17.
+// R14.
 func TestMariaDBsAnswersAreReadForTheDomain(t *testing.T) {
 	for name, c := range map[string]struct {
 		row     []string

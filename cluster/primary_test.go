@@ -12,7 +12,7 @@ import (
 	"github.com/dbscope/dbscope/driver"
 )
 
-// R14.
+// R12.
 func TestNoPrimaryIsAnErrorInTimeThatNamesEachHostAndWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network()
@@ -132,7 +132,7 @@ func TestAPrimaryOfATimelineThatIsOverDoesNotWrite(t *testing.T) {
 	})
 }
 
-// R14: what the network does for three seconds is forgiven, a server that is
+// R12: what the network does for three seconds is forgiven, a server that is
 // gone is not.
 func TestASilentHostCountsAsItWasForThreeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

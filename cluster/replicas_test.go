@@ -149,7 +149,7 @@ func TestWithReplicasOnlyThePrimaryGetsNoReads(t *testing.T) {
 	})
 }
 
-// R13.
+// R14.
 func TestAReadThatNeedsAPositionGoesToAReplicaThatHasIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network()

@@ -43,7 +43,7 @@ func needed(t testing.TB, c *cluster.Cluster, token []byte) driver.Position {
 	return route(t, c, driver.RouteRequest{ReadOnly: true, Token: token}).After
 }
 
-// R13.
+// R14.
 func TestATokenHasThePositionThatWasSignedIn37Bytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, another := signing(t, 77, cluster.SignedBy(key)), signing(t, 77, cluster.SignedBy(key))

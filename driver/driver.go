@@ -1,11 +1,11 @@
-// Package driver is the seam between dbscope's core and the libraries that
+// Package driver is the interface between dbscope's core and the libraries that
 // talk to databases. Only writers of adapters need it.
 //
 // An adapter implements [Adapter], [Engine] and [Conn]; the core implements
-// [Session] and [Gate]. All rules about units of work (who may run a
-// statement, when to begin, what a failure means for the end) live in the
-// core: an adapter moves statements and reports what became of them. The
-// package drivertest holds the conformance suite every adapter runs.
+// [Session] and [Gate]. All rules about units of work are in the core: who may run
+// a statement, when a transaction begins, what a failure means for its end. An
+// adapter sends statements and reports what became of them. The package drivertest
+// has the conformance suite that every adapter passes.
 package driver
 
 import (
@@ -241,7 +241,9 @@ const (
 )
 
 // ErrNotSent marks the error of a statement that the adapter refused without
-// sending anything: the transaction is as it was, Check is not asked.
+// sending anything: the transaction is as it was, Check is not asked. Passed to Exit
+// alone, without words around it, it also says that the statement is about to come
+// again, to be prepared and then run.
 var ErrNotSent = errors.New("statement not sent")
 
 // ErrUnconfirmed is the error of a commit whose outcome is unknown though the

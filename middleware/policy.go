@@ -1,6 +1,6 @@
 // Package middleware is what the middlewares of all frameworks share: the
 // [Policy] that decides about a request's unit of work. Only writers of
-// middlewares call its methods; docs/middleware.md shows how to write one.
+// middlewares need it; docs/middleware.md shows how to write one.
 package middleware
 
 import (
@@ -46,6 +46,10 @@ type Policy[R any] struct {
 	// ClientTimeout is how long the connections of a unit may wait for its client,
 	// see [ClientWait]. The default is 30 seconds; less than 0 is no bound.
 	ClientTimeout time.Duration
+	// Name returns what the unit of a request is called, for observers: its route, or
+	// the procedure. It is asked only where somebody observes, and perhaps when the
+	// request is over. The default is no name, or one that [WithName] has given.
+	Name func(r R) string
 	// Options are those of every scope.
 	Options []dbscope.Option
 }
@@ -59,12 +63,13 @@ func (p *Policy[R]) Scoped(ctx context.Context, r R) bool {
 
 // Begin puts a new scope for the request into the context.
 func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (context.Context, Scope) {
-	opts := p.Options
+	var few [8]dbscope.Option // so that the usual request makes no slice
+	opts := append(append(few[:0], p.Options...), more...)
 	if p.ReadOnly != nil && p.ReadOnly(r) {
-		more = append(more, dbscope.ReadOnly())
+		opts = append(opts, dbscope.ReadOnly())
 	}
-	if len(more) > 0 {
-		opts = append(opts[:len(opts):len(opts)], more...)
+	if p.Name != nil {
+		ctx = &named[R]{ctx, p, r}
 	}
 	ctx, _ = dbscope.Begin(ctx, opts...)
 	scope, _ := ScopeOf(ctx)

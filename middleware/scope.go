@@ -54,6 +54,9 @@ type Control interface {
 	// commit too, except that it may be rolled back and ended once more. It blocks as
 	// [dbscope.Scope.End] does. A scope that is over stays as it is.
 	Abort(ctx context.Context, why error) error
+	// Attempt says which attempt of its unit the scope is, for observers: the first is 1.
+	// It is called before the scope's context is given away.
+	Attempt(number int)
 	// Transient reports whether a unit that was undone may succeed when its caller
 	// asks for it again, whole: nothing of it is committed or may be, and err, with
 	// which its commit failed, is one that [dbscope.Retry] would act on.

@@ -170,11 +170,18 @@ type Event struct {
 	Text string
 	// Statements is how many a Statement consists of.
 	Statements int
+	// LeftOpen: the rows of a Statement were left open, and closed by the end of the
+	// transaction.
+	LeftOpen bool
 	// Savepoints is how many live ones the transaction has, as a Savepoint begins that
 	// one included.
 	Savepoints int
-	// Attempt is the number of the attempt for which a Retry waits; the first is 1.
+	// Attempt is the number of the attempt for which a Retry waits, or which a Unit was;
+	// the first is 1. It is 0 where nobody counts.
 	Attempt int
+	// RunAgain: the Unit is to be run again after what it failed with, unless whoever
+	// began it decides otherwise.
+	RunAgain bool
 	// Connections is how many the unit has, and those inside it, as a Connection begins.
 	// MaxConnections is what dbscope.MaxConns says of them, 0 where it says nothing.
 	// Where the unit itself was not told, both are of the nearest unit around it that

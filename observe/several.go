@@ -42,23 +42,18 @@ func (s spans) End(ctx context.Context, e Event) {
 
 // start asks all of them, and makes one of their answers.
 func start[O Observer](ctx context.Context, e Event, all []O) (context.Context, Span) {
-	var first Span
-	var more spans
-	for _, o := range all {
-		var span Span
-		ctx, span = o.Start(ctx, e)
-		switch {
-		case span == nil:
-		case first == nil:
-			first = span
-		case more == nil:
-			more = append(make(spans, 0, len(all)), first, span)
-		default:
-			more = append(more, span)
-		}
+	if len(all) == 0 {
+		return ctx, nil
 	}
-	if more != nil {
-		return ctx, more
+	ctx, first := all[0].Start(ctx, e)
+	ctx, others := start(ctx, e, all[1:])
+	switch more, several := others.(spans); {
+	case others == nil:
+		return ctx, first
+	case first == nil:
+		return ctx, others
+	case several:
+		return ctx, append(spans{first}, more...)
 	}
-	return ctx, first
+	return ctx, spans{first, others}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -72,6 +73,21 @@ func subjects(b *testing.B, dsn, direct string) []subject {
 			}},
 			subject{"pgxscope, " + mode.String(), func(ctx context.Context, n int) error {
 				return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) })
+			}},
+			subject{"pgxscope, read-only, " + mode.String(), func(ctx context.Context, n int) error {
+				return dbscope.Run(ctx, func(ctx context.Context) error { return scan(ctx, db, n) }, dbscope.ReadOnly())
+			}},
+			subject{"pgxscope, rolled back, " + mode.String(), func(ctx context.Context, n int) error {
+				return undone(dbscope.Run(ctx, func(ctx context.Context) error { return cmp.Or(scan(ctx, db, n), errUndo) }))
+			}},
+			subject{"pgxscope, ExecCommit, " + mode.String(), func(ctx context.Context, n int) error {
+				return dbscope.Run(ctx, func(ctx context.Context) error {
+					if err := scan(ctx, db, n-1); err != nil {
+						return err
+					}
+					_, err := db.ExecCommit(ctx, "SELECT n FROM t WHERE id = $1", 1) // comparable with the others
+					return err
+				})
 			}})
 		if mode == pgx.QueryExecModeCacheStatement {
 			all = append(append(all, nested(pool, db)...), onCluster(b, dsn, direct), withSettings(pool),
@@ -188,6 +204,15 @@ func overSQL(b *testing.B, dsn string) []subject {
 	}
 }
 
+var errUndo = errors.New("to be undone")
+
+func undone(err error) error {
+	if errors.Is(err, errUndo) {
+		return nil
+	}
+	return err
+}
+
 func scan(ctx context.Context, q interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }, n int,
@@ -225,14 +250,18 @@ func BenchmarkRoundTrips(b *testing.B) {
 	proxy := wire.Start(b, fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	through, direct := subjects(b, proxy.DSN(dsn), dsn), subjects(b, dsn, dsn)
 	for b.Loop() {
-		proxy.Delay(0)
+		// No answer comes so early that one that nobody waits for is counted.
+		proxy.Delay(2 * time.Millisecond)
+		const units = 10 // of which one may find an end under way, or leave one
 		counts := make([][]any, len(through))
 		for i, s := range through {
 			for _, n := range []int{1, 2, 5} {
 				must(b, s.unit(b.Context(), n)) // connects, and fills the statement cache
 				proxy.Reset()
-				must(b, s.unit(b.Context(), n))
-				counts[i] = append(counts[i], proxy.RoundTrips())
+				for range units {
+					must(b, s.unit(b.Context(), n))
+				}
+				counts[i] = append(counts[i], proxy.RoundTrips()/units)
 			}
 		}
 		proxy.Delay(time.Millisecond)

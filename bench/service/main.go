@@ -3,15 +3,22 @@
 //
 //	go run ./bench/service
 //	go run ./bench/service -cells 'read' -clients 1,64 -latency 0,1ms -rounds 9
-//	go run ./bench/service -cells 'read/pgx' -profile /tmp/profiles
+//	go run ./bench/service -cells 'read/pgx' -profile profiles
+//
+// Two versions of dbscope are compared in turn, in one run, with a program that
+// was built of the earlier one:
+//
+//	go build -o before ./bench/service # at the earlier commit
+//	go run ./bench/service -cells 'read/pgxscope$' -before ./before
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,46 +31,61 @@ import (
 
 func main() {
 	stage.ServeIfAsked()
-	if err := run(); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	var (
-		cells    = flag.String("cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
-		dbs      = flag.String("db", "postgres", "a `list` of databases")
-		clients  = flag.String("clients", "64", "a `list` of numbers of clients")
-		latency  = flag.String("latency", "0", "a `list` of latencies that are added to a round trip to the database")
-		rate     = flag.Float64("rate", 0, "requests a second of an open loop, 0 for a closed one")
-		conns    = flag.Int("conns", 16, "connections of each pool")
-		rounds   = flag.Int("rounds", 15, "how often each subject has its turn")
-		duration = flag.Duration("duration", 200*time.Millisecond, "how long each turn is")
-		out      = flag.String("out", "", "a `file` for all rounds, in JSON")
-		profile  = flag.String("profile", "", "a `folder` for profiles of the services, CPU and allocations")
-	)
-	flag.Parse()
-	wanted, err := regexp.Compile(*cells)
+// options are the program's flags.
+type options struct {
+	cells, dbs, clients, latency, file, before, profile string
+	rate                                                float64
+	conns, rounds                                       int
+	duration                                            time.Duration
+	durable                                             bool
+}
+
+func parse(args []string) (o options) {
+	flags := flag.NewFlagSet("service", flag.ExitOnError)
+	flags.StringVar(&o.cells, "cells", "", "measure what matches this `regexp` of work/subject, such as read/pgxscope, and what it is compared with")
+	flags.StringVar(&o.dbs, "db", "postgres", "a `list` of databases")
+	flags.StringVar(&o.clients, "clients", "64", "a `list` of numbers of clients")
+	flags.StringVar(&o.latency, "latency", "0", "a `list` of latencies that are added to a round trip to the database")
+	flags.Float64Var(&o.rate, "rate", 0, "requests a second of an open loop, 0 for a closed one")
+	flags.IntVar(&o.conns, "conns", 16, "connections of each pool")
+	flags.IntVar(&o.rounds, "rounds", 15, "how often each subject has its turn")
+	flags.DurationVar(&o.duration, "duration", 200*time.Millisecond, "how long each turn is")
+	flags.BoolVar(&o.durable, "durable", false, "commits wait for the disk")
+	flags.StringVar(&o.before, "before", "", "a `program` of an earlier commit, made by go build: each subject of ours is compared with that of the program")
+	flags.StringVar(&o.file, "out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
+	flags.StringVar(&o.profile, "profile", "", "a `folder` for profiles of the services, CPU and allocations")
+	_ = flags.Parse(args) // it exits
+	return o
+}
+
+func run(args []string, out io.Writer) error {
+	o := parse(args)
+	wanted, err := regexp.Compile(o.cells)
 	if err != nil {
 		return err
 	}
-	if *profile != "" {
-		if err := os.MkdirAll(*profile, 0o755); err != nil {
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
 			return err
 		}
 	}
 	var all []stage.Round
-	for db := range strings.SplitSeq(*dbs, ",") {
-		cells, err := cross(db, *clients, *latency)
+	for db := range strings.SplitSeq(o.dbs, ",") {
+		cells, err := cross(db, o.clients, o.latency)
 		if err != nil {
 			return err
 		}
-		rounds, err := measure(db, cells, func(c stage.Cell) stage.Plan {
-			c.Conns, c.Rate = *conns, *rate
+		rounds, err := measure(out, db, o.durable, cells, func(c stage.Cell) stage.Plan {
+			c.Conns, c.Rate = o.conns, o.rate
 			return stage.Plan{
-				Cell: c, Subjects: selected(db, c.Work, wanted),
-				Rounds: *rounds, Duration: *duration, Profile: *profile,
+				Cell: c, Subjects: selected(db, c.Work, wanted, o.before != ""), Earlier: o.before,
+				Rounds: o.rounds, Duration: o.duration, Profile: o.profile,
 			}
 		})
 		if err != nil {
@@ -71,14 +93,23 @@ func run() error {
 		}
 		all = append(all, rounds...)
 	}
-	if *out == "" {
+	if o.file == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(all, "", "\t")
+	return store(o.file, all)
+}
+
+// store writes the rounds as the file's name asks for it.
+func store(name string, rounds []stage.Round) error {
+	write := stage.WriteCSV
+	if filepath.Ext(name) == ".txt" {
+		write = stage.WriteBench
+	}
+	file, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(*out, append(text, '\n'), 0o644)
+	return errors.Join(write(file, rounds), file.Close())
 }
 
 // cross has a cell for each kind of request, latency and number of clients.
@@ -102,8 +133,8 @@ func cross(db, clients, latencies string) (cells []stage.Cell, err error) {
 }
 
 // measure prints a table of each cell that has subjects.
-func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
-	running, err := stage.Open(db)
+func measure(out io.Writer, db string, durable bool, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
+	running, err := stage.Open(db, durable)
 	if err != nil {
 		return nil, err
 	}
@@ -118,21 +149,26 @@ func measure(db string, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (a
 			return nil, err
 		}
 		all = append(all, rounds...)
-		fmt.Println(stage.Table(rounds))
+		_, _ = fmt.Fprintln(out, stage.Table(rounds))
 	}
 	return all, nil
 }
 
-// selected are the subjects that match, and those they are compared with.
-func selected(db, work string, wanted *regexp.Regexp) []string {
-	names := subject.Names(db)
+// selected are the subjects that match, those they are compared with, and where
+// asked for what ours were before.
+func selected(db, work string, wanted *regexp.Regexp, before bool) (names []string) {
+	all := slices.DeleteFunc(subject.Names(db), func(name string) bool { return !subject.Does(name, work) })
 	match := func(name string) bool { return wanted.MatchString(work + "/" + name) }
-	if !slices.ContainsFunc(names, match) {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return !match(name) && !slices.ContainsFunc(names, func(other string) bool {
+	for _, name := range all {
+		compared := slices.ContainsFunc(all, func(other string) bool {
 			return match(other) && (name == subject.Baseline(db) || name == subject.ByHand(other))
 		})
-	})
+		if match(name) || compared {
+			names = append(names, name)
+		}
+		if match(name) && before && subject.Ours(name) {
+			names = append(names, name+stage.Before)
+		}
+	}
+	return names
 }

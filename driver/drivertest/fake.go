@@ -1,6 +1,6 @@
-// Package drivertest tests adapters and the code above them: [Run] is the
-// conformance suite every adapter passes, [Fake] a database in memory that
-// records the order of calls and misbehaves on demand.
+// Package drivertest tests adapters and the code above them. [Run] is the
+// conformance suite that every adapter passes. [Fake] is a database in memory that
+// records the order of calls, and fails on demand.
 package drivertest
 
 import (
@@ -315,6 +315,10 @@ func (c *conn) statement(ctx context.Context, kind, on string, do func()) error 
 	if c.begun && c.fate == driver.Aborted {
 		_, _ = c.f.step(ctx, kind, on, nil)
 		return errAborted
+	}
+	if ctx.Err() != nil { // it is not that of Enter, which has refused it otherwise
+		c.fate = driver.Intact
+		return context.Cause(ctx)
 	}
 	fault, err := c.f.step(ctx, kind, on, do)
 	c.after(fault, err)

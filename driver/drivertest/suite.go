@@ -112,6 +112,7 @@ func Run[H any](t *testing.T, h Harness[H]) {
 		})
 	}
 	t.Run("settings", func(t *testing.T) { runSettings(t, h) })
+	t.Run("observers", func(t *testing.T) { runObserved(t, h) })
 }
 
 // run runs one test of the suite, against a DB with the options.

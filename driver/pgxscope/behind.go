@@ -18,6 +18,7 @@ type behind struct {
 	nested   bool   // the server has warned that the next BEGIN changes nothing
 	by       string // the command that has ended the transaction, or ""
 	mayWrite bool   // a command was run with which one that was begun read-only may write
+	sets     bool   // a setting was made, which may be the default isolation level
 }
 
 // The kinds of messages, and the warning, that tell of a transaction.
@@ -34,6 +35,7 @@ func (b *behind) arrived(kind byte, body []byte) {
 		b.followed = false
 		defer func() { b.own = true }()
 	}
+	b.sets = b.sets || kind == commandComplete && sets(body)
 	if !b.begun || b.own {
 		return
 	}
@@ -41,12 +43,12 @@ func (b *behind) arrived(kind byte, body []byte) {
 	case commandComplete:
 		tag, _, _ := bytes.Cut(body, []byte{0})
 		b.mayWrite = b.mayWrite || !harmless(tag)
-		switch command := string(tag); command {
+		switch string(tag) {
 		case "COMMIT", "PREPARE TRANSACTION":
-			b.by = command
+			b.by = string(tag)
 		case "BEGIN", "START TRANSACTION":
 			if !b.nested {
-				b.by = command
+				b.by = string(tag)
 			}
 			b.nested = false
 		}

@@ -61,7 +61,7 @@ func (c *conn) Begin(_ context.Context, opts driver.TxOptions) (err error) {
 		}
 	}
 	c.fresh = false
-	c.wire.behind = behind{}
+	c.wire.forget()
 	c.begin, err = beginSQL(opts)
 	if err == nil {
 		c.opts, c.lent = opts, false

@@ -90,7 +90,7 @@ func (e *engine) take(ctx context.Context) (*conn, error) {
 }
 
 func (e *engine) conn(w *wire, pooled *pgxpool.Conn) *conn {
-	w.behind = behind{}
+	w.forget()
 	return &conn{Conn: w.raw.Conn(), raw: w.raw, pooled: pooled, wire: w, separate: e.separate || w.in == nil, keeps: e.keeps}
 }
 

@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pgerror"
 )
 
 // execCommit runs a transaction's last statement.
-func (t *tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
+func (t tx) execCommit(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
 	if err := refuseControl(sql); err != nil {
 		return tag, err
 	}
@@ -111,7 +110,7 @@ const (
 
 // follow puts a simple query behind the next write with which a statement is executed.
 func (w *wire) follow(text string) {
-	message, _ := (&pgproto3.Query{String: text}).Encode(nil) // a short text is no error
+	message := simpleQuery(text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.follower, w.sent, w.followed = message, nil, notSent

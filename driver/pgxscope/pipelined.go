@@ -35,7 +35,7 @@ func (c *conn) EndPipelined(commits bool) bool {
 // statements' tags tell.
 func (c *conn) mayPipeline(commits bool) bool {
 	w := c.wire
-	if c.separate || c.lent || c.IsClosed() || c.Ended() != nil || !c.begun() || !w.place.isBoundary() || !w.quiet() {
+	if c.separate || c.lent || c.PgConn().IsBusy() || c.IsClosed() || c.Ended() != nil || !c.begun() || !w.place.isBoundary() || !w.quiet() {
 		return false
 	}
 	switch c.PgConn().TxStatus() {
@@ -73,6 +73,19 @@ func (w *wire) noteIsolation(row []byte) {
 	}
 }
 
+// sets reports whether a command, as its tag begins, may change the default level.
+func sets(tag []byte) bool {
+	return bytes.HasPrefix(tag, []byte("SET")) || bytes.HasPrefix(tag, []byte("RESET")) || bytes.HasPrefix(tag, []byte("DISCARD"))
+}
+
+// forget lets go of what is known of the last transaction, and of what it has changed.
+func (w *wire) forget() {
+	if w.behind.sets {
+		w.isolation = ""
+	}
+	w.behind = behind{}
+}
+
 // harmless are the commands, as their tags begin, that leave a read-only transaction
 // one that could not write.
 func harmless(tag []byte) bool {
@@ -105,11 +118,33 @@ const (
 	rollbackText = "rollback"
 )
 
+var (
+	commitQuery   = encodeQuery(commitText)
+	rollbackQuery = encodeQuery(rollbackText)
+)
+
+// simpleQuery returns the message of a short text, which nobody may change.
+func simpleQuery(text string) []byte {
+	switch text {
+	case commitText:
+		return commitQuery
+	case rollbackText:
+		return rollbackQuery
+	}
+	return encodeQuery(text)
+}
+
+func encodeQuery(text string) []byte {
+	message, _ := (&pgproto3.Query{String: text}).Encode(nil) // which fails only where it is too long
+	return message
+}
+
 // finish runs a statement of dbscope's own that has no rows, without what pgx does
 // around each statement, unless somebody traces them.
 func (c *conn) finish(ctx context.Context, text string) (tag pgconn.CommandTag, err error) {
 	c.wire.behind.own = true
-	if c.wire.traced || c.wire.in == nil {
+	if c.wire.traced || c.wire.in == nil || c.PgConn().IsBusy() { // of which Exec tells
+
 		tag, err = c.Exec(context.WithoutCancel(ctx), text)
 	} else {
 		tag, err = c.query(text)
@@ -120,11 +155,7 @@ func (c *conn) finish(ctx context.Context, text string) (tag pgconn.CommandTag, 
 
 // query sends a simple query and reads the answer to it.
 func (c *conn) query(text string) (tag pgconn.CommandTag, err error) {
-	message, err := (&pgproto3.Query{String: text}).Encode(nil)
-	if err == nil {
-		_, err = c.wire.Write(message)
-	}
-	if err != nil {
+	if _, err := c.wire.Write(simpleQuery(text)); err != nil {
 		return tag, c.broken(err)
 	}
 	return c.answer()
@@ -139,13 +170,24 @@ func (c *conn) answer() (tag pgconn.CommandTag, refused error) {
 		}
 		switch m := message.(type) {
 		case *pgproto3.CommandComplete:
-			tag = pgconn.NewCommandTag(string(m.CommandTag))
+			tag = tagOf(m.CommandTag)
 		case *pgproto3.ErrorResponse:
 			refused = pgconn.ErrorResponseToPgError(m)
 		case *pgproto3.ReadyForQuery:
 			return tag, refused
 		}
 	}
+}
+
+// tagOf makes a tag, and no text of its own for the usual ones.
+func tagOf(tag []byte) pgconn.CommandTag {
+	switch string(tag) {
+	case "COMMIT":
+		return pgconn.NewCommandTag("COMMIT")
+	case "ROLLBACK":
+		return pgconn.NewCommandTag("ROLLBACK")
+	}
+	return pgconn.NewCommandTag(string(tag))
 }
 
 // broken closes a connection from which no answer came, as pgx does: the server is

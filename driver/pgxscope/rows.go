@@ -15,14 +15,14 @@ var _ sqlscope.Bounded = (*conn)(nil)
 // rows are pgx's while they occupy the session.
 type rows struct {
 	pgx.Rows
-	t    *tx
+	t    tx
 	c    *conn
 	ctx  context.Context
 	over bool
 	err  error // once over
 }
 
-func newRows(ctx context.Context, t *tx, c *conn, raw pgx.Rows) *rows {
+func newRows(ctx context.Context, t tx, c *conn, raw pgx.Rows) *rows {
 	r := &rows{Rows: raw, t: t, c: c, ctx: ctx}
 	t.s.Hold(rawRows{r})
 	return r
@@ -134,7 +134,7 @@ func (r row) Scan(dest ...any) error {
 }
 
 // SendBatch runs a batch.
-func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults) {
+func (t tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults) {
 	texts := make([]string, 0, len(b.QueuedQueries))
 	for _, q := range b.QueuedQueries {
 		texts = append(texts, q.SQL)
@@ -171,7 +171,7 @@ func (t *tx) SendBatch(ctx context.Context, b *pgx.Batch) (res pgx.BatchResults)
 // batchResults are pgx's while they occupy the session.
 type batchResults struct {
 	pgx.BatchResults
-	t    *tx
+	t    tx
 	c    *conn
 	ctx  context.Context
 	over bool

@@ -17,7 +17,7 @@ import (
 type tx struct{ s driver.Session }
 
 // enter admits a statement that consists of the texts.
-func (t *tx) enter(ctx context.Context, texts ...string) (*conn, error) {
+func (t tx) enter(ctx context.Context, texts ...string) (*conn, error) {
 	for _, text := range texts {
 		if err := refuseControl(text); err != nil {
 			return nil, err
@@ -54,7 +54,7 @@ var errPanicked = errors.New("a statement panicked")
 
 // exit ends a statement; done is false where it panicked, and then nobody
 // knows the connection's state.
-func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
+func (t tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 	if !*done {
 		c.abandon()
 		_ = t.s.Exit(ctx, errPanicked)
@@ -72,7 +72,7 @@ func (t *tx) exit(ctx context.Context, c *conn, done *bool, err *error) {
 }
 
 // Begin nests a transaction: a savepoint, which ctx does not govern.
-func (t *tx) Begin(ctx context.Context) (pgx.Tx, error) {
+func (t tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	s, err := t.s.Begin(context.WithoutCancel(ctx), sql.TxOptions{})
 	if err != nil {
 		return nil, closed(err)
@@ -81,13 +81,13 @@ func (t *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 }
 
 // Commit commits the transaction, or releases the savepoint.
-func (t *tx) Commit(ctx context.Context) error { return closed(t.s.Commit(ctx)) }
+func (t tx) Commit(ctx context.Context) error { return closed(t.s.Commit(ctx)) }
 
 // Rollback undoes the transaction, or goes back to the savepoint.
-func (t *tx) Rollback(ctx context.Context) error { return closed(t.s.Rollback(ctx)) }
+func (t tx) Rollback(ctx context.Context) error { return closed(t.s.Rollback(ctx)) }
 
 // Exec runs a statement.
-func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+func (t tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
 	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		tag, err = c.Exec(ctx, sql, args...)
 		return c.sent(err)
@@ -96,7 +96,7 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.Comm
 }
 
 // run runs a statement, with the context that its observers have for it.
-func (t *tx) run(ctx context.Context, call func(context.Context, *conn) error, st driver.Statement) (err error) {
+func (t tx) run(ctx context.Context, call func(context.Context, *conn) error, st driver.Statement) (err error) {
 	c, err := t.enter(ctx, st.Text)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (t *tx) run(ctx context.Context, call func(context.Context, *conn) error, s
 
 // observed tells those who observe the statement, which was admitted, and returns the
 // context to send it with.
-func (t *tx) observed(ctx context.Context, st driver.Statement) context.Context {
+func (t tx) observed(ctx context.Context, st driver.Statement) context.Context {
 	if o := t.s.Observer(); o != nil {
 		return o.Start(ctx, st)
 	}
@@ -121,7 +121,7 @@ func (t *tx) observed(ctx context.Context, st driver.Statement) context.Context 
 }
 
 // Query runs a query.
-func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+func (t tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	raw, c, err := t.query(ctx, sql, args)
 	if err != nil {
 		return failedRows(err), err
@@ -130,7 +130,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 }
 
 // query leaves the session admitted, unless it fails.
-func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c *conn, err error) {
+func (t tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c *conn, err error) {
 	if c, err = t.enter(ctx, sql); err != nil {
 		return nil, nil, err
 	}
@@ -152,13 +152,13 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (raw pgx.Rows, c
 }
 
 // QueryRow runs a query for one row.
-func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+func (t tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	rows, _ := t.Query(ctx, sql, args...) // the row has the error
 	return row{rows}
 }
 
 // CopyFrom copies rows into a table.
-func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+func (t tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
 	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		n, err = c.CopyFrom(ctx, table, columns, src)
 		return c.sent(err)
@@ -167,7 +167,7 @@ func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 }
 
 // use calls a function with the connection, for what is no statement.
-func (t *tx) use(ctx context.Context, call func(*conn) error) (err error) {
+func (t tx) use(ctx context.Context, call func(*conn) error) (err error) {
 	c, err := t.enter(ctx)
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (t *tx) use(ctx context.Context, call func(*conn) error) (err error) {
 }
 
 // Prepare prepares a statement on the session's connection.
-func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
+func (t tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
 	err = t.run(ctx, func(ctx context.Context, c *conn) error {
 		if sd, err = c.Prepare(ctx, name, sql); err == nil && name != "" {
 			c.prepared = append(c.prepared, name)
@@ -195,7 +195,7 @@ func (t *tx) Prepare(ctx context.Context, name, sql string) (sd *pgconn.Statemen
 // Conn opens the session and returns its connection, nil where that fails.
 // What runs on it directly is in the transaction, and not seen by the scope:
 // it must be over before the next statement.
-func (t *tx) Conn() *pgx.Conn {
+func (t tx) Conn() *pgx.Conn {
 	var raw *pgx.Conn
 	ctx := context.Background()
 	if t.use(ctx, func(c *conn) error { raw, c.lent = c.Conn, true; return c.flush(ctx) }) != nil {
@@ -208,7 +208,7 @@ func (t *tx) Conn() *pgx.Conn {
 // connection directly, as with Conn. Where the transaction has not begun on the
 // server that takes a round trip, and where it cannot, the methods of what
 // LargeObjects returns panic.
-func (t *tx) LargeObjects() pgx.LargeObjects {
+func (t tx) LargeObjects() pgx.LargeObjects {
 	var objects pgx.LargeObjects
 	ctx := context.Background()
 	_ = t.use(ctx, func(c *conn) error {

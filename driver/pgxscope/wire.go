@@ -216,7 +216,7 @@ func (w *wire) takeNext(next expected) (passes int, err error) {
 			return 0, err
 		}
 	}
-	what := unexpected
+	var what action
 	if next.do == takeEnd {
 		what = w.endArrived(kind, beginning)
 	} else {

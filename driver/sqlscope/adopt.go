@@ -35,7 +35,7 @@ func (a *adapter) Adopt(ctx context.Context, tx *sql.Tx) (driver.AdoptedConn, er
 		RawConn: NewRawConn(f, d.reads()), asks: tx, dialect: d, tx: noTx{},
 		cancel: func(error) {}, // what is sent in its time has the context itself
 	}}
-	if d == mariadb {
+	if d.ofMySQL() {
 		c.watch = c.conn
 	}
 	return c, nil

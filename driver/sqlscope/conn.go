@@ -127,12 +127,12 @@ func (c *conn) Rollback(ctx context.Context) error {
 }
 
 // endTx ends the driver's transaction, whose methods take no context: see
-// limit. MariaDB's driver has forgotten the one that Begin passed, and would
-// wait for ever: there it is done by a statement.
+// limit. The driver of MariaDB and MySQL has forgotten the one that Begin passed, and
+// would wait for ever: there it is done by a statement.
 func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.Tx) error) error {
 	tx := c.tx
 	c.tx = nil
-	if c.dialect == mariadb {
+	if c.dialect.ofMySQL() {
 		return c.run(ctx, statement)
 	}
 	return end(tx)
@@ -141,7 +141,11 @@ func (c *conn) endTx(ctx context.Context, statement string, end func(sqldriver.T
 // limit makes the end of ctx cancel the context that Begin passed to the driver,
 // for calls that take none. It is over when stop is called.
 func (c *conn) limit(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+	cancel := func() { c.cancel(context.Cause(ctx)) }
+	if own, is := ctx.(interface{ AfterFunc(func()) func() bool }); is { // without a context more
+		return own.AfterFunc(cancel)
+	}
+	return context.AfterFunc(ctx, cancel)
 }
 
 // admit says whether a statement of the core's own can be sent.

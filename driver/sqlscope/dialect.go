@@ -19,10 +19,14 @@ const (
 	postgres // and those that speak its protocol
 	sqlite
 	mariadb
+	mysql // version 8 and later
 )
 
+// ofMySQL reports whether it is MariaDB or MySQL, which are of one family.
+func (d dialect) ofMySQL() bool { return d == mariadb || d == mysql }
+
 // detect returns the error of the first question, too, which other databases
-// answer with one.
+// answer with one. It is undetected where the database has to be asked again.
 func detect(ctx context.Context, c asker) (dialect, error) {
 	var version string
 	err := c.QueryRowContext(ctx, "SELECT version()").Scan(&version)
@@ -33,7 +37,7 @@ func detect(ctx context.Context, c asker) (dialect, error) {
 		if strings.Contains(version, "MariaDB") {
 			return mariadb, nil
 		}
-		return unknown, nil
+		return detectMySQL(ctx, c)
 	}
 	if c.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) == nil {
 		return sqlite, nil
@@ -48,7 +52,7 @@ func (d dialect) reads() driver.Dialect {
 		return driver.PostgreSQL | driver.PostgreSQLEscapes
 	case sqlite:
 		return driver.SQLite
-	case mariadb:
+	case mariadb, mysql:
 		return driver.MySQL
 	}
 	return driver.AnyDialect
@@ -61,8 +65,8 @@ func (d dialect) afterError(ctx context.Context, c *conn, err error) driver.Fate
 		return postgresFate(ctx, c, err)
 	case sqlite:
 		return sqliteFate(ctx, c)
-	case mariadb:
-		return mariaDBFate(ctx, c)
+	case mariadb, mysql:
+		return mysqlFate(ctx, c)
 	}
 	return driver.Lost
 }
@@ -110,8 +114,8 @@ func (d dialect) afterCommit(ctx context.Context, c *conn, err error) driver.Out
 	switch {
 	case errors.As(err, new(LostError)):
 		return driver.Unknown
-	case d == mariadb:
-		return mariaDBOutcome(ctx, c, err)
+	case d.ofMySQL(), d == unknown && number(err) != 0: // or what speaks their protocol
+		return mysqlOutcome(ctx, c, err)
 	case d == sqlite && strings.Contains(err.Error(), "no transaction is active"):
 		return driver.Unknown // a statement ended it behind our back
 	case d == sqlite:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/errs"
 )
 
@@ -34,6 +35,7 @@ func (db *DB) Raw(ctx context.Context, fn func(driverConn any) error) (err error
 	defer sh.letGo()
 	done := false
 	defer exit(ctx, s, c, "", &done, &err)
+	_ = observed(ctx, s, driver.Statement{}) // what it runs is seen by nobody
 	err = c.show(ctx, fn)
 	done = true
 	return err

@@ -18,7 +18,7 @@ type engine struct {
 	db       *sql.DB
 	source   *dsn.Source
 	dialect  atomic.Int32 // a dialect, once known
-	manual   atomic.Bool  // MariaDB's autocommit is off on new connections
+	manual   atomic.Bool  // autocommit of MariaDB or MySQL is off on new connections
 	over     func()       // called once the pool is closed
 	suspects atomic.Int64 // how many of the pool's idle connections are not to be trusted
 
@@ -97,7 +97,7 @@ func (e *engine) open(ctx context.Context, pooled *sql.Conn) (*conn, error) {
 			return fmt.Errorf("sqlscope: %T is not a driver.Conn", raw)
 		}
 		c.RawConn = NewRawConn(dc, d.reads())
-		if c.dialect == mariadb {
+		if c.dialect.ofMySQL() {
 			c.watch = c
 		}
 		return nil
@@ -111,10 +111,13 @@ func (e *engine) detect(ctx context.Context, c *sql.Conn) (dialect, error) {
 		return d, nil
 	}
 	d, why := detect(ctx, c)
+	if d == undetected {
+		return d, why
+	}
 	if err := c.PingContext(ctx); err != nil {
 		return d, errs.Joined(why, err) // no answer is not an answer
 	}
-	e.manual.Store(d == mariadb && !autocommits(ctx, c))
+	e.manual.Store(d.ofMySQL() && !autocommits(ctx, c))
 	e.dialect.Store(int32(d))
 	return d, nil
 }

@@ -18,7 +18,7 @@ var libraries = map[string]dialect{
 	"github.com/jackc/pgx":           postgres,
 	"github.com/jackc/pgconn":        postgres, // pgx v4
 	"github.com/lib/pq":              postgres,
-	"github.com/go-sql-driver/mysql": mariadb,
+	"github.com/go-sql-driver/mysql": mariadb, // and MySQL: the same errors
 	"modernc.org/sqlite":             sqlite,
 	"github.com/glebarez/go-sqlite":  sqlite,
 	"github.com/mattn/go-sqlite3":    sqlite,
@@ -31,7 +31,7 @@ type failure struct {
 	dialect dialect
 	state   string // PostgreSQL's SQLSTATE
 	routine string // the function of PostgreSQL's source that raised it
-	code    int    // MariaDB's number, or SQLite's result code with its higher bits
+	code    int    // the number of MariaDB and MySQL, or SQLite's result code with its higher bits
 }
 
 // failureOf reads one error, without what it wraps. This package imports no
@@ -122,7 +122,7 @@ const (
 )
 
 // transient reports whether an error tells of a failure that need not happen
-// again. A statement of MariaDB that committed must not be done again.
+// again. A statement that has committed must not be done again.
 func transient(err error) bool {
 	return anyFailure(err, failure.transient) && !errors.As(err, new(*endedError))
 }
@@ -134,7 +134,7 @@ func (f failure) transient() bool {
 	case mariadb:
 		return slices.Contains([]int{
 			errDeadlock, errLockWaitTimeout, errChanged, errTableChanged, errPrepareAgain, errUndoneByReplication,
-		}, f.code)
+		}, f.code) || slices.Contains(errorsOfTiDB, f.code)
 	case sqlite:
 		return f.code&0xff == sqliteBusy || f.code&0xff == sqliteLocked
 	}

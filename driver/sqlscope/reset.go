@@ -7,8 +7,8 @@ import (
 	"github.com/dbscope/dbscope/internal/pgreset"
 )
 
-// errNoReset is that of databases which have no statement for it. MariaDB has a
-// message, which its driver does not send.
+// errNoReset is that of databases which have no statement for it. MariaDB and
+// MySQL have a message, which their driver does not send.
 var errNoReset = errors.New("sqlscope: there is no statement that resets a connection to this database")
 
 // Reset implements [driver.Resetter].

@@ -2,7 +2,10 @@ package sqlscope
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -11,33 +14,56 @@ import (
 )
 
 // witness shows that the transaction that is open after a statement is the one
-// that was open before it. On MariaDB many statements commit the transaction
+// that was open before it. On MariaDB and MySQL many statements commit the transaction
 // they are part of, and a procedure may begin another one behind it, so that
 // asking whether one is open proves nothing. A savepoint that was made before
 // the statement goes with its transaction.
 type witness struct {
 	suspect sqltext.Suspicion
 	called  bool   // the savepoint is there, and after has not looked at it
-	ends    string // how many statements ended a transaction, asked for in this one
+	ends    string // of showEnds, asked for in this transaction
 }
 
 // mark is the savepoint's name, which is not like those of the core. A savepoint
 // of the same name, left by a statement that was not sent, is replaced.
 const mark = sqltext.Marks + "witness"
 
-// countEnds asks how many statements of the connection could have ended a
+// showEnds asks how many statements of the connection could have ended a
 // transaction. It tells, where the witness is gone after an error, whether the
 // server has undone the transaction, as after a deadlock, or something was
 // committed before that. A SET of autocommit inside a procedure is not counted,
-// for the sake of all other SETs.
-const countEnds = "SELECT SUM(VARIABLE_VALUE) FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME LIKE 'Com\\_%' " +
-	"AND VARIABLE_NAME NOT IN ('Com_select', 'Com_insert', 'Com_insert_select', 'Com_update', 'Com_update_multi', " +
+// for the sake of all other SETs. The number of COMMITs is there in any case, since a
+// server without these numbers would seem to have done nothing.
+const showEnds = "SHOW SESSION STATUS WHERE Variable_name = 'Com_commit' OR Variable_name LIKE 'Com\\_%' AND Value <> '0' " +
+	"AND Variable_name NOT IN ('Com_select', 'Com_insert', 'Com_insert_select', 'Com_update', 'Com_update_multi', " +
 	"'Com_delete', 'Com_delete_multi', 'Com_replace', 'Com_replace_select', 'Com_do', 'Com_load', 'Com_set_option', " +
 	"'Com_savepoint', 'Com_release_savepoint', 'Com_rollback_to_savepoint', 'Com_call_procedure', 'Com_compound_sql', " +
 	"'Com_prepare_sql', 'Com_execute_sql', 'Com_execute_immediate', 'Com_dealloc_sql', 'Com_stmt_prepare', " +
 	"'Com_stmt_execute', 'Com_stmt_close', 'Com_stmt_fetch', 'Com_stmt_reset', 'Com_stmt_reprepare', 'Com_stmt_send_long_data', " +
 	"'Com_signal', 'Com_resignal', 'Com_get_diagnostics', 'Com_create_temporary_table', 'Com_drop_temporary_table', " +
 	"'Com_show_status', 'Com_show_warnings', 'Com_admin_commands')"
+
+// ends returns what showEnds tells, to be compared.
+func (c *conn) ends(ctx context.Context) (_ string, err error) {
+	rows, err := c.asks.QueryContext(ctx, showEnds)
+	if err != nil {
+		return "", hide(err)
+	}
+	defer func() { err = hide(errs.Joined(err, rows.Close())) }()
+	var all []string
+	for rows.Next() {
+		var name, count string
+		if err := rows.Scan(&name, &count); err != nil {
+			return "", err
+		}
+		all = append(all, name+"="+count)
+	}
+	if len(all) == 0 {
+		return "", errs.Joined(errors.New("the server does not count its statements"), rows.Err())
+	}
+	slices.Sort(all)
+	return strings.Join(all, " "), rows.Err()
+}
 
 // endedError tells that a statement has ended the transaction it was part of.
 type endedError struct {
@@ -74,11 +100,11 @@ func (c *conn) before(ctx context.Context, query string) error {
 		return nil
 	}
 	if !suspect.Commits && c.witness.ends == "" {
-		row, err := c.row(ctx, countEnds)
-		if err != nil || len(row) != 1 {
+		ends, err := c.ends(ctx)
+		if err != nil {
 			return fmt.Errorf("sqlscope: before the statement %s: asking what has been executed: %w", suspect.Word, err)
 		}
-		c.witness.ends = row[0]
+		c.witness.ends = ends
 	}
 	if err := c.run(ctx, "SAVEPOINT "+mark); err != nil {
 		return fmt.Errorf("sqlscope: before the statement %s: %w", suspect.Word, err)
@@ -105,11 +131,11 @@ func (c *conn) after(ctx context.Context, err error) error {
 	case c.witness.suspect.Commits:
 		return c.tell(what, hasCommitted, err)
 	case err != nil:
-		row, asking := c.row(ctx, countEnds)
+		ends, asking := c.ends(ctx)
 		if asking != nil {
 			return c.tell(what, mayHaveEnded, errs.Joined(err, asking))
 		}
-		if len(row) == 1 && row[0] == c.witness.ends {
+		if ends == c.witness.ends {
 			return err // the server has undone the transaction, and nothing is stored
 		}
 	}

@@ -40,10 +40,17 @@ func (c *Context) Done() <-chan struct{} {
 		if c.err != nil {
 			close(c.done)
 		} else {
-			c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
+			c.start()
 		}
 	}
 	return c.done
+}
+
+// start lets the time run. The caller holds mu.
+func (c *Context) start() {
+	if c.timer == nil {
+		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
+	}
 }
 
 // Err implements [context.Context].
@@ -59,13 +66,13 @@ func (c *Context) Err() error {
 // AfterFunc is what [context.AfterFunc] and the contexts made from this one look
 // for: without it each would wait in a goroutine.
 func (c *Context) AfterFunc(f func()) (stop func() bool) {
-	_ = c.Done() // so that the time runs
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		go f()
 		return func() bool { return false }
 	}
+	c.start()
 	c.after = append(c.after, &f)
 	return func() bool {
 		c.mu.Lock()
@@ -86,8 +93,10 @@ func (c *Context) finish(err error) {
 	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = err
-		if c.done != nil {
+		if c.timer != nil {
 			c.timer.Stop()
+		}
+		if c.done != nil {
 			close(c.done)
 		}
 		for _, f := range c.after {

@@ -25,9 +25,9 @@ scope
 hookrun
 deadlock
 slot
+again
 finish
 holding stream
-again
 run
 join
 group

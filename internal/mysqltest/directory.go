@@ -36,7 +36,7 @@ const users = `CREATE USER root@'127.0.0.1';
 GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;
 CREATE USER ` + appUser + `@'%';
 GRANT ALL ON ` + "`test%`" + `.* TO ` + appUser + `@'%';
-GRANT PROCESS, CONNECTION_ADMIN ON *.* TO ` + appUser + `@'%';
+GRANT PROCESS ON *.* TO ` + appUser + `@'%';
 GRANT SELECT ON performance_schema.* TO ` + appUser + `@'%';
 `
 

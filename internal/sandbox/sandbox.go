@@ -17,6 +17,7 @@ import (
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
 	"github.com/dbscope/dbscope/internal/unit"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Sandbox has, for each of its databases, one connection with one transaction:
@@ -39,9 +40,9 @@ func New(dbs ...dbscope.Database) *Sandbox {
 }
 
 // Context returns a context all of whose units run in the sandbox, and on no
-// database outside it. It carries no scope.
-func (b *Sandbox) Context(ctx context.Context) context.Context {
-	return unit.In(dbscope.WithoutScope(ctx), b)
+// database outside it, and have the observers. It carries no scope.
+func (b *Sandbox) Context(ctx context.Context, observers ...observe.Observer) context.Context {
+	return unit.In(dbscope.WithoutScope(ctx), b, observers...)
 }
 
 // End rolls everything back and gives the connections back. It returns an

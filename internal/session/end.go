@@ -315,7 +315,7 @@ func (s *Session) closeHeld(ctx context.Context) {
 	bounded := ending.New(ctx, s.Place.Closing(s.Timeout))
 	defer bounded.Cancel()
 	err := rows.Close(bounded)
-	s.Watch.End(err)
+	s.Watch.EndLeftOpen(err)
 	if err != nil {
 		// Even where the server goes on: what the rows did is not certain.
 		s.fail(s.Check(ctx, err), err)

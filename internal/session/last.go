@@ -67,8 +67,18 @@ func (s *Session) takeLast() []Last {
 	return all
 }
 
-// OpenForLast opens the session as the statement that is to be its last would.
+// OpenForLast opens the session as the statement that is to be its last would. Where it
+// is open, or was to be and could not, the commit tells what is wrong with it.
 func (s *Session) OpenForLast(ctx context.Context) error {
+	s.mu.Lock()
+	begun := s.begun || s.condition.Why != nil
+	s.mu.Unlock()
+	switch {
+	case begun && ctx.Err() != nil:
+		return s.DB.Errorf("%w", errs.Interrupted(ctx))
+	case begun:
+		return nil
+	}
 	if _, err := s.enter(ctx, nil); err != nil {
 		return err
 	}

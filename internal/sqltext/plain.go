@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// committing are first words of statements of MariaDB's that commit the
+// committing are first words of statements of MariaDB and MySQL that commit the
 // transaction before they do anything else, so that no error undoes that.
 var committing = []string{
 	"ALTER", "BACKUP", "CACHE", "CHANGE", "CHECK", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOCK",
 	"OPTIMIZE", "RENAME", "REPAIR", "RESET", "REVOKE", "SHUTDOWN", "STOP", "START", "TRUNCATE", "UNINSTALL", "UNLOCK",
 }
 
-// plain are first words of statements of MariaDB's that end no transaction.
+// plain are first words of statements of MariaDB and MySQL that end no transaction.
 // Those that control one are for [Control].
 var plain = []string{
 	"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "DO",
 	"SAVEPOINT", "RELEASE", "ROLLBACK",
 }
 
-// Suspicion is what the text lets one fear of statements on MariaDB.
+// Suspicion is what the text lets one fear of statements on MariaDB and MySQL.
 type Suspicion struct {
 	Word string // the first word of the first of them
 	// Commits tells that this one commits before it does anything else, as far
@@ -27,7 +27,7 @@ type Suspicion struct {
 	Commits bool
 }
 
-// Suspicious looks for a statement that could end the transaction on MariaDB:
+// Suspicious looks for a statement that could end the transaction on MariaDB or MySQL:
 // whatever is not plainly something else. See "SQL statements that cause an
 // implicit commit", https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/.
 func Suspicious(text string) (s Suspicion, is bool) {
@@ -51,7 +51,7 @@ func Suspicious(text string) (s Suspicion, is bool) {
 		if s.Word == "" {
 			s.Word = strings.ToUpper(w.text)
 		}
-		if st.opaque || !w.is(plain...) && !st.setsVariables(text) && !(isSingle(text) && st.hasVariable()) {
+		if st.opaque || !w.is(plain...) && !st.setsVariables(text) && (!isSingle(text) || !st.hasVariable()) {
 			return Suspicion{strings.ToUpper(w.text), w.is(committing...) && !st.temporary()}, true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/pools"
+	"github.com/dbscope/dbscope/observe"
 )
 
 // Acquisition is the wish for a connection.
@@ -49,25 +50,42 @@ type Conn interface {
 type ControlKey struct{}
 
 // Caller is what the value of [ControlKey] does for a call that leaves the process: it
-// has the unit's observers told, where a transaction of the unit is open. done is nil
-// where nobody is told, and is called when the call is over else.
+// returns the names of the DBs whose transactions are open meanwhile, and has the unit's
+// observers told. done is nil where none is open or nobody is told; else it is to be
+// called when the call is over.
 type Caller interface {
-	Calls(ctx context.Context, whom string) (_ context.Context, done func(error))
+	Calls(ctx context.Context, whom string) (_ context.Context, open []string, done func(error))
+}
+
+// surroundings are what a test has put around units.
+type surroundings struct {
+	box       Sandbox
+	observers []observe.Observer
 }
 
 type (
-	sandboxKey struct{}
+	aroundKey  struct{}
 	fixtureKey struct{}
 )
 
-// In returns a context whose units take their connections from the sandbox.
-func In(ctx context.Context, b Sandbox) context.Context {
-	return context.WithValue(ctx, sandboxKey{}, b)
+// In returns a context whose units take their connections from the sandbox, and have the
+// observers beside their own.
+func In(ctx context.Context, b Sandbox, observers ...observe.Observer) context.Context {
+	return context.WithValue(ctx, aroundKey{}, &surroundings{b, observers})
+}
+
+// Around returns the sandbox of the context, or nil, and the observers that units have
+// in it.
+func Around(ctx context.Context) (Sandbox, []observe.Observer) {
+	if s, is := Value(ctx, aroundKey{}).(*surroundings); is {
+		return s.box, s.observers
+	}
+	return nil, nil
 }
 
 // SandboxOf returns the sandbox of the context, or nil.
 func SandboxOf(ctx context.Context) Sandbox {
-	b, _ := Value(ctx, sandboxKey{}).(Sandbox)
+	b, _ := Around(ctx)
 	return b
 }
 

@@ -6,9 +6,10 @@ import (
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// Namer knows the name of a unit, perhaps not from the beginning, and then returns "". It
-// is safe for concurrent use.
-type Namer interface{ UnitName() string }
+// Namer knows the name of a unit, perhaps not from the beginning; see package middleware.
+type Namer interface {
+	UnitName() (name string, final bool)
+}
 
 // NamerKey is the key under which a context has the Namer of the units that are begun in
 // it.
@@ -18,7 +19,7 @@ type NamerKey struct{}
 type Name string
 
 // UnitName implements [Namer].
-func (n Name) UnitName() string { return string(n) }
+func (n Name) UnitName() (string, bool) { return string(n), true }
 
 // namerOf returns the Namer of a context, or nil.
 func namerOf(ctx context.Context) Namer {

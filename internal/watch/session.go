@@ -16,6 +16,7 @@ type Session struct {
 	tx         Op
 	statement  Op
 	savepoints int
+	comesAgain bool // the statement was not sent, and is about to be prepared, or was, and then run
 }
 
 // At notes where the session is about to connect to.
@@ -66,6 +67,7 @@ func (s *Session) Over(outcome driver.Outcome, err error) {
 	if s == nil || s.tx.event.Kind == 0 {
 		return
 	}
+	s.endSkipped()
 	o := OutcomeOf(outcome)
 	s.db.unit.Transaction(o)
 	op := s.tx
@@ -83,6 +85,11 @@ func (s *Session) Savepoint(ctx context.Context, kind observe.Kind, name string,
 
 // Start implements [driver.StatementObserver].
 func (s *Session) Start(ctx context.Context, st driver.Statement) context.Context {
+	if s.comesAgain && st.Text == s.statement.event.Text {
+		s.comesAgain = st.Prepares
+		return s.statement.ctx
+	}
+	s.endSkipped()
 	e := s.of(observe.Statement)
 	if st.Prepares {
 		e.Kind = observe.Prepare
@@ -92,9 +99,31 @@ func (s *Session) Start(ctx context.Context, st driver.Statement) context.Contex
 	return ctx
 }
 
-// End tells that the statement is over, if one has begun.
+// End tells that the statement is over, if one has begun: unless database/sql is about
+// to come again with it, since the driver wants it prepared first.
 func (s *Session) End(err error) {
-	if s != nil {
+	switch {
+	case s == nil || s.statement.span == nil:
+	case err == driver.ErrNotSent, s.comesAgain && err == nil: //nolint:errorlint // that alone says so
+		s.comesAgain = true
+	default:
+		s.comesAgain = false
 		s.statement.End(observe.None, err)
+	}
+}
+
+// EndLeftOpen tells that the statement is over, since somebody else has closed its rows.
+func (s *Session) EndLeftOpen(err error) {
+	if s != nil {
+		s.statement.event.LeftOpen = true
+		s.End(err)
+	}
+}
+
+// endSkipped ends a statement that did not come again.
+func (s *Session) endSkipped() {
+	if s.comesAgain {
+		s.comesAgain = false
+		s.statement.End(observe.None, driver.ErrNotSent)
 	}
 }

@@ -51,8 +51,8 @@ func (u *Unit) Name() string {
 	if u.namer == nil {
 		return ""
 	}
-	name := u.namer.UnitName()
-	if name != "" {
+	name, final := u.namer.UnitName()
+	if final {
 		u.name.Store(&name)
 	}
 	return name
@@ -62,10 +62,14 @@ func (u *Unit) Name() string {
 func (u *Unit) Begin(ctx context.Context, observers []observe.Observer) context.Context {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, o := range observers {
-		ctx = u.ask(ctx, o, true)
+	return u.askAll(ctx, observers)
+}
+
+func (u *Unit) askAll(ctx context.Context, observers []observe.Observer) context.Context {
+	if len(observers) == 0 {
+		return ctx
 	}
-	return ctx
+	return u.askAll(u.ask(ctx, observers[0], true), observers[1:])
 }
 
 func (u *Unit) ask(ctx context.Context, o observe.Observer, own bool) context.Context {
@@ -145,8 +149,9 @@ func (u *Unit) Failed(err error) {
 	}
 }
 
-// End tells all who follow the unit that it is over, once.
-func (u *Unit) End() {
+// End tells all who follow the unit that it is over, once: which attempt it was, and
+// whether there is to be another one after what it failed with.
+func (u *Unit) End(attempt int, isRunAgain func(error) bool) {
 	if u == nil {
 		return
 	}
@@ -159,10 +164,10 @@ func (u *Unit) End() {
 		return
 	}
 	u.over = true
-	name := u.Name()
+	name, again := u.Name(), isRunAgain(failure)
 	for i := range slices.Backward(u.followers) {
 		op := u.followers[i].op // a copy, so that it is still there for what comes after the end
-		op.event.Name, op.event.Transactions = name, transactions
+		op.event.Name, op.event.Transactions, op.event.Attempt, op.event.RunAgain = name, transactions, attempt, again
 		op.End(outcome, failure)
 	}
 }

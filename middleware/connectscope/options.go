@@ -39,7 +39,8 @@ func (c Call) trailer() http.Header {
 type Option func(*middleware.Policy[Call])
 
 func newRPC(opts []Option) *middleware.RPC[Call] {
-	return middleware.NewRPC(logError, codeOf, failure, opts)
+	named := func(p *middleware.Policy[Call]) { p.Name = func(c Call) string { return c.Spec.Procedure } }
+	return middleware.NewRPC(logError, codeOf, failure, append([]Option{named}, opts...))
 }
 
 // CommitWhen decides whether the scope is committed, by the [connect.Code] that

@@ -28,7 +28,8 @@ type Call struct {
 type Option func(*middleware.Policy[Call])
 
 func newRPC(opts []Option) *middleware.RPC[Call] {
-	return middleware.NewRPC(logError, codeOf, func(f *middleware.Failure) error { return failure{f} }, opts)
+	named := func(p *middleware.Policy[Call]) { p.Name = func(c Call) string { return c.FullMethod } }
+	return middleware.NewRPC(logError, codeOf, func(f *middleware.Failure) error { return failure{f} }, append([]Option{named}, opts...))
 }
 
 // CommitWhen decides whether the scope is committed, by the [codes.Code] that

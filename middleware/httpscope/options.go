@@ -162,6 +162,15 @@ func ScopeOptions(opts ...dbscope.Option) Option {
 	return func(o *options) { o.policy.Options = append(o.policy.Options, opts...) }
 }
 
+// UnitName says what the unit of a request is called, for its observers, see
+// [dbscope.Name]. It is called only where somebody observes, perhaps after the request,
+// of which it must change nothing. The default is the method and the pattern of the
+// mux, as in "GET /orders/{id}", or the method alone where no mux has left a pattern in
+// the request: one has to be the next thing outside or inside that makes no copy of it.
+func UnitName(name func(r *http.Request) string) Option {
+	return func(o *options) { o.policy.Name = name }
+}
+
 // TokenCookie lets clients read what they have written: a response to a request
 // that wrote carries the token of [dbscope.WritesToken] in a cookie, and a
 // request with the cookie reads from replicas only what is as new, see

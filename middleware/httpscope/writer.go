@@ -90,8 +90,10 @@ func (w *writer) WriteHeader(status int) {
 	}
 	w.status = status
 	header := w.outer.Header()
-	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
-		w.declared = n
+	if length := header.Get("Content-Length"); length != "" { // parsing nothing makes an error
+		if n, err := strconv.ParseInt(length, 10, 64); err == nil && n >= 0 {
+			w.declared = n
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

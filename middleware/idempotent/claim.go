@@ -99,7 +99,7 @@ func (c *claim) takeOnce(ctx context.Context) (*stored, error) {
 // something that [dbscope.Retry] knows.
 func waitedTooLong(err error) bool {
 	return driver.AnyError(err, func(err error) bool {
-		state, has := err.(interface{ SQLState() string }) //nolint:errorlint // each error by itself
+		state, has := err.(interface{ SQLState() string }) // each error by itself
 		return has && state.SQLState() == "55P03"
 	})
 }

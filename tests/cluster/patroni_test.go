@@ -33,7 +33,7 @@ const (
 	unknownOutcome    = "unknown"
 )
 
-// R11, R14. A service on a cluster of three nodes is asked 200 times a second
+// R12. A service on a cluster of three nodes is asked 200 times a second
 // while its primary is switched over, killed, frozen and cut off. What was
 // acknowledged is stored, once; what failed is not; and a register for each key
 // behaves as if there were one copy of it.

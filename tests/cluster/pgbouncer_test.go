@@ -78,7 +78,7 @@ func TestBehindPgBouncerRolesAreFoundAndUnitsGoWhereTheyBelong(t *testing.T) {
 	}
 }
 
-// R13.
+// R14.
 func TestBehindPgBouncerAClientReadsItsOwnWrites(t *testing.T) {
 	primary := pgtest.Start(t)
 	standby := primary.Standby(t)
@@ -93,7 +93,7 @@ func TestBehindPgBouncerAClientReadsItsOwnWrites(t *testing.T) {
 	}
 }
 
-// R14. PgBouncer refuses statements while its server is down, but for the one by
+// R12. PgBouncer refuses statements while its server is down, but for the one by
 // which it notices.
 func TestBehindPgBouncerWritesFollowAPromotion(t *testing.T) {
 	for name, open := range adapters {
@@ -196,7 +196,7 @@ func (f *forgetful) forget(t *testing.T) {
 	}
 }
 
-// R13.
+// R14.
 func TestBehindPgBouncerAReplicaThatComesBackWithLessIsNotBelieved(t *testing.T) {
 	for name, open := range adapters {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestBehindPgBouncerAReplicaThatComesBackWithLessIsNotBelieved(t *testing.T)
 	}
 }
 
-// R13: the question and the unit are on one connection of the server.
+// R14: the question and the unit are on one connection of the server.
 func TestBehindPgBouncerAReplicaThatComesBackWithLessAfterTheQuestionIsNotRead(t *testing.T) {
 	f := startForgetful(t)
 	nodes := cluster.New(cluster.List(f.hosts...), askOnly(), cluster.MaxLag(time.Hour))
@@ -257,7 +257,7 @@ func (d *delayed) Write(p []byte) (int, error) {
 	return d.Conn.Write(p)
 }
 
-// R13: the replica may have been started again since the watch has asked it.
+// R14: the replica may have been started again since the watch has asked it.
 func TestBehindPgBouncerAReadWithATokenCostsARoundTrip(t *testing.T) {
 	primary := pgtest.Start(t)
 	standby := primary.Standby(t)

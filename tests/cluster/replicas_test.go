@@ -15,7 +15,7 @@ import (
 	"github.com/dbscope/dbscope/scopetest"
 )
 
-// R12, R14.
+// R12.
 func TestAReadOnlyScopeGoesToEachReplicaInTurnAndOthersToThePrimary(t *testing.T) {
 	primary := pgtest.Start(t)
 	one, two := primary.Standby(t), primary.Standby(t)

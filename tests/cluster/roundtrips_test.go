@@ -42,7 +42,7 @@ func openCounted(t *testing.T, nodes *cluster.Cluster, dsn string, proxies map[s
 	return overPgx{db}
 }
 
-// R13: reading one's own writes costs no round trip, where the last answer of
+// R14: reading one's own writes costs no round trip, where the last answer of
 // the replica covers them.
 func TestTokensCostNoRoundTripsForWritesAndReads(t *testing.T) {
 	primary := pgtest.Start(t)

@@ -28,7 +28,7 @@ import (
 	"github.com/dbscope/dbscope/middleware/idempotent"
 )
 
-var must, is, eventually = check.OK, check.Is, check.Eventually
+var must, eventually = check.OK, check.Eventually
 
 func TestMain(m *testing.M) {
 	if order := os.Getenv(victimVariable); order != "" {

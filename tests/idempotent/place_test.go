@@ -126,7 +126,7 @@ func TestOldKeysArePurged(t *testing.T) {
 		must(t, err)
 		const many = 2500
 		for i := range many {
-			id := []byte(fmt.Sprintf("%032d", i))
+			id := fmt.Appendf(nil, "%032d", i)
 			_, err := tx.Exec(d.args(insert), id, id, now.Add(-2*time.Hour).Unix())
 			must(t, err)
 		}

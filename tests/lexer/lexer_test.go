@@ -21,12 +21,13 @@ import (
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it tells of each connection that a test breaks
-	goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m)))
+	goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m))))
 }
 
 // database runs texts in units, and looks from outside.
@@ -75,6 +76,11 @@ func FuzzPgxscope(f *testing.F) {
 
 func FuzzMariaDB(f *testing.F) { fuzzMariaDB(f, "") }
 
+func FuzzMySQL(f *testing.F) {
+	mysqltest.Have(f)
+	fuzzOfMySQL(f, func() string { return mysqltest.Shared(f).CreateDatabase(f) }, "")
+}
+
 func FuzzMariaDBWithoutEscapes(f *testing.F) {
 	fuzzMariaDB(f, "&sql_mode='NO_BACKSLASH_ESCAPES,ANSI_QUOTES'")
 }
@@ -82,9 +88,12 @@ func FuzzMariaDBWithoutEscapes(f *testing.F) {
 func FuzzMariaDBOracle(f *testing.F) { fuzzMariaDB(f, "&sql_mode='ORACLE'") }
 
 func fuzzMariaDB(f *testing.F, params string) {
+	fuzzOfMySQL(f, func() string { return mariatest.Shared(f).CreateDatabase(f) }, params)
+}
+
+func fuzzOfMySQL(f *testing.F, create func() string, params string) {
 	fuzz(f, func() *database {
-		dsn := mariatest.Shared(f).CreateDatabase(f)
-		d := bySQL(f, "mysql", dsn+"?multiStatements=true"+params)
+		d := bySQL(f, "mysql", create()+"?multiStatements=true"+params)
 		for _, query := range []string{
 			"CREATE PROCEDURE again() BEGIN COMMIT; START TRANSACTION; END",
 			"CREATE PROCEDURE undoes() ROLLBACK AND CHAIN",

@@ -14,12 +14,13 @@ import (
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 var ok = check.OK
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m)))) }
 
 // kind is what the model and the generator know of a database.
 type kind struct {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/dbscope/dbscope/internal/mysqltest"
 )
 
 // DBSCOPE_LONG=1 runs many programs; -rapid.checks says how many.
@@ -35,6 +37,12 @@ func TestRandomProgramsOnPostgreSQLDoWhatTheModelSays(t *testing.T) {
 
 func TestRandomProgramsOnMariaDBDoWhatTheModelSays(t *testing.T) {
 	dbs := [2]database{openMariaDB(t, dbNames[0]), openMariaDB(t, dbNames[1])}
+	compareWithModel(t, &mariadbKind, dbs, 200, 5_000)
+}
+
+func TestRandomProgramsOnMySQLDoWhatTheModelSays(t *testing.T) {
+	mysqltest.Have(t)
+	dbs := [2]database{openMySQL(t, dbNames[0]), openMySQL(t, dbNames[1])}
 	compareWithModel(t, &mariadbKind, dbs, 200, 5_000)
 }
 

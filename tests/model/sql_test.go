@@ -17,6 +17,7 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 )
 
 // table makes the steps' numbers ids of the programs' own.
@@ -70,6 +71,7 @@ var sqliteKind = kind{oneWriter: true, deferred: true, fates: map[failure]failur
 	duplicate: harmless, misspelt: harmless, undoing: undoing,
 }}
 
+// mariadbKind is MariaDB and MySQL.
 var mariadbKind = kind{fates: map[failure]failure{duplicate: harmless, misspelt: harmless}}
 
 // overSQL is a database by way of sqlscope.
@@ -126,7 +128,16 @@ func init() {
 }
 
 func openMariaDB(t *testing.T, name string) *overSQL {
-	dsn := mariatest.Shared(t).CreateDatabase(t)
+	return openOfMySQL(t, name, mariatest.Shared(t).CreateDatabase(t))
+}
+
+// openMySQL opens one that reads what is committed: by default what was stored, and
+// undone, keeps locks on the gaps beside it, in which other units of a program store.
+func openMySQL(t *testing.T, name string) *overSQL {
+	return openOfMySQL(t, name, mysqltest.Shared(t).CreateDatabase(t)+"?transaction_isolation=%27READ-COMMITTED%27")
+}
+
+func openOfMySQL(t *testing.T, name, dsn string) *overSQL {
 	d := newOverSQL(t, sqlscope.Open("mysql", dsn, dbscope.Name(name)), "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER)")
 	other, err := sql.Open("mysql", dsn)
 	ok(t, err)

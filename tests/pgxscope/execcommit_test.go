@@ -374,7 +374,7 @@ func TestExecCommitThatIsCutTellsTheTruth(t *testing.T) {
 						for _, later := range []bool{false, true} {
 							id += 10
 							ctx := dbscope.ReadYourWrites(t.Context(), "")
-							for dbscope.Run(ctx, func(ctx context.Context) error { return reads(ctx, d) }) != nil { //nolint:revive // until a connection is open
+							for dbscope.Run(ctx, func(ctx context.Context) error { return reads(ctx, d) }) != nil {
 							}
 							err := dbscope.Run(ctx, func(ctx context.Context) error {
 								if later {

@@ -180,6 +180,7 @@ const (
 	commitHandle
 	rollBackHandle
 	markRollback
+	execCommit
 	terminate     // the server ends the connection, between two statements
 	terminateSelf // the server ends it in the middle of a statement
 	hangUp        // the client's end of the connection is closed
@@ -188,7 +189,7 @@ const (
 
 var acts = [...]string{
 	"statement", "statement on a handle that is over", "begin nested", "commit nested", "roll back nested",
-	"DB.Commit", "DB.Rollback", "DB.Release", "Commit of the handle", "Rollback of the handle", "MarkRollback",
+	"DB.Commit", "DB.Rollback", "DB.Release", "Commit of the handle", "Rollback of the handle", "MarkRollback", "ExecCommit",
 	"the server ends the connection", "the server ends the connection during a statement",
 	"the client's end of the connection is closed", "answers no longer arrive",
 }
@@ -215,6 +216,9 @@ type step struct {
 
 func (s step) String() string {
 	text := acts[s.act]
+	if s.act == execCommit {
+		text += faults[s.fault]
+	}
 	if s.act == runStatement {
 		text = s.kind + faults[s.fault]
 	}
@@ -245,6 +249,7 @@ type sequence struct {
 	mode    int
 	fresh   bool // on a new connection
 	network bool // the connection will break
+	reader  bool // a read-only unit comes before, whose end nobody waits for
 	steps   []step
 	ending  ending
 }
@@ -259,13 +264,14 @@ var kinds = append(slices.Sorted(maps.Keys(statements)), onHandle, sqlNested)
 
 func newSequence(seed uint64, number int) *sequence {
 	r := rand.New(rand.NewPCG(seed, uint64(number)))
-	s := &sequence{number: number, mode: r.IntN(len(modes)), fresh: r.IntN(20) == 0, network: r.IntN(30) == 0}
+	s := &sequence{number: number, mode: r.IntN(len(modes)), fresh: r.IntN(20) == 0, network: r.IntN(30) == 0, reader: r.IntN(3) == 0}
 	// Most units want to commit: in the others there is little to go wrong.
 	s.ending = pick[ending](r, []int{returnNil: 70, returnError: 8, panics: 4, releaseScope: 8, commitScope: 10})
 	for range 1 + r.IntN(8) {
 		st := step{act: pick[act](r, []int{
 			runStatement: 60, runOnEndedHandle: 2, beginNested: 10, commitNested: 7, rollBackNested: 6,
 			commitDB: 4, rollBackDB: 2, releaseDB: 3, commitHandle: 3, rollBackHandle: 2, markRollback: 1,
+			execCommit: 8,
 		}), kind: kinds[r.IntN(len(kinds))], returns: r.IntN(3) == 0}
 		st.fault = pick[fault](r, []int{sound: 84, toPrepare: 7, toExecute: 6, toCommit: 3})
 		if st.act == runStatement && st.fault == toCommit {
@@ -338,6 +344,14 @@ func (m *modelRun) try(ctx context.Context, on *site, s *sequence) error {
 		a.log.WriteString(", on a new connection")
 		if err := a.reset(ctx); err != nil {
 			return err
+		}
+	}
+	if s.reader {
+		a.log.WriteString(", after a unit that reads")
+		if err := dbscope.Run(ctx, func(ctx context.Context) error {
+			return a.db.QueryRow(ctx, "SELECT count(*) FROM "+a.table+" WHERE id = $1", -1).Scan(new(int))
+		}, dbscope.ReadOnly()); err != nil {
+			return complaint("a unit that only reads: %v", err)
 		}
 	}
 	wrong := a.unit(ctx)
@@ -532,6 +546,9 @@ func (a *attempt) step(ctx context.Context, s step, id int) (wrong, err error) {
 			return wantNothing(err), err
 		}
 		wrong = m.commit(err, false)
+	case execCommit:
+		err = a.execCommit(ctx, s, id)
+		wrong = m.execCommit(s, id, err)
 	case commitHandle:
 		err = handle.Commit(ctx)
 		wrong = m.commit(err, false)
@@ -607,6 +624,21 @@ func (a *attempt) statement(ctx context.Context, s step, id int) error {
 		}
 	}
 	return statements[s.kind](ctx, a.db, table, id)
+}
+
+func (a *attempt) execCommit(ctx context.Context, s step, id int) error {
+	table := a.table
+	switch s.fault {
+	case toPrepare:
+		table = "nowhere"
+	case toExecute:
+		id = 0
+	case toCommit:
+		_, err := a.db.ExecCommit(ctx, "INSERT INTO "+table+" (id, parent) VALUES ($1, -1)", id)
+		return err
+	}
+	_, err := a.db.ExecCommit(ctx, "INSERT INTO "+table+" (id) VALUES ($1)", id)
+	return err
 }
 
 // willCut notes the server's process, which may end some time after its
@@ -855,6 +887,20 @@ func (m *model) rollBackNested(index int, err error) error {
 		m.mayBeDead = true
 	}
 	return nil
+}
+
+// execCommit is a statement, and the commit that goes with it.
+func (m *model) execCommit(s step, id int, err error) error {
+	if len(m.levels) > 1 {
+		return wantError(err, dbscope.ErrOpenTransaction)
+	}
+	m.open()
+	if !m.dead && m.aborted < 0 && !m.marked { // it may go out on a connection that is cut
+		m.levels[0].rows = append(m.levels[0].rows, modelRow{id, s.fault != sound})
+	}
+	// Nothing has noticed before that the connection is broken.
+	m.cut = m.cut || m.severed && err != nil
+	return m.commit(err, false)
 }
 
 // commit is of the whole unit, or of this database early.

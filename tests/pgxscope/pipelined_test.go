@@ -135,6 +135,23 @@ func TestTheEndIsWaitedForOnlyWhereSomethingDependsOnIt(t *testing.T) {
 	}
 }
 
+// One that a unit changes for its connection is known to the next.
+func TestADefaultIsolationThatASessionSetsIsHeeded(t *testing.T) {
+	for _, level := range []string{"serializable", "repeatable read"} {
+		d, gate := openGated(t, pgx.QueryExecModeCacheStatement, createDatabase(t))
+		ok(t, dbscope.Run(t.Context(), statementOf(d, "SELECT 1"), dbscope.ReadOnly()))
+		ok(t, dbscope.Run(t.Context(), statementOf(d, "SET default_transaction_isolation = '"+level+"'")))
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			defer gate.set(true)
+			return reads(ctx, d)
+		}, dbscope.ReadOnly(), dbscope.CommitTimeout(50*time.Millisecond))
+		if waited := err != nil; waited != (level == "serializable") {
+			t.Errorf("%s: %v", level, err)
+		}
+		gate.set(false)
+	}
+}
+
 func TestAnEarlyEndIsWaitedForAndSoAreThoseOfGroups(t *testing.T) {
 	d, gate := openGated(t, pgx.QueryExecModeCacheStatement, createDatabase(t))
 	opts := []dbscope.Option{dbscope.ReadOnly(), dbscope.CommitTimeout(50 * time.Millisecond)}
@@ -321,7 +338,7 @@ func (c shortConn) Read(b []byte) (int, error) {
 		return c.Conn.Read(b)
 	}
 	if left == 0 {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(b[:min(len(b), int(left))])

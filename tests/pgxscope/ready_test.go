@@ -39,7 +39,7 @@ func openAsking(t *testing.T, mode pgx.QueryExecMode, ask func(context.Context, 
 	return openDSN(t, proxy.DSN(dsn), dsn, mode, dbscope.Router(asking{fixed{cluster.New(nil)}, ask})), proxy
 }
 
-// R13: the snapshot is newer than the answer, on the same connection of the
+// R14: the snapshot is newer than the answer, on the same connection of the
 // server, and BEGIN costs nothing.
 func TestAReplicaIsAskedInTheTransactionWhichIsThenANewOne(t *testing.T) {
 	for _, mode := range modes {

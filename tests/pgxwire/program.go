@@ -18,6 +18,8 @@ type unit struct {
 	statements []statement
 	commit     bool
 	refused    bool // the server refuses its BEGIN
+	readOnly   bool
+	execCommit bool // its last statement, where it can, takes COMMIT with it
 }
 
 type statement struct {
@@ -96,8 +98,8 @@ func decode(bytes []byte) program {
 		}
 	}
 	for u := range 1 + s.next(3) {
-		bits := s.next(16)
-		next := unit{commit: bits&1 == 0, refused: bits&14 == 14}
+		bits := s.next(64)
+		next := unit{commit: bits&1 == 0, refused: bits&14 == 14, readOnly: bits&48 == 16, execCommit: bits&32 != 0}
 		for i := range s.next(4) {
 			bits := s.next(256)
 			next.statements = append(next.statements, statement{

@@ -52,6 +52,10 @@ func TestAnswersInAnotherOrderAreAnErrorThatNamesTheOption(t *testing.T) {
 func openBehindProxy(t *testing.T, opts ...dbscope.DBOption) *pgxscope.DB {
 	s := newServer(program{units: []unit{{statements: []statement{{tag: "u0s0", rows: 1}}}}})
 	s.simpleFirst = true
+	return openOn(t, s, opts...)
+}
+
+func openOn(t *testing.T, s *server, opts ...dbscope.DBOption) *pgxscope.DB {
 	db := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(dsn)
 		if err != nil {

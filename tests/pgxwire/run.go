@@ -72,7 +72,7 @@ func inPgx(ctx context.Context, conn *pgx.Conn, u unit, t *trace) error {
 	if err != nil {
 		return err
 	}
-	if err := u.run(ctx, tx, t); err != nil {
+	if err := u.run(ctx, tx, nil, t); err != nil {
 		_ = tx.Rollback(ctx) // the statement's error is the unit's
 		return err
 	}
@@ -98,8 +98,8 @@ func scoped(ctx context.Context, s *server) (t *trace) {
 			if err != nil {
 				return err
 			}
-			return u.run(ctx, tx, t)
-		}))
+			return u.run(ctx, tx, db, t)
+		}, u.options()...))
 	}
 	if err := db.Close(); err != nil {
 		t.add("close: %v", err)
@@ -124,12 +124,31 @@ func (t *trace) end(number int, u unit, err error) {
 
 var errUndone = errors.New("the unit is to be rolled back")
 
-// run stops at the first failure that no nested transaction contains.
-func (u unit) run(ctx context.Context, tx pgx.Tx, t *trace) error {
+func (u unit) options() []dbscope.Option {
+	if u.readOnly {
+		return []dbscope.Option{dbscope.ReadOnly()}
+	}
+	return nil
+}
+
+// run stops at the first failure that no nested transaction contains. Where there is a
+// DB, the last statement may take the commit with it.
+func (u unit) run(ctx context.Context, tx pgx.Tx, db *pgxscope.DB, t *trace) error {
 	if u.refused {
 		t = &trace{} // by hand no statement is tried
 	}
-	for _, st := range u.statements {
+	for i, st := range u.statements {
+		last := db != nil && u.execCommit && u.commit && i == len(u.statements)-1
+		if last && !st.nested && (st.kind == exec || st.kind == simpleExec) {
+			return st.note(t, func() (string, error) {
+				if st.kind == simpleExec {
+					tag, err := db.ExecCommit(ctx, st.text("1"))
+					return tag.String(), err
+				}
+				tag, err := db.ExecCommit(ctx, st.text("$1"), "x")
+				return tag.String(), err
+			})
+		}
 		if err := st.run(ctx, tx, t); err != nil {
 			return err
 		}
@@ -159,7 +178,11 @@ func (st statement) run(ctx context.Context, tx pgx.Tx, t *trace) error {
 }
 
 func (st statement) do(ctx context.Context, tx pgx.Tx, t *trace) error {
-	answer, err := st.send(ctx, tx)
+	return st.note(t, func() (string, error) { return st.send(ctx, tx) })
+}
+
+func (st statement) note(t *trace, send func() (string, error)) error {
+	answer, err := send()
 	code := "-"
 	var refused *pgconn.PgError
 	switch {

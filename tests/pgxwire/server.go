@@ -19,6 +19,7 @@ type server struct {
 	program     program
 	statements  map[string]statement
 	simpleFirst bool // as a proxy that answers a simple query before what came ahead of it
+	endFails    endFailure
 
 	mu      sync.Mutex
 	unit    int      // that runs
@@ -52,6 +53,24 @@ func (s *server) dial() end {
 		_ = own.Close() // never fails
 	})
 	return client
+}
+
+// endFailure is how the first end of a transaction fails, though no PostgreSQL does that.
+type endFailure string
+
+const (
+	endRefused endFailure = "refused"                    // with an error, and the transaction goes on
+	endNoEnd   endFailure = "done, but it is open still" // as ReadyForQuery says
+	endFatal   endFailure = "the session is ended"
+)
+
+// takeEndFailure returns the failure, once.
+func (s *server) takeEndFailure() endFailure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.endFails
+	s.endFails = ""
+	return f
 }
 
 // connection is one session.
@@ -274,7 +293,11 @@ func (c *connection) run(text string, describe bool) error {
 		return refusal("22012")
 	}
 	c.note(st.tag)
-	c.send(text, &pgproto3.CommandComplete{CommandTag: []byte("DONE " + fmt.Sprint(st.rows))})
+	done := "DONE "
+	if isQuery(text) {
+		done = "SELECT " // with which a read-only transaction stays one
+	}
+	c.send(text, &pgproto3.CommandComplete{CommandTag: []byte(done + fmt.Sprint(st.rows))})
 	return nil
 }
 
@@ -292,6 +315,17 @@ func (c *connection) note(tag string) {
 func (c *connection) control(text string) error {
 	word, rest, _ := strings.Cut(strings.ToLower(text), " ")
 	tag := strings.ToUpper(word)
+	if word == "commit" || word == "rollback" && rest == "" {
+		switch c.takeEndFailure() {
+		case endRefused:
+			return refusal("XX000")
+		case endFatal:
+			return errFatal
+		case endNoEnd:
+			c.send(text, &pgproto3.CommandComplete{CommandTag: []byte(tag)})
+			return nil
+		}
+	}
 	switch {
 	case word == "":
 		c.put(&pgproto3.EmptyQueryResponse{})
@@ -324,6 +358,8 @@ func (c *connection) control(text string) error {
 		c.status, c.work = 'T', c.work[:i+1]
 	case c.status == 'E':
 		return refusal("25P02")
+	case word == "show":
+		c.put(&pgproto3.DataRow{Values: [][]byte{[]byte("read committed")}})
 	case word == "savepoint":
 		c.work = append(c.work, ":"+rest)
 	}

@@ -99,7 +99,7 @@ func Scoped(next Handler, onError func(r *http.Request, err error)) Handler {
 		defer func() { policy.Report(r, scope.End(ctx)) }()
 		answer, err := next(r)
 		if err == nil {
-			err = policy.Decide(ctx, scope, r, answer.Status)
+			err = policy.Finish(ctx, scope, r, answer.Status)
 		}
 		if err != nil { // the client gets nothing of the answer, nor of the driver's words
 			policy.Report(r, err)

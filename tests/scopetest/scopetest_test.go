@@ -22,13 +22,14 @@ import (
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 	"github.com/dbscope/dbscope/scopetest"
 )
 
 var ok, is = check.OK, check.Is
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m)))) }
 
 // database is what the tests use of a DB, whichever adapter's it is.
 type database interface {
@@ -126,7 +127,7 @@ type kind int
 const (
 	isSQLite kind = 1 << iota
 	isPostgreSQL
-	isMariaDB
+	isMariaDB // or MySQL
 )
 
 // opened is a database over a table t(id, parent).
@@ -143,6 +144,7 @@ var adapters = map[string]struct {
 }{
 	"SQLite":                 {isSQLite, sqliteFile, bySqlscope("sqlite")},
 	"MariaDB":                {isMariaDB, mariaDatabase, bySqlscope("mysql")},
+	"MySQL":                  {isMariaDB, mysqlDatabase, bySqlscope("mysql")},
 	"PostgreSQL by sqlscope": {isPostgreSQL, postgresSchema, bySqlscope("pgx")},
 	"PostgreSQL by pgxscope": {isPostgreSQL, postgresSchema, func(dsn string, opts ...dbscope.DBOption) database {
 		return overPgx{pgxscope.Open(dsn, opts...)}
@@ -156,6 +158,12 @@ func bySqlscope(driver string) func(dsn string, opts ...dbscope.DBOption) databa
 }
 
 func mariaDatabase(t *testing.T) string { return mariatest.Shared(t).CreateDatabase(t) }
+
+// mysqlDatabase reads what is committed: by default what one test stores, and goes back
+// to, keeps locks on the gaps beside it, in which others store, and they are a deadlock.
+func mysqlDatabase(t *testing.T) string {
+	return mysqltest.Shared(t).CreateDatabase(t) + "?transaction_isolation=%27READ-COMMITTED%27"
+}
 
 func sqliteFile(t *testing.T) string {
 	return "file:" + filepath.Join(t.TempDir(), "test.db") + "?_pragma=journal_mode(WAL)"

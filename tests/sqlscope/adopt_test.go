@@ -138,7 +138,7 @@ func TestNothingIsChangedOnTheWayToAnAdoptedTransaction(t *testing.T) {
 			} else {
 				queries["SELECT id FROM t WHERE id = ANY($1)"] = []any{[]int64{1, 2}} // which only pgx knows
 			}
-		case d.mariadb:
+		case d.ofMySQL:
 			queries["SELECT $1, $2, $3, CAST(1.50 AS DECIMAL(10,2)), X'00FF'"] = []any{"a", []byte{0, 1, 255}, at}
 		default:
 			queries["SELECT $1, $2, $3, x'00FF', :named"] = []any{"a", []byte{0, 1, 255}, 1.5, sql.Named("named", 7)}
@@ -292,20 +292,22 @@ func TestWhatTheOwnersCommitSaysIsInTheDocs(t *testing.T) {
 }
 
 func TestAStatementThatCommitsAnAdoptedTransactionLetsNothingFollow(t *testing.T) {
-	for _, commits := range []bool{true, false} {
-		d := open(t, databases["MariaDB"])
-		w := d.adopt(t, d.other)
-		ok(t, insert(w.ctx, d, 1))
-		if _, err := d.ExecContext(w.ctx, "CREATE TABLE other (id INTEGER)"); err == nil || !strings.Contains(err.Error(), "has committed") {
-			t.Fatalf("CREATE TABLE says %v", err)
+	onMariaDBAndMySQL(t, func(t *testing.T, p product) {
+		for _, commits := range []bool{true, false} {
+			d := open(t, p.database)
+			w := d.adopt(t, d.other)
+			ok(t, insert(w.ctx, d, 1))
+			if _, err := d.ExecContext(w.ctx, "CREATE TABLE other (id INTEGER)"); err == nil || !strings.Contains(err.Error(), "has committed") {
+				t.Fatalf("CREATE TABLE says %v", err)
+			}
+			_, err := w.Exec("INSERT INTO t (id) VALUES (2)")
+			is(t, err, sql.ErrTxDone) // it would be committed by itself
+			is(t, w.Commit(), sql.ErrTxDone)
+			is(t, w.ended(t.Context(), commits), dbscope.ErrCommitUnknown)
+			equal(t, "hooks", w.hooks)
+			want(t, "stored", d.stored(t), 1)
 		}
-		_, err := w.Exec("INSERT INTO t (id) VALUES (2)")
-		is(t, err, sql.ErrTxDone) // it would be committed by itself
-		is(t, w.Commit(), sql.ErrTxDone)
-		is(t, w.ended(t.Context(), commits), dbscope.ErrCommitUnknown)
-		equal(t, "hooks", w.hooks)
-		want(t, "stored", d.stored(t), 1)
-	}
+	})
 }
 
 func TestACopyInAnAdoptedTransactionIsWholeOrNothing(t *testing.T) {

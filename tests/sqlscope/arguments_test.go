@@ -49,8 +49,11 @@ func TestAnArgumentThatFailsHarmsNothingAndOneThatPanicsLosesTheConnection(t *te
 func TestArgumentsAndColumnsAreThoseOfThePlainDriver(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
 		query := "SELECT $1 AS a, $2 AS b, CAST($3 AS TEXT) AS c, id AS d, $4 AS e FROM t"
-		if d.mariadb {
+		if d.ofMySQL {
 			query = strings.Replace(query, "TEXT", "CHAR", 1)
+		}
+		if d.mysql { // which knows the type of a parameter by what it is used for
+			query = "SELECT CAST($1 AS SIGNED) AS a, CAST($2 AS CHAR) AS b, CAST($3 AS CHAR) AS c, id AS d, CAST($4 AS BINARY) AS e FROM t"
 		}
 		args := []any{int8(1), sql.NullString{}, "text", []byte("bytes")}
 		if d.postgres {

@@ -22,7 +22,7 @@ func (d *opened) slow() string {
 	switch {
 	case d.postgres:
 		return "INSERT INTO t (id) SELECT 1000 FROM pg_sleep(60)"
-	case d.mariadb:
+	case d.ofMySQL:
 		return "INSERT INTO t (id) SELECT 1000 FROM (SELECT sleep(60)) AS s"
 	}
 	return "INSERT INTO t (id) WITH RECURSIVE n (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000) SELECT i FROM n"
@@ -32,7 +32,7 @@ func (d *opened) slow() string {
 func (d *opened) running(t *testing.T) {
 	query := "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()"
 	switch {
-	case d.mariadb:
+	case d.ofMySQL:
 		query = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%sleep(60)%' AND id <> connection_id() AND db = database()"
 	case !d.postgres:
 		// The engine runs in this process and tells nobody; cancelled before
@@ -50,13 +50,13 @@ func (d *opened) running(t *testing.T) {
 // stop ends the slow statement on a server that does not notice at once that
 // its client has gone: until then it keeps its locks.
 func (d *opened) stop(t *testing.T) {
-	if !d.mariadb {
+	if !d.ofMySQL {
 		return
 	}
 	rows, err := d.other.Query("SELECT id FROM information_schema.processlist WHERE info LIKE '%sleep(60)%' AND id <> connection_id() AND db = database()")
 	ok(t, err)
 	for _, id := range scan(t, rows) {
-		_, _ = d.other.Exec("KILL $1", id) // fails where it has noticed
+		_ = d.kill(id) // fails where it has noticed
 	}
 }
 

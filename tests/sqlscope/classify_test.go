@@ -98,7 +98,7 @@ func TestAUnitIsRunAgainForADatabasesOwnErrorHoweverItIsWrapped(t *testing.T) {
 		if !d.native {
 			failures["a serialization failure by pq"] = &pq.Error{Code: "40001"}
 			failures["SQLITE_BUSY"] = busy
-			for _, number := range []uint16{1020, 1205, 1213, 1412, 1615, 3101} {
+			for _, number := range []uint16{1020, 1205, 1213, 1412, 1615, 3101, 8002, 8022, 8028, 9007} {
 				failures[fmt.Sprint("error ", number)] = &mysql.MySQLError{Number: number}
 			}
 		}

@@ -50,7 +50,7 @@ func TestTheAdapterPassesTheSuite(t *testing.T) {
 				Rollback:      func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() },
 				Setting:       setting,
 				RefusalAborts: d.postgres,
-				ReadOnly:      d.postgres || d.mariadb,
+				ReadOnly:      d.postgres || d.ofMySQL,
 			})
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	sqldriver "database/sql/driver"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -21,18 +22,20 @@ import (
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/mariatest"
+	"github.com/dbscope/dbscope/internal/mysqltest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
 var ok, is, equal, want = check.OK, check.Is, check.Equal[string], check.Equal[int]
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(mariatest.Main(pgtest.Main(m))) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m)))) }
 
 // database is one that the tests run on.
 type database struct {
 	driver   string
 	postgres bool
-	mariadb  bool
+	ofMySQL  bool // MariaDB or MySQL
+	mysql    bool // MySQL itself
 	native   bool // by pgxscope
 	dsn      func(t *testing.T) string
 }
@@ -48,8 +51,11 @@ var databases = map[string]database{
 	"PostgreSQL by pq": {driver: "postgres", postgres: true, dsn: func(t *testing.T) string {
 		return pgtest.Shared(t).CreateDatabase(t)
 	}},
-	"MariaDB": {driver: "mysql with $1", mariadb: true, dsn: func(t *testing.T) string {
+	"MariaDB": {driver: "mysql with $1", ofMySQL: true, dsn: func(t *testing.T) string {
 		return mariatest.Shared(t).CreateDatabase(t)
+	}},
+	"MySQL": {driver: "mysql with $1", ofMySQL: true, mysql: true, dsn: func(t *testing.T) string {
+		return mysqltest.Shared(t).CreateDatabase(t)
 	}},
 	"PostgreSQL by pgxscope": {driver: "pgx", postgres: true, native: true, dsn: func(t *testing.T) string {
 		return pgtest.Shared(t).CreateDatabase(t)
@@ -77,7 +83,7 @@ func onEach(t *testing.T, test func(t *testing.T, d *opened), opts ...dbscope.DB
 // be checked by COMMIT.
 func onEachDeferring(t *testing.T, test func(t *testing.T, d *opened)) {
 	onEach(t, func(t *testing.T, d *opened) {
-		if d.mariadb {
+		if d.ofMySQL {
 			t.Skip("it checks each row at once")
 		}
 		test(t, d)
@@ -97,7 +103,7 @@ func open(t *testing.T, d database, opts ...dbscope.DBOption) *opened {
 	other, err := sql.Open(d.driver, dsn)
 	ok(t, err)
 	table := "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"
-	if d.mariadb { // checks each row at once
+	if d.ofMySQL { // checks each row at once
 		table = "CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id))"
 	}
 	_, err = other.Exec(table)
@@ -123,6 +129,12 @@ func (o *opened) inUse(t *testing.T) int {
 	n, err := o.acquired(t.Context())
 	ok(t, err)
 	return n
+}
+
+// kill ends a session of MariaDB or MySQL, whose KILL takes no parameters.
+func (o *opened) kill(id int) error {
+	_, err := o.other.Exec("KILL " + strconv.Itoa(id))
+	return err
 }
 
 // stored returns the ids that another client sees.

@@ -450,7 +450,7 @@ func TestANewUnitBeginsInTheContextOfOneThatIsOver(t *testing.T) {
 // Defect 13.
 func TestAConflictThatCommitReportsIsRetried(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
-		if d.mariadb {
+		if d.ofMySQL {
 			t.Skip("on one server a conflict fails a statement")
 		}
 		level := sql.LevelSerializable

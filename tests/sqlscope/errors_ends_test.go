@@ -45,7 +45,7 @@ func TestTheErrorsOfATransactionAreThoseOfThePlainDatabaseWithTheNameOfTheDB(t *
 				t.Errorf("BEGIN without a scope: %s\nbut alone: %s", errtree.Of(err), errtree.Of(plain))
 			}
 		}
-		if d.mariadb {
+		if d.ofMySQL {
 			return // checks each row at once
 		}
 		fail := func(ctx context.Context, on execer) error {

@@ -100,8 +100,8 @@ func failing(d *opened) map[string]statement {
 	switch {
 	case d.postgres:
 		late = "SELECT 1 / (3 - i) FROM generate_series(1, 5) i"
-	case d.mariadb:
-		late = "SELECT (SELECT b.seq FROM seq_1_to_9 b WHERE b.seq >= 11 - a.seq) FROM seq_2_to_5 a"
+	case d.ofMySQL:
+		late = "SELECT (SELECT b.i FROM (SELECT 8 AS i UNION ALL SELECT 9) b WHERE b.i >= 11 - a.i) FROM (SELECT 2 AS i UNION ALL SELECT 3) a"
 	}
 	return map[string]statement{
 		"a duplicate":                 {text: "INSERT INTO t (id) VALUES (0)"},

@@ -117,7 +117,7 @@ func tells(err error) bool {
 // allowed and lasting connections.
 func onEachHiding(t *testing.T, test func(t *testing.T, d *opened)) {
 	for name, db := range databases {
-		if db.mariadb {
+		if db.ofMySQL {
 			dsn := db.dsn
 			db.dsn = func(t *testing.T) string { return dsn(t) + "?multiStatements=true" }
 		}
@@ -131,7 +131,7 @@ func TestATextThatHidesTheEndOfTheTransactionIsRefusedWhereItIsSeen(t *testing.T
 		switch {
 		case d.postgres:
 			texts = append(texts, "/* /* */ */ COMMIT", "-- \rCOMMIT", "SELECT e'a'\n'\\'' ; COMMIT")
-		case d.mariadb:
+		case d.ofMySQL:
 			texts = append(texts, "# \nCOMMIT", "/*! BEGIN */", `SELECT "\""; COMMIT`, "SET @a = 1, autocommit = 0", "SET @@autocommit := 1")
 		default:
 			texts = append(texts, "/*/*/COMMIT", "\ufeffCOMMIT", "SELECT $a('); COMMIT; --')")

@@ -3,6 +3,8 @@ package sqlscope_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +18,13 @@ func (d *opened) huge() string {
 	switch {
 	case d.postgres:
 		return "SELECT generate_series(1, 10000000000) AS huge"
-	case d.mariadb:
+	case d.mysql:
+		var all []string
+		for i := range 16 {
+			all = append(all, fmt.Sprintf("(SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1) t%d", i))
+		}
+		return "SELECT /*+ NO_BNL() */ STRAIGHT_JOIN 1 AS huge FROM " + strings.Join(all, ", ") // joined as they are sent
+	case d.ofMySQL:
 		return "SELECT seq AS huge FROM seq_1_to_10000000000"
 	}
 	return "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS huge FROM n"
@@ -29,11 +37,11 @@ func (d *opened) stopHuge(t *testing.T) {
 		_, err := d.other.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
 			"WHERE query LIKE '%huge%' AND pid <> pg_backend_pid() AND datname = current_database()")
 		ok(t, err)
-	case d.mariadb:
+	case d.ofMySQL:
 		rows, err := d.other.Query("SELECT id FROM information_schema.processlist WHERE info LIKE '%huge%' AND id <> connection_id() AND db = database()")
 		ok(t, err)
 		for _, id := range scan(t, rows) {
-			_, _ = d.other.Exec("KILL $1", id) // fails where it is over
+			_ = d.kill(id) // fails where it is over
 		}
 	}
 }
@@ -56,7 +64,7 @@ func returns(t *testing.T, what string, fn func() error) error {
 func TestRowsLeftOpenDoNotHoldAnEndWhateverTheirSize(t *testing.T) {
 	undone := func(t *testing.T, d *opened, err error) {
 		t.Helper()
-		if err != nil || d.postgres || d.mariadb {
+		if err != nil || d.postgres || d.ofMySQL {
 			is(t, err, dbscope.ErrRolledBack)
 		}
 		if errors.Is(err, dbscope.ErrCommitUnknown) {
@@ -97,7 +105,7 @@ func TestRowsLeftOpenDoNotHoldAnEndWhateverTheirSize(t *testing.T) {
 					}, dbscope.CommitTimeout(200*time.Millisecond))
 				})
 				c.unit(t, d, err)
-				if d.postgres || d.mariadb {
+				if d.postgres || d.ofMySQL {
 					want(t, "stored", d.stored(t))
 				}
 				ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error { return insert(ctx, d, 2) }))

@@ -12,7 +12,7 @@ import (
 func TestTheOptionsOfAScopeReachTheDatabase(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
 		if !d.postgres {
-			if d.mariadb {
+			if d.ofMySQL {
 				reachMariaDB(t, d)
 			}
 			t.Run("what it does not have is refused", func(t *testing.T) {

@@ -17,7 +17,7 @@ func (d *opened) mark(ctx context.Context, on execer) error {
 	switch {
 	case d.postgres:
 		text = "SET application_name = 'mine'"
-	case d.mariadb:
+	case d.ofMySQL:
 		text = "SET @mine = 1"
 	}
 	_, err := on.ExecContext(ctx, text)
@@ -34,7 +34,7 @@ func (d *opened) marked(ctx context.Context, t *testing.T, on rower) bool {
 	switch {
 	case d.postgres:
 		text = "SELECT CAST(current_setting('application_name') = 'mine' AS INTEGER)"
-	case d.mariadb:
+	case d.ofMySQL:
 		text = "SELECT coalesce(@mine = 1, 0)"
 	}
 	var is int
@@ -97,7 +97,7 @@ func TestAnAdvisoryLockOfASqlConnHolds(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
 		lock, unlock := "SELECT CAST(pg_try_advisory_lock(7) AS INTEGER)", "SELECT CAST(pg_advisory_unlock(7) AS INTEGER)"
 		switch {
-		case d.mariadb:
+		case d.ofMySQL:
 			lock, unlock = "SELECT get_lock('migrations', 0)", "SELECT release_lock('migrations')"
 		case !d.postgres:
 			t.Skip("it has none")
@@ -125,7 +125,7 @@ func TestAnAdvisoryLockOfASqlConnHolds(t *testing.T) {
 // A statement that was prepared on it runs on it, also as the first thing that is done.
 func TestAStatementPreparedOnASqlConnRunsOnIt(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
-		if !d.mariadb {
+		if !d.ofMySQL {
 			t.Skip("its SET cannot be prepared by every driver")
 		}
 		pinned, err := d.SQL().Conn(t.Context())
@@ -310,11 +310,11 @@ func (d *opened) killAll(t *testing.T) error {
 		_, err := d.other.Exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity " +
 			"WHERE datname = current_database() AND pid <> pg_backend_pid()")
 		return err
-	case d.mariadb:
+	case d.ofMySQL:
 		rows, err := d.other.Query("SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()")
 		ok(t, err)
 		for _, id := range scan(t, rows) {
-			_, _ = d.other.Exec("KILL ?", id) // which fails where it has just ended by itself
+			_ = d.kill(id) // which fails where it has just ended by itself
 		}
 	}
 	return nil

@@ -101,7 +101,7 @@ func TestAStatementOutsideOfScopesAnswersAsOnAPlainPool(t *testing.T) {
 		switch {
 		case d.postgres:
 			bytes = "'\\x00ff'::bytea"
-		case d.mariadb:
+		case d.ofMySQL:
 			text = "CHAR"
 		}
 		queries := map[string][]any{

@@ -48,11 +48,9 @@ var firsts = map[string]func(ctx context.Context, d *opened) error{
 
 // endAll ends all sessions of the database but the one that does it.
 func (d *opened) endAll(t *testing.T) {
-	all, kill := "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()", "SELECT pg_terminate_backend($1)"
-	id := "pid"
-	if d.mariadb {
-		all, kill = "information_schema.processlist WHERE db = database() AND id <> connection_id()", "KILL $1"
-		id = "id"
+	all, id := "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()", "pid"
+	if d.ofMySQL {
+		all, id = "information_schema.processlist WHERE db = database() AND id <> connection_id()", "id"
 	}
 	rows, err := d.other.Query("SELECT " + id + " FROM " + all)
 	ok(t, err)
@@ -61,7 +59,11 @@ func (d *opened) endAll(t *testing.T) {
 		t.Fatalf("there are only %d sessions", len(ids))
 	}
 	for _, id := range ids {
-		_, err := d.other.Exec(kill, id)
+		if d.ofMySQL {
+			ok(t, d.kill(id))
+			continue
+		}
+		_, err := d.other.Exec("SELECT pg_terminate_backend($1)", id)
 		ok(t, err)
 	}
 	drivertest.Eventually(t, "all have ended", func() bool {
@@ -75,7 +77,7 @@ func (d *opened) endAll(t *testing.T) {
 // or not: its very first use finds out which database it is.
 func TestPooledConnectionsThatTheServerHasEndedAreReplaced(t *testing.T) {
 	for name, database := range bySqlscope() {
-		if !database.postgres && !database.mariadb {
+		if !database.postgres && !database.ofMySQL {
 			continue // SQLite has no server
 		}
 		dsn := database.dsn(t)

@@ -37,14 +37,14 @@ func (d database) states() map[string]state {
 				"SELECT lastval()",
 			},
 		}
-	case d.mariadb:
+	case d.ofMySQL:
 		return map[string]state{
 			"a setting":             {[]string{"SET SESSION sql_mode = 'ANSI'"}, "SELECT @@sql_mode"},
 			"a variable":            {[]string{"SET @leaked = 1"}, "SELECT @leaked"},
 			"a temporary table":     {[]string{"CREATE TEMPORARY TABLE leaked (id INT)"}, "SELECT count(*) FROM leaked"},
 			"a lock":                {[]string{"SELECT GET_LOCK('leaked', 0)"}, "SELECT IS_USED_LOCK('leaked') IS NULL"},
 			"a prepared statement":  {[]string{"PREPARE leaked FROM 'SELECT 1'"}, "EXECUTE leaked"},
-			"an isolation level":    {[]string{"SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"}, "SELECT @@tx_isolation"},
+			"an isolation level":    {[]string{"SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"}, d.isolationVariable()},
 			"an identity, inserted": {[]string{"SET SESSION insert_id = 77"}, "SELECT @@insert_id"},
 		}
 	}
@@ -55,12 +55,20 @@ func (d database) states() map[string]state {
 	}
 }
 
+// isolationVariable asks for the session's isolation level.
+func (d database) isolationVariable() string {
+	if d.mysql {
+		return "SELECT @@transaction_isolation"
+	}
+	return "SELECT @@tx_isolation"
+}
+
 // durable is a state of the database that a rollback does not take back.
 func (d database) durable() state {
 	switch {
 	case d.postgres:
 		return d.states()["an advisory lock"]
-	case d.mariadb:
+	case d.ofMySQL:
 		return d.states()["a variable"]
 	}
 	return d.states()["a setting"]

@@ -85,7 +85,7 @@ func TestReadingAResultDoesNotWaitForAUnitThatWaitsForTheReader(t *testing.T) {
 func (d *opened) waits(t *testing.T) {
 	query := "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 	switch {
-	case d.mariadb:
+	case d.ofMySQL:
 		query = "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist ON trx_mysql_thread_id = id " +
 			"WHERE trx_state = 'LOCK WAIT' AND db = database()"
 	case !d.postgres:
@@ -94,7 +94,7 @@ func (d *opened) waits(t *testing.T) {
 		return
 	}
 	drivertest.Eventually(t, "the second unit waits", func() bool {
-		if d.mariadb {
+		if d.ofMySQL {
 			time.Sleep(110 * time.Millisecond) // what is asked for more often it answers from memory
 		}
 		var n int

@@ -62,7 +62,7 @@ func TestSerializableUnitsThatAreNotRetriedFailWithTheConflict(t *testing.T) {
 // meet, over two accounts.
 func onEachSerializable(t *testing.T, test func(t *testing.T, d *opened)) {
 	for name, d := range databases {
-		if !d.postgres && !d.mariadb {
+		if !d.postgres && !d.ofMySQL {
 			continue // SQLite has one writer at a time
 		}
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/driver/sqlscope"
-	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -34,7 +33,7 @@ func (v *victim) run(t *testing.T, statement string) {
 // ends waits until the server has no such session any more.
 func (v *victim) ends(t *testing.T) {
 	query := "SELECT count(*) FROM pg_stat_activity WHERE pid = " + strconv.Itoa(v.id)
-	if v.mariadb {
+	if v.ofMySQL {
 		query = "SELECT count(*) FROM information_schema.processlist WHERE id = " + strconv.Itoa(v.id)
 	}
 	drivertest.Eventually(t, "the session has ended", func() bool {
@@ -44,7 +43,9 @@ func (v *victim) ends(t *testing.T) {
 }
 
 // endings are ways in which a session ends.
-type endings map[string]struct {
+type endings map[string]ending
+
+type ending struct {
 	end func(t *testing.T, v *victim)
 	// known are the drivers that show enough: the unit is then ErrRolledBack, and
 	// ErrCommitUnknown with the others.
@@ -71,7 +72,7 @@ func (all endings) test(t *testing.T, drivers []string, dsn string, restart func
 					ok(t, err)
 					v := &victim{ctx: ctx, opened: d}
 					id := "SELECT pg_backend_pid()"
-					if d.mariadb {
+					if d.ofMySQL {
 						id = "SELECT connection_id()"
 					}
 					ok(t, d.QueryRowContext(ctx, id).Scan(&v.id))
@@ -115,7 +116,7 @@ func openOn(t *testing.T, driver, dsn string) *opened {
 	ok(t, err)
 	_, err = other.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
 	ok(t, err)
-	d := &opened{database: database{driver: driver, mariadb: strings.HasPrefix(driver, "mysql")}, other: other}
+	d := &opened{database: database{driver: driver, ofMySQL: strings.HasPrefix(driver, "mysql")}, other: other}
 	d.scoped = overSQL{sqlscope.Open(driver, dsn, dbscope.Name("test"))}
 	t.Cleanup(func() {
 		ok(t, d.Close())
@@ -260,32 +261,39 @@ func TestIdleSessionTimeoutLeavesAUnitAlone(t *testing.T) {
 	}
 }
 
-func TestASessionOfMariaDBThatEndsBeforeCommit(t *testing.T) {
-	server := mariatest.Start(t)
-	dsn := server.CreateDatabase(t)
-	// By its own name the driver is known to look. Behind another it is not.
-	known := []string{"mysql"}
-	down := false
-	endings{
-		"an administrator": {known: known, end: func(t *testing.T, v *victim) {
-			server.Query(t, "", "KILL "+strconv.Itoa(v.id))
-			v.ends(t)
-		}},
-		"wait_timeout": {known: known, end: func(t *testing.T, v *victim) {
-			v.run(t, "SET SESSION wait_timeout = 1")
-			v.ends(t)
-		}},
-		"idle_transaction_timeout": {known: known, end: func(t *testing.T, v *victim) {
-			v.run(t, "SET SESSION idle_transaction_timeout = 1")
-			v.ends(t)
-		}},
-		"a shutdown":        {known: known, end: func(*testing.T, *victim) { server.Stop(); down = true }},
-		"a death by signal": {known: known, end: func(*testing.T, *victim) { server.Kill(); down = true }},
-	}.test(t, []string{"mysql", "mysql with $1"}, dsn, func(t *testing.T) {
-		if down {
-			server.Restart(t)
+func TestASessionOfMariaDBOrMySQLThatEndsBeforeCommit(t *testing.T) {
+	onMariaDBAndMySQL(t, func(t *testing.T, p product) {
+		server := p.start(t)
+		dsn := server.CreateDatabase(t)
+		// By its own name the driver is known to look. Behind another it is not.
+		known := []string{"mysql"}
+		down := false
+		all := endings{
+			"an administrator": {known: known, end: func(t *testing.T, v *victim) {
+				server.Query(t, "", "KILL "+strconv.Itoa(v.id))
+				v.ends(t)
+			}},
+			"wait_timeout": {known: known, end: func(t *testing.T, v *victim) {
+				v.run(t, "SET SESSION wait_timeout = 1")
+				v.ends(t)
+			}},
+			"a shutdown":        {known: known, end: func(*testing.T, *victim) { server.Stop(); down = true }},
+			"a death by signal": {known: known, end: func(*testing.T, *victim) { server.Kill(); down = true }},
 		}
-		down = false
+		if p.mysql { // which says so by an error in answer to COMMIT
+			all["wait_timeout"] = ending{known: []string{"mysql", "mysql with $1"}, end: all["wait_timeout"].end}
+		} else {
+			all["idle_transaction_timeout"] = ending{known: known, end: func(t *testing.T, v *victim) {
+				v.run(t, "SET SESSION idle_transaction_timeout = 1")
+				v.ends(t)
+			}}
+		}
+		all.test(t, []string{"mysql", "mysql with $1"}, dsn, func(t *testing.T) {
+			if down {
+				server.Restart(t)
+			}
+			down = false
+		})
 	})
 }
 

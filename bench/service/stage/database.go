@@ -20,19 +20,18 @@ type database struct {
 }
 
 // start turns off what would work for one subject and be paid by another.
-// Commits are durable.
-func start(db string) (*database, error) {
+func start(db string, durable bool) (*database, error) {
 	switch db {
 	case subject.Postgres:
-		return startPostgres()
+		return startPostgres(durable)
 	case subject.MariaDB:
-		return startMariaDB()
+		return startMariaDB(durable)
 	}
 	return nil, fmt.Errorf("stage: there is no database %q, but %s and %s", db, subject.Postgres, subject.MariaDB)
 }
 
-func startPostgres() (*database, error) {
-	server, err := pgtest.StartFor("max_connections = 1000", "autovacuum = off", "shared_buffers = 128MB",
+func startPostgres(durable bool) (*database, error) {
+	server, err := pgtest.StartFor("fsync = "+onOff(durable), "max_connections = 1000", "autovacuum = off", "shared_buffers = 128MB",
 		"checkpoint_timeout = 1d", "max_wal_size = 8GB", "log_min_messages = error")
 	if err != nil {
 		return nil, err
@@ -49,8 +48,19 @@ func startPostgres() (*database, error) {
 	return &database{"PostgreSQL " + version, dsn, fmt.Sprintf("127.0.0.1:%d", server.Port()), server.Dir(), server.Remove}, nil
 }
 
-func startMariaDB() (*database, error) {
-	server, err := mariatest.StartFor("max_connections = 1000", "skip_log_bin", "innodb_buffer_pool_size = 128M")
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+func startMariaDB(durable bool) (*database, error) {
+	flush := "innodb_flush_log_at_trx_commit = 2" // to the system, not to the disk
+	if durable {
+		flush = "innodb_flush_log_at_trx_commit = 1"
+	}
+	server, err := mariatest.StartFor(flush, "max_connections = 1000", "skip_log_bin", "innodb_buffer_pool_size = 128M")
 	if err != nil {
 		return nil, err
 	}

@@ -21,16 +21,20 @@ type process struct {
 	stdin io.Closer
 }
 
-func startService(config subject.Config) (*process, error) {
+// startService runs this program, or an earlier one, as the service.
+func startService(earlier string, config subject.Config) (*process, error) {
+	program, err := os.Executable()
+	if name, old := strings.CutSuffix(config.Name, Before); old {
+		config.Name, program = name, earlier
+	}
+	if err != nil {
+		return nil, err
+	}
 	asked, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self)
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), serveVariable+"="+string(asked))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

@@ -55,25 +55,45 @@ type Round struct {
 // TotalCPU is that of the service and of the database, for each request.
 func (r Round) TotalCPU() time.Duration { return r.ServiceCPU + r.DatabaseCPU }
 
+// Before is the end of the name of a subject that the program of an earlier
+// commit serves.
+const Before = ", before"
+
 // Plan says how a cell is measured.
 type Plan struct {
 	Cell
 	Subjects []string
+	Earlier  string // the program of an earlier commit, for names that end with [Before]
 	Rounds   int
 	Duration time.Duration // of one subject's part of one round
 	Profile  string        // a folder for profiles of the services, or ""
 }
 
-// Stage has a running database.
-type Stage struct{ db *database }
+// ProfileOf is how the names of a subject's profiles begin; they end in .cpu and
+// .allocs.
+func (p Plan) ProfileOf(name string) string {
+	return filepath.Join(p.Profile, unusual.ReplaceAllString(p.String()+"-"+name, "-"))
+}
 
-// Open starts a database. Close removes it.
-func Open(db string) (*Stage, error) {
-	running, err := start(db)
+var unusual = regexp.MustCompile(`[^a-zA-Z0-9.]+`)
+
+// Stage has a running database, and the services of the last plan.
+type Stage struct {
+	db       *database
+	latency  time.Duration
+	cable    *cable // that adds the latency, or nil
+	services map[subject.Config]*process
+}
+
+// Open starts a database. Close removes it. Commits that are durable wait for
+// the disk, whose speed changes by the minute and which is the same for all
+// subjects.
+func Open(db string, durable bool) (*Stage, error) {
+	running, err := start(db, durable)
 	if err != nil {
 		return nil, err
 	}
-	return &Stage{running}, nil
+	return &Stage{db: running, services: map[subject.Config]*process{}}, nil
 }
 
 // Version is the name and version of the database, such as "PostgreSQL 17.5".
@@ -82,19 +102,52 @@ func (s *Stage) Version() string { return s.db.version }
 // DSN is the connection string of the database with the table.
 func (s *Stage) DSN() string { return s.db.dsn }
 
-// Close stops the database and removes its data.
-func (s *Stage) Close() error { return s.db.remove() }
+// Close stops all services and the database, and removes its data.
+func (s *Stage) Close() error { return errors.Join(s.clear(0), s.db.remove()) }
+
+// clear stops the services that have another number of connections.
+func (s *Stage) clear(except int) error {
+	var failed []error
+	for config, service := range s.services {
+		if config.Conns != except {
+			failed = append(failed, service.stop())
+			delete(s.services, config)
+		}
+	}
+	if s.cable != nil && len(s.services) == 0 {
+		failed = append(failed, s.cable.close())
+		s.cable = nil
+	}
+	return errors.Join(failed...)
+}
+
+// lead returns the connection string with the plan's latency. The services of
+// other plans go on where nothing but the clients differs.
+func (s *Stage) lead(p Plan) (dsn string, err error) {
+	keep := p.Conns
+	if p.Latency != s.latency {
+		keep = 0
+	}
+	if err := s.clear(keep); err != nil {
+		return "", err
+	}
+	s.latency = p.Latency
+	if p.Latency == 0 {
+		return s.db.dsn, nil
+	}
+	if s.cable == nil {
+		if s.cable, err = layCable(s.db.addr, p.Latency); err != nil {
+			return "", err
+		}
+	}
+	return strings.Replace(s.db.dsn, s.db.addr, s.cable.addr(), 1), nil
+}
 
 // Run measures the subjects of a cell in turn, in another order each round.
 func (s *Stage) Run(p Plan) (rounds []Round, err error) {
-	dsn := s.db.dsn
-	if p.Latency > 0 {
-		c, err := layCable(s.db.addr, p.Latency)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, c.close()) }()
-		dsn = strings.Replace(dsn, s.db.addr, c.addr(), 1)
+	dsn, err := s.lead(p)
+	if err != nil {
+		return nil, err
 	}
 	var players []*player
 	defer func() {
@@ -105,7 +158,7 @@ func (s *Stage) Run(p Plan) (rounds []Round, err error) {
 	for _, name := range p.Subjects {
 		one, err := s.enter(p, subject.Config{Name: name, DB: p.DB, DSN: dsn, Conns: p.Conns})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("stage: %v, %s: %w", p.Cell, name, err)
 		}
 		players = append(players, one)
 	}
@@ -132,35 +185,38 @@ type player struct {
 	profiles string // the begin of the names of its profiles, or ""
 }
 
-// enter starts a service, and lets it and the database become warm.
+// enter starts a service where it does not run, and lets it and the database
+// become warm.
 func (s *Stage) enter(p Plan, config subject.Config) (one *player, err error) {
-	one = &player{name: config.Name, dir: s.db.dir}
-	if one.service, err = startService(config); err != nil {
+	service := s.services[config]
+	if service == nil {
+		if service, err = startService(p.Earlier, config); err != nil {
+			return nil, err
+		}
+		s.services[config] = service
+	}
+	one = &player{name: config.Name, dir: s.db.dir, service: service}
+	if one.clients, err = load.Dial(service.at.Requests, p.Work, p.Clients); err != nil {
 		return nil, err
 	}
-	if one.clients, err = load.Dial(one.service.at.Requests, p.Work, p.Clients); err != nil {
-		return nil, errors.Join(err, one.service.stop())
-	}
 	if _, err = one.clients.Closed(max(p.Duration/4, 20*p.Latency)); err != nil {
-		return nil, errors.Join(fmt.Errorf("stage: %v, %s: %w", p.Cell, config.Name, err), one.close())
+		return nil, errors.Join(err, one.close())
 	}
 	if p.Profile != "" {
-		one.profiles = filepath.Join(p.Profile, unusual.ReplaceAllString(p.Cell.String()+"-"+config.Name, "-"))
-		if err := one.service.profile(one.profiles + ".cpu"); err != nil {
+		one.profiles = p.ProfileOf(config.Name)
+		if err := service.profile(one.profiles + ".cpu"); err != nil {
 			return nil, errors.Join(err, one.close())
 		}
 	}
 	return one, nil
 }
 
-var unusual = regexp.MustCompile(`[^a-zA-Z0-9.]+`)
-
 func (one *player) close() error {
 	var profiled error
 	if one.profiles != "" {
 		profiled = one.service.endProfile(one.profiles + ".allocs")
 	}
-	return errors.Join(profiled, one.clients.Close(), one.service.stop())
+	return errors.Join(profiled, one.clients.Close())
 }
 
 // play is one subject's part of one round. No request is under way before and

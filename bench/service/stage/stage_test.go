@@ -1,6 +1,7 @@
 package stage_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestACellIsMeasuredFromTheClientToTheDatabase(t *testing.T) {
 	for _, db := range []string{subject.Postgres, subject.MariaDB} {
 		t.Run(db, func(t *testing.T) {
-			running, err := stage.Open(db)
+			running, err := stage.Open(db, false)
 			ok(t, err)
 			defer func() { ok(t, running.Close()) }()
 			base, profiles := subject.Baseline(db), t.TempDir()
@@ -71,14 +72,14 @@ func TestACellIsMeasuredFromTheClientToTheDatabase(t *testing.T) {
 }
 
 func TestASubjectThatIsNotKnownIsNamed(t *testing.T) {
-	running, err := stage.Open(subject.Postgres)
+	running, err := stage.Open(subject.Postgres, false)
 	ok(t, err)
 	defer func() { ok(t, running.Close()) }()
 	_, err = running.Run(stage.Plan{Cell: stage.Cell{DB: subject.Postgres, Work: "read", Clients: 1, Conns: 1}, Subjects: []string{"nothing"}, Rounds: 1})
 	if err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := stage.Open("oracle"); err == nil || !strings.Contains(err.Error(), "oracle") {
+	if _, err := stage.Open("oracle", false); err == nil || !strings.Contains(err.Error(), "oracle") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -91,6 +92,26 @@ func TestLatencyIsAddedToARoundTrip(t *testing.T) {
 			t.Errorf("with %v a round trip took %v", latency, took)
 		}
 		t.Logf("with %v a round trip takes %v", latency, took)
+	}
+}
+
+func TestRoundsAreReadAsTheyWereWritten(t *testing.T) {
+	rounds := []stage.Round{{
+		Cell:    stage.Cell{DB: "postgres", Work: "read", Clients: 64, Conns: 16, Latency: 500 * time.Microsecond, Rate: 12.5},
+		Subject: "pgxscope, ExecCommit", Round: 3, Requests: 17, PerSecond: 123.4, P50: 1234 * time.Nanosecond, P99: time.Second,
+		ServiceCPU: 80 * time.Microsecond, DatabaseCPU: 40500 * time.Nanosecond, Allocs: 52.25, Bytes: 4711,
+	}, {}}
+	var file bytes.Buffer
+	ok(t, stage.WriteCSV(&file, rounds))
+	got, err := stage.ReadCSV(&file)
+	ok(t, err)
+	check.Equal(t, "rounds", got, rounds...)
+	if _, err := stage.ReadCSV(strings.NewReader("a,b\n1,2\n")); err == nil {
+		t.Error("another file was read")
+	}
+	ok(t, stage.WriteBench(&file, rounds[:1]))
+	if line := file.String(); !strings.HasPrefix(line, "BenchmarkService/db=postgres/work=read/") || !strings.Contains(line, " 17 120500 cpu-ns/op ") {
+		t.Errorf("got %s", line)
 	}
 }
 

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -85,30 +86,44 @@ func Table(rounds []Round) string {
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	cell := rounds[0].Cell
 	base := subject.Baseline(cell.DB)
-	_, _ = fmt.Fprintf(w, "%v\trequests/s\tof %s\tp50\tp99\tCPU: service\tof its by hand\twith database\tof %s\tallocs\tbytes\t\n", cell, base, base)
+	_, _ = fmt.Fprintf(w, "%v\trequests/s\tof %s\tp50, µs\tp99, µs\tCPU of service, µs\tof its by hand\twith database, µs\tof %s\tallocs\tbytes\t\n", cell, base, base)
 	for _, name := range subject.Names(cell.DB) {
-		if _, measured := Allocs.Of(rounds, name); !measured {
-			continue
-		}
-		median := func(m Measure) float64 {
-			s, _ := m.Of(rounds, name)
-			return s.Median
-		}
-		ratio := func(m Measure, to string) string {
-			if s, measured := m.Ratio(rounds, name, to); measured {
-				return s.String()
-			}
-			return ""
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%s\t%v\t%v\t%v\t%s\t%v\t%s\t%.1f\t%.0f\t\n", name,
-			median(PerSecond), ratio(PerSecond, base), micros(median(P50)), micros(median(P99)),
-			micros(median(ServiceCPU)), ratio(ServiceCPU, subject.ByHand(name)),
-			micros(median(TotalCPU)), ratio(TotalCPU, base), median(Allocs), median(Bytes))
+		row(w, rounds, name, base, subject.ByHand(name))
+		row(w, rounds, name+Before, base, subject.ByHand(name))
 	}
 	_ = w.Flush() // to memory
+	for _, name := range subject.Names(cell.DB) {
+		before := name + Before
+		total, measured := TotalCPU.Ratio(rounds, name, before)
+		if !measured {
+			continue
+		}
+		perSecond, _ := PerSecond.Ratio(rounds, name, before)
+		service, _ := ServiceCPU.Ratio(rounds, name, before)
+		_, _ = fmt.Fprintf(&out, "%s against before: requests/s %v, CPU of the service %v, with the database %v\n", name, perSecond, service, total)
+	}
 	return out.String()
 }
 
-func micros(ns float64) string {
-	return fmt.Sprintf("%.1f µs", ns/float64(time.Microsecond))
+// row has a subject that was measured.
+func row(w io.Writer, rounds []Round, name, base, byHand string) {
+	if _, measured := Allocs.Of(rounds, name); !measured {
+		return
+	}
+	median := func(m Measure) float64 {
+		s, _ := m.Of(rounds, name)
+		return s.Median
+	}
+	ratio := func(m Measure, to string) string {
+		if s, measured := m.Ratio(rounds, name, to); measured && name != to {
+			return s.String()
+		}
+		return ""
+	}
+	_, _ = fmt.Fprintf(w, "%s\t%.0f\t%s\t%.1f\t%.1f\t%.1f\t%s\t%.1f\t%s\t%.1f\t%.0f\t\n", name,
+		median(PerSecond), ratio(PerSecond, base), micros(median(P50)), micros(median(P99)),
+		micros(median(ServiceCPU)), ratio(ServiceCPU, byHand),
+		micros(median(TotalCPU)), ratio(TotalCPU, base), median(Allocs), median(Bytes))
 }
+
+func micros(ns float64) float64 { return ns / float64(time.Microsecond) }

@@ -22,7 +22,7 @@ type row struct {
 func (row) TableName() string { return "t" }
 
 func openGORM(db string, pool *sql.DB) (*gorm.DB, error) {
-	var dialector gorm.Dialector = postgres.New(postgres.Config{Conn: pool})
+	dialector := postgres.New(postgres.Config{Conn: pool})
 	if db == MariaDB {
 		dialector = gormmysql.New(gormmysql.Config{Conn: pool, SkipInitializeWithVersion: true})
 	}
@@ -43,6 +43,8 @@ func (s onGORM) update(ctx context.Context, id int) (int, error) {
 	result := s.db.WithContext(ctx).Model(&row{}).Where("id = ?", id).UpdateColumn("n", gorm.Expr("n + 1"))
 	return int(result.RowsAffected), result.Error
 }
+
+func (s onGORM) updateLast(ctx context.Context, id int) (int, error) { return s.update(ctx, id) }
 
 // gormByHand is GORM with its Transaction.
 func gormByHand(ctx context.Context, c Config) (*Subject, error) {

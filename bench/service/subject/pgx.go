@@ -61,6 +61,8 @@ func (s onPgx) update(ctx context.Context, id int) (int, error) {
 	return int(tag.RowsAffected()), err
 }
 
+func (s onPgx) updateLast(ctx context.Context, id int) (int, error) { return s.update(ctx, id) }
+
 func closing(pool *pgxpool.Pool) func() error {
 	return func() error {
 		pool.Close()

@@ -90,6 +90,8 @@ func (s onSQL) update(ctx context.Context, id int) (int, error) {
 	return int(n), err
 }
 
+func (s onSQL) updateLast(ctx context.Context, id int) (int, error) { return s.update(ctx, id) }
+
 // sqlByHand is what one writes with database/sql alone.
 func sqlByHand(ctx context.Context, c Config) (*Subject, error) {
 	db, err := openSQL(ctx, c)

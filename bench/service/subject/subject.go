@@ -39,6 +39,9 @@ type opener struct {
 	name   string
 	byHand string                                                           // the subject that uses the same library by hand
 	open   map[string]func(ctx context.Context, c Config) (*Subject, error) // by database
+	about  string                                                           // what it is, as the end of a sentence
+	ours   bool                                                             // it uses dbscope
+	only   []string                                                         // the works that it does otherwise than another subject, or all
 	// autocommit marks one that has no transaction around its statements.
 	autocommit bool
 }
@@ -57,6 +60,29 @@ func Names(db string) []string {
 // Autocommit is true for a subject without transactions.
 func Autocommit(name string) bool {
 	return slices.ContainsFunc(all, func(o opener) bool { return o.name == name && o.autocommit })
+}
+
+// About says what a subject is, in the words of a table.
+func About(name string) string {
+	for _, o := range all {
+		if o.name == name {
+			return o.about
+		}
+	}
+	return ""
+}
+
+// Does is false for a kind of request that a subject would answer as another
+// one does.
+func Does(name, work string) bool {
+	return slices.ContainsFunc(all, func(o opener) bool {
+		return o.name == name && (o.only == nil || slices.Contains(o.only, work))
+	})
+}
+
+// Ours is true for a subject that uses dbscope.
+func Ours(name string) bool {
+	return slices.ContainsFunc(all, func(o opener) bool { return o.name == name && o.ours })
 }
 
 // ByHand names the subject that does the same with the same library by hand.

@@ -60,6 +60,7 @@ func answer(unit func(ctx context.Context, id int) (int, error)) http.Handler {
 type statements interface {
 	selectN(ctx context.Context, id int) (int, error)
 	update(ctx context.Context, id int) (rows int, err error)
+	updateLast(ctx context.Context, id int) (rows int, err error) // that of a unit whose last statement it is
 }
 
 // The functions below are generic, and not of the interface, since the
@@ -70,11 +71,15 @@ func read[S statements](ctx context.Context, s S, id int) (int, error) { return 
 var errNoRow = errors.New("there is no such row")
 
 func write[S statements](ctx context.Context, s S, id int) (int, error) {
-	n, err := s.update(ctx, id)
-	if err == nil && n != 1 {
+	return one(s.updateLast(ctx, id))
+}
+
+// one is the result of an update of one row.
+func one(rows int, err error) (int, error) {
+	if err == nil && rows != 1 {
 		err = errNoRow
 	}
-	return n, err
+	return rows, err
 }
 
 // mixed reads five rows and writes three, the last statement is a write, and
@@ -86,10 +91,13 @@ func mixed[S statements](ctx context.Context, s S, id int) (sum int, err error) 
 			return 0, err
 		}
 		sum += n
-		if i%2 != 0 {
-			continue
+		switch i {
+		case 0, 2:
+			_, err = one(s.update(ctx, id+i))
+		case 4:
+			_, err = one(s.updateLast(ctx, id+i))
 		}
-		if _, err := write(ctx, s, id+i); err != nil {
+		if err != nil {
 			return 0, err
 		}
 	}
