@@ -95,12 +95,18 @@ func TestAfterAnEarlyRollbackTheKeyIsStoredWithTheRest(t *testing.T) {
 		s := serve(t, d, setup{}, func(w http.ResponseWriter, r *http.Request) {
 			must(t, d.place(r.Context(), "lost"))
 			must(t, d.Rollback(r.Context()))
-			d.ordering(w, r)
+			if r.URL.Path != "/nothing" {
+				d.ordering(w, r)
+			}
 		})
 		first := s.order("a", "tea")
 		first.want(t, http.StatusCreated, "tea")
 		s.order("a", "tea").wantSame(t, first)
 		d.wantStored(t, 1, 1)
+		first = s.ask("POST", "/nothing", "b", "")
+		first.want(t, http.StatusOK, "")
+		s.ask("POST", "/nothing", "b", "").wantSame(t, first)
+		d.wantStored(t, 1, 2)
 		s.wantNothingTold()
 	})
 }
