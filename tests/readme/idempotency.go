@@ -49,4 +49,4 @@ func purgeKeys(ctx context.Context) error {
 	return err
 }
 
-var _, _, _, _ = ordersOnce, createKeys, inShards, purgeKeys
+var _, _, _, _, _ = ordersOnce, createKeys, caller, inShards, purgeKeys
