@@ -68,6 +68,11 @@ func TestAnEarlyCommitIsRefused(t *testing.T) {
 			case "/scope":
 				scope, _ := dbscope.FromContext(r.Context())
 				err = scope.Commit(r.Context())
+			case "/rolled-back":
+				must(t, d.Rollback(r.Context()))
+				must(t, d.place(r.Context(), "lost"))
+				scope, _ := dbscope.FromContext(r.Context())
+				err = scope.Commit(r.Context())
 			case "/atomic":
 				err = d.Atomic(r.Context(), func(context.Context) error { return nil }, dbscope.CommitOpen)
 			}
@@ -79,7 +84,7 @@ func TestAnEarlyCommitIsRefused(t *testing.T) {
 			}
 			w.WriteHeader(http.StatusCreated)
 		})
-		for n, path := range []string{"/commit", "/scope", "/atomic"} {
+		for n, path := range []string{"/commit", "/scope", "/rolled-back", "/atomic"} {
 			// What the handler does after it is a new transaction, which has the key again.
 			first := s.ask("POST", path, path, "")
 			first.want(t, http.StatusCreated, "")
