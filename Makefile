@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check docs setup test test-cluster test-servers test-long soak bench bench-service performance cluster cluster-kill clean
+.PHONY: check docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -57,6 +57,12 @@ soak: setup
 	@mkdir -p .soak
 	SOAK=$(SOAK) SOAK_CSV=$(CURDIR)/.soak/soak.csv SOAK_PLOT=$(if $(PLOT),$(abspath $(PLOT))) \
 		go test -count=1 -timeout=0 -v ./tests/soak
+
+# ORDERS on each database by clients that repeat their requests, while the service and
+# the servers are killed: each is stored once.
+ORDERS ?= 10000
+idempotent: setup
+	IDEMPOTENT=$(ORDERS) go test -race -count=1 -timeout=0 -v -run Campaign ./tests/idempotent
 
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .

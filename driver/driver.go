@@ -88,7 +88,8 @@ type Limited interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic. What not every connection
-// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier].
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier],
+// [Dialecter], [Execer] and others.
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;
