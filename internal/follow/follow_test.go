@@ -100,6 +100,9 @@ func TestATransactionThatIsIdleForLongIsFoundWhileItIs(t *testing.T) {
 		}))
 		f.finds(t, follow.Idle)
 		at(t, "it was opened", f.found[0].Opened.String())
+		if found := f.over[0].Found; len(found) != 1 || found[0].Duration != 1100*time.Millisecond {
+			t.Errorf("in the end it was %+v", found)
+		}
 		if s := f.over[0]; s.Idle < 5*time.Second || s.Longest != 1100*time.Millisecond {
 			t.Errorf("the unit was idle for %v, at most %v at a time", s.Idle, s.Longest)
 		}
@@ -114,6 +117,9 @@ func TestAUnitThatNobodyEndsIsFound(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		f.finds(t, follow.Idle, follow.NotEnded)
+		if s := f.units[0].State(); len(s.Found) != 1 || s.Idle < time.Hour {
+			t.Errorf("its state is %+v", s)
+		}
 		ok(t, scope.End(ctx))
 	})
 }

@@ -98,6 +98,9 @@ func (u *Unit) State() State {
 		Found: slices.Clone(u.found), Steps: slices.Clone(u.steps), Dropped: u.dropped,
 	}
 	for _, t := range u.open {
+		if t.doing.Kind == 0 {
+			s.Idle += time.Since(t.since)
+		}
 		s.Open = append(s.Open, Open{t.event.DB, t.event.Host, t.at.Place(u.f.c.Libraries...), t.event.Time})
 	}
 	if !u.over {

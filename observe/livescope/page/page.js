@@ -58,7 +58,7 @@ function lines(unit) {
   for (const found of unit.Found || []) {
     all.push(["p", "found", found.Sentence]);
     if (found.At) all.push(["p", "place", `at ${shortPlace(found.At)}`]);
-    if (found.Opened) all.push(["p", "place", `transaction opened at ${shortPlace(found.Opened)}`]);
+    if (found.Opened && found.Opened !== unit.Opened) all.push(["p", "place", `transaction opened at ${shortPlace(found.Opened)}`]);
     if (found.Text) all.push(["p", "text", found.Text]);
   }
   return all;
@@ -214,7 +214,7 @@ function showTimeline(unit) {
   for (const found of unit.Found || []) {
     facts.append(fact("suspicious", found.Sentence, "found"));
     if (found.At) facts.append(fact("at", found.At));
-    if (found.Opened) facts.append(fact("transaction opened at", found.Opened));
+    if (found.Opened && found.Opened !== unit.Opened) facts.append(fact("transaction opened at", found.Opened));
     if (found.Text) facts.append(fact("statement", found.Text));
   }
   $("#timeline-facts").replaceChildren(facts);
