@@ -67,6 +67,7 @@ idempotent: setup
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
+	cd tests/libraries && go test -bench . -run '^$$' .
 
 # Services that answer requests from a database, by hand and with libraries, in
 # turn: tables of each kind of request. FLAGS choose others:
