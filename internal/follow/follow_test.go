@@ -275,7 +275,9 @@ func TestTheStateOfAUnitSaysWhatItDoes(t *testing.T) {
 	s := f.over[0]
 	var steps []string
 	for _, step := range s.Steps {
-		steps = append(steps, step.Kind.String())
+		if step.Kind != 0 { // which a busy machine adds
+			steps = append(steps, step.Kind.String())
+		}
 	}
 	check.Equal(t, "steps", steps, "wait", "begin", "statement", "statement", "commit")
 	if !s.Over || s.Event.Name != "job" || s.Statements != 2 || len(s.Open) != 0 || s.Conns != 0 {

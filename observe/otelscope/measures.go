@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/internal/follow"
@@ -85,7 +86,7 @@ type key struct {
 
 // attributes are those of a key, as spans and instruments want them.
 type attributes struct {
-	list    []attribute.KeyValue
+	starts  map[trace.SpanKind][]trace.SpanStartOption
 	records []metric.RecordOption
 	adds    []metric.AddOption
 }
@@ -100,7 +101,13 @@ func (m *measures) of(k key) *attributes {
 	}
 	list := m.list(k)
 	set := metric.WithAttributeSet(attribute.NewSet(slices.Clone(list)...))
-	a := &attributes{list, []metric.RecordOption{set}, []metric.AddOption{set}}
+	a := &attributes{records: []metric.RecordOption{set}, adds: []metric.AddOption{set}}
+	if k.kind == "operation" {
+		a.starts = map[trace.SpanKind][]trace.SpanStartOption{}
+		for _, kind := range []trace.SpanKind{trace.SpanKindInternal, trace.SpanKindClient} {
+			a.starts[kind] = []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(list...)}
+		}
+	}
 	if m.n.Add(1) <= mostKept {
 		m.kept.Store(k, a)
 	}

@@ -77,7 +77,7 @@ func (o *observer) start(ctx context.Context, name string, kind trace.SpanKind, 
 	if kind == trace.SpanKindClient {
 		k.operation = name
 	}
-	return o.tracer.Start(ctx, name, trace.WithTimestamp(e.Time), trace.WithSpanKind(kind), trace.WithAttributes(o.of(k).list...))
+	return o.tracer.Start(ctx, name, o.of(k).starts[kind]...)
 }
 
 // End implements [observe.Span].
@@ -106,7 +106,7 @@ func (o *observer) end(span trace.Span, e observe.Event) {
 		span.SetStatus(codes.Error, text)
 		span.SetAttributes(semconv.ErrorTypeKey.String(follow.ErrorName(e.Err)))
 	}
-	span.End(trace.WithTimestamp(e.Time.Add(e.Duration)))
+	span.End()
 }
 
 // part is something that has nothing inside.
