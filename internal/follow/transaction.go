@@ -16,10 +16,10 @@ type transaction struct {
 	u     *Unit
 	event observe.Event
 	at    *callers.Trace // where it was opened
-	doing observe.Event // what is being done in it, of the zero kind where it is idle
-	since time.Time     // of that
-	timer *time.Timer   // looks whether it is idle for too long
-	told  Suspicion     // what was found of this idling
+	doing observe.Event  // what is being done in it, of the zero kind where it is idle
+	since time.Time      // of that
+	timer *time.Timer    // looks whether it is idle for too long
+	told  Suspicion      // what was found of this idling
 }
 
 // traceKey is the key of a trace in the context with which a transaction begins: of several
