@@ -2,7 +2,10 @@ module github.com/dbscope/dbscope/tools/release
 
 go 1.26.0
 
-require golang.org/x/mod v0.42.0
+require (
+	github.com/google/licensecheck v0.3.1
+	golang.org/x/mod v0.42.0
+)
 
 require (
 	dario.cat/mergo v1.0.0 // indirect

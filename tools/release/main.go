@@ -1,7 +1,7 @@
 // Command release makes a release of all modules of this repository: the root module and those
 // nested in it that others require.
 //
-//	make release VERSION=v0.1.0           # tries it, and changes nothing
+//	make release VERSION=v0.1.0           # tries it, and changes nothing; so does make release
 //	make release VERSION=v0.1.0 DRY=no    # makes the commits and the tags, and pushes nothing
 //
 // Both do the same in a clone in a scratch folder: a commit in which the changelog has a section
@@ -24,15 +24,24 @@ import (
 )
 
 func main() {
-	version := flag.String("version", "", "the version, such as v0.1.0")
+	version := flag.String("version", "", "the version, such as v0.1.0; without it the next minor one is tried")
 	repo := flag.String("repo", ".", "the folder of the repository")
-	bin := flag.String("bin", "", "the folder of gorelease; without it the API is not compared with the last release")
+	bin := flag.String("bin", "", "the folder of gorelease, cyclonedx-gomod and govulncheck; without it they are not run")
+	licences := flag.Bool("licences", false, "only write "+licencesFile+" anew")
 	keep := flag.Bool("keep", false, "bring the commits and the tags into the repository")
+	vulnerabilities := flag.Bool("vuln", false, "only run govulncheck")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	r := &release{version: *version, repo: *repo, bin: *bin, now: time.Now(), out: os.Stdout}
-	if err := r.run(ctx, *keep); err != nil {
+	r := &release{version: *version, repo: *repo, bin: *bin, keep: *keep, now: time.Now(), out: os.Stdout}
+	do := r.run
+	switch {
+	case *licences:
+		do = r.writeLicences
+	case *vulnerabilities:
+		do = r.vulnerabilities
+	}
+	if err := do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		stop()
 		os.Exit(1)
@@ -44,19 +53,26 @@ type release struct {
 	version string
 	repo    string // the repository that is released
 	bin     string
+	keep    bool // whether the commits and the tags stay
 	now     time.Time
 	out     io.Writer
 
 	scratch string    // a folder that is gone afterwards
 	clone   string    // of the repository, in it
 	last    string    // the version before, or empty
+	trial   bool      // no version was given
 	modules []*module // those that are tagged, each after those it requires
 	others  []*module // those that are not
 }
 
-func (r *release) run(ctx context.Context, keep bool) (err error) {
+func (r *release) run(ctx context.Context) (err error) {
 	if r.repo, err = filepath.Abs(r.repo); err != nil {
 		return err
+	}
+	if r.bin != "" {
+		if r.bin, err = filepath.Abs(r.bin); err != nil {
+			return err
+		}
 	}
 	if r.scratch, err = os.MkdirTemp("", "release-"); err != nil {
 		return err
@@ -72,7 +88,9 @@ func (r *release) run(ctx context.Context, keep bool) (err error) {
 		{"the modules require the version", r.requireVersion},
 		{"the release is a commit with tags", r.tag},
 		{"development goes on", r.goOn},
+		{"what is tagged is checked out", r.checkOut},
 		{"the API is compared with the last release", r.compare},
+		{"each module has a bill of materials", r.bills},
 		{"a new user can build and run it", r.prove},
 	} {
 		_, _ = fmt.Fprintln(r.out, "==", step.name)
@@ -80,15 +98,15 @@ func (r *release) run(ctx context.Context, keep bool) (err error) {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	if !keep {
+	if !r.keep {
 		_, _ = fmt.Fprintln(r.out, "This was a dry run: nothing has changed. With DRY=no the commits and the tags stay.")
 		return nil
 	}
-	return r.keep(ctx)
+	return r.bringBack(ctx)
 }
 
-// keep brings the commits and the tags into the repository.
-func (r *release) keep(ctx context.Context) error {
+// bringBack brings the commits and the tags into the repository.
+func (r *release) bringBack(ctx context.Context) error {
 	branch, err := r.git(ctx, r.repo, "symbolic-ref", "--short", "HEAD")
 	if err != nil {
 		return err

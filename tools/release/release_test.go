@@ -15,6 +15,7 @@ var library = map[string]string{
 	"go.mod":       "module example.com/lib\n\ngo 1.25\n",
 	"lib.go":       "// Package lib greets.\npackage lib\n\n// Hello greets.\nfunc Hello() string { return \"hello\" }\n",
 	"LICENSE":      "MIT\n",
+	licencesFile:   table(nil, nil),
 	"CHANGELOG.md": "# Changelog\n\n## Unreleased\n\n### Added\n- Hello, which greets.\n",
 	"docs/getting-started.md": "# Start\n\n```go\npackage main\n\nimport \"example.com/lib\"\n\nfunc greet() string { return lib.Hello() }\n\nfunc main() {}\n```\n\n" +
 		"```go\npackage main\n\nimport \"testing\"\n\nfunc TestGreet(t *testing.T) {\n\tif greet() != \"hello\" {\n\t\tt.Fail()\n\t}\n}\n```\n",
@@ -73,8 +74,8 @@ func git(t *testing.T, dir string, args ...string) string {
 func releaseOf(t *testing.T, repo, version string, keep bool) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	r := &release{version: version, repo: repo, now: time.Date(2026, 12, 24, 12, 0, 0, 0, time.UTC), out: &out}
-	err := r.run(t.Context(), keep)
+	r := &release{version: version, repo: repo, keep: keep, now: time.Date(2026, 12, 24, 12, 0, 0, 0, time.UTC), out: &out}
+	err := r.run(t.Context())
 	return out.String(), err
 }
 
@@ -155,6 +156,21 @@ func TestADryRunChangesNothing(t *testing.T) {
 	}
 }
 
+func TestADryRunWithoutAVersionTriesTheNextAlsoRightAfterARelease(t *testing.T) {
+	repo := repository(t, nil)
+	for _, version := range []string{"v0.1.0", "v0.2.0"} {
+		out, err := releaseOf(t, repo, "", false)
+		if err != nil || !strings.Contains(out, "nested/"+version+"\n") {
+			t.Fatalf("%s: it says\n%s\n%v", version, out, err)
+		}
+		if version == "v0.1.0" {
+			if _, err := releaseOf(t, repo, version, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestWhatMustNotBeReleasedIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -175,6 +191,7 @@ func TestWhatMustNotBeReleasedIsRefused(t *testing.T) {
 		{"a module that needs one that is not tagged", "v0.1.0", map[string]string{
 			"nested/go.mod": "module example.com/lib/nested\n\ngo 1.25\n\nrequire example.com/lib/examples v0.0.0\n\nreplace example.com/lib/examples => ../examples\n",
 		}, nil, "requires a module that is not tagged"},
+		{"a list of licences that is old", "v0.1.0", map[string]string{licencesFile: "old\n"}, nil, "make licences"},
 		{"a program that does not build", "v0.1.0", map[string]string{"lib.go": "package lib\n"}, nil, "lib.Hello"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -101,9 +101,6 @@ func (r *release) compare(ctx context.Context) error {
 		_, _ = fmt.Fprintln(r.out, "skipped: gorelease is not given")
 		return nil
 	}
-	if _, err := r.git(ctx, r.clone, "checkout", "--quiet", r.version); err != nil {
-		return err
-	}
 	for _, m := range r.modules {
 		mod, err := r.git(ctx, r.clone, "show", m.tag(r.last)+":"+filepath.ToSlash(filepath.Join(m.dir, "go.mod")))
 		if err != nil {
@@ -126,6 +123,11 @@ func (r *release) compare(ctx context.Context) error {
 		}
 		_, _ = fmt.Fprintln(r.out, report)
 	}
-	_, err := r.git(ctx, r.clone, "checkout", "--quiet", "-")
+	return nil
+}
+
+// checkOut makes the clone what is tagged, so that tools see what users get.
+func (r *release) checkOut(ctx context.Context) error {
+	_, err := r.git(ctx, r.clone, "checkout", "--quiet", r.version)
 	return err
 }
