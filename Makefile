@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance cluster cluster-kill clean
+.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -18,6 +18,30 @@ check: $(BIN)/golangci-lint
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
+	@cd tools/release && go mod tidy -diff && go vet ./...
+
+# The analyzers of vet/dbscopevet on the programs that others copy from.
+vet-scopes:
+	cd vet/dbscopevet && GOWORK=off go build -o $(BIN)/dbscopevet ./cmd/dbscopevet
+	cd examples && GOWORK=off go vet -vettool=$(BIN)/dbscopevet ./...
+
+# Known vulnerabilities in what the modules are built with, and in how they use it.
+# Where the database cannot be reached that is said, and nothing fails.
+vuln: $(BIN)/govulncheck
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -bin $(BIN) -vuln
+
+# The modules of others and their licences, in THIRD_PARTY.md.
+licences:
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -licences
+
+# Tries the release of VERSION, or the next one, in a scratch folder and changes
+# nothing. With DRY=no the commits and the tags stay. It pushes nothing.
+release: $(BIN)/gorelease
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -bin $(BIN) -version '$(VERSION)' $(if $(filter no,$(DRY)),-keep)
+
+$(BIN)/gorelease $(BIN)/govulncheck: tools/release/go.mod tools/release/go.sum
+	cd tools/release && GOWORK=off go build -o $(BIN)/ tool
+	@touch $(BIN)/gorelease $(BIN)/govulncheck
 
 # The pages of docs as a site, in site/.vitepress/dist. Every link and anchor is
 # checked, those of the other Markdown files too.
@@ -36,6 +60,7 @@ setup:
 # A package's tests get more than go test's ten minutes, for busy machines.
 test: setup
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
+	cd tools/release && GOWORK=off go test -shuffle=on ./...
 	go test -race -shuffle=on -timeout=30m work
 
 # What happens to a service while Patroni's primaries fail, and replicas stop.

@@ -23,6 +23,9 @@ func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 	for _, file := range append(filesIn(t, ".", ".go"), filesIn(t, "../libraries/snippets", ".go")...) {
 		source.WriteString(read(t, file))
 	}
+	for _, file := range filesIn(t, "../../vet/dbscopevet/testdata/page", ".go") { // those of vet.md, with what is found
+		source.WriteString(regexp.MustCompile("(?m) // want .*$").ReplaceAllString(read(t, file), ""))
+	}
 	for _, page := range append(filesIn(t, "../../docs", ".md"), "../../README.md") {
 		snippets := strings.Split(read(t, page), "```go\n")[1:]
 		if len(snippets) == 0 && !slices.Contains(prose, filepath.Base(page)) {

@@ -82,11 +82,20 @@ func receiver(call *ast.CallExpr) ast.Expr {
 	return nil
 }
 
-// contextArg returns the first argument that is a context, or nil.
+// contextArg returns the argument for the first parameter that is a context, or nil. It may be
+// of another type, as the context of a web framework.
 func contextArg(info *types.Info, call *ast.CallExpr) ast.Expr {
-	for _, arg := range call.Args {
-		if isContext(info.TypeOf(arg)) {
-			return arg
+	t := info.TypeOf(call.Fun)
+	if t == nil {
+		return nil
+	}
+	sig, ok := t.Underlying().(*types.Signature)
+	if !ok {
+		return nil
+	}
+	for i := range min(sig.Params().Len(), len(call.Args)) {
+		if isContext(sig.Params().At(i).Type()) {
+			return call.Args[i]
 		}
 	}
 	return nil
