@@ -58,17 +58,17 @@ func until(ctx context.Context, next http.Handler) http.Handler {
 func newAPI(db *sqlscope.DB) http.Handler {
 	shop := NewShop(db)
 	a := api{shop}
-	mux := http.NewServeMux()
-	mux.Handle("POST /orders", handler(a.place))
-	mux.Handle("GET /orders", handler(a.list))
-	mux.Handle("GET /orders/{id}", handler(a.show))
-	mux.Handle("POST /orders/{id}/cancel", handler(a.cancel))
-	mux.Handle("POST /imports", handler(a.importCSV))
-	mux.Handle("GET /stock", handler(a.stock))
-	addTrouble(mux, shop, db)
 	// What comes again with the same key is done once, and has the same answer.
 	// Who places orders is not known here, and so a key means the same for all.
 	keyed := idempotent.Middleware(db, idempotent.Anybody, idempotent.Refuse(refuse))
+	mux := http.NewServeMux()
+	mux.Handle("POST /orders", keyed(handler(a.place)))
+	mux.Handle("GET /orders", handler(a.list))
+	mux.Handle("GET /orders/{id}", handler(a.show))
+	mux.Handle("POST /orders/{id}/cancel", handler(a.cancel))
+	mux.Handle("POST /imports", keyed(handler(a.importCSV)))
+	mux.Handle("GET /stock", handler(a.stock))
+	addTrouble(mux, shop, db)
 	unit := httpscope.Middleware(
 		// On SQLite a read-only scope takes no write lock, see openSQLite; in a
 		// cluster it goes to a replica.
@@ -78,7 +78,7 @@ func newAPI(db *sqlscope.DB) http.Handler {
 		httpscope.TokenCookie(http.Cookie{Name: "written"}),
 		httpscope.FailurePage(commitFailed),
 	)
-	return limit(unit(keyed(mux)))
+	return limit(unit(mux))
 }
 
 // limit gives a request's statements a deadline. It does not end a commit.
@@ -95,7 +95,7 @@ func limit(next http.Handler) http.Handler {
 func commitFailed(w http.ResponseWriter, _ *http.Request, err error) {
 	p := problem{Error: internalError}
 	if errors.Is(err, dbscope.ErrCommitUnknown) {
-		p.Error = "the order may or may not have been stored: look before you repeat it"
+		p.Error = "the order may or may not have been stored: repeat it with its key, or look first"
 	}
 	_ = writeJSON(w, http.StatusInternalServerError, p) // it can always be encoded
 }

@@ -33,10 +33,10 @@ func addTrouble(mux *http.ServeMux, shop *Shop, db *sqlscope.DB) {
 	}
 }
 
-// slow runs statements, each twice as long as the one before, for a second or
+// slow runs statements, each twice as long as the one before, for two seconds or
 // more.
 func (t trouble) slow(ctx context.Context) error {
-	for began, most := time.Now(), 100_000; time.Since(began) < time.Second; most *= 2 {
+	for began, most := time.Now(), 100_000; time.Since(began) < 2*time.Second; most *= 2 {
 		var n int
 		err := t.db.QueryRowContext(ctx,
 			`with recursive n (i) as (select 1 union all select i + 1 from n where i < $1) select count(*) from n`, most).Scan(&n)
@@ -53,7 +53,7 @@ func (t trouble) idle(ctx context.Context) error {
 	if _, err := t.shop.Stock(ctx); err != nil {
 		return err
 	}
-	if err := somethingElse(ctx, 1500*time.Millisecond); err != nil {
+	if err := somethingElse(ctx, 3*time.Second); err != nil {
 		return err
 	}
 	_, err := t.shop.Stock(ctx)
@@ -99,7 +99,7 @@ func (t trouble) call(ctx context.Context) error {
 type payments struct{}
 
 func (payments) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := somethingElse(r.Context(), 300*time.Millisecond); err != nil {
+	if err := somethingElse(r.Context(), 400*time.Millisecond); err != nil {
 		return nil, err
 	}
 	return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody, Request: r}, nil

@@ -69,8 +69,12 @@ keyed($("#order"), (fields, key) => {
   : `Order ${shortID(order)} is placed.`);
 
 keyed($("#import"), (fields, key) => ask("POST", "/imports", fields.get("csv"), key), (answer) => answer.again
-  ? `These ${answer.imported} orders are imported already, and were not imported again.`
-  : `${answer.imported} orders are imported.`);
+  ? `Imported already, and not again: ${orders(answer.imported)}.`
+  : `Imported: ${orders(answer.imported)}.`);
+
+function orders(n) {
+  return n === 1 ? "one order" : `${n} orders`;
+}
 
 $("#import input").addEventListener("change", async (e) => {
   const [file] = e.target.files;
@@ -119,11 +123,11 @@ async function cancel(order, button) {
 let next; // where older orders are
 
 async function showOrders(path, add) {
-  const { orders, next: older } = await ask("GET", path);
-  const elements = orders.map(orderElement);
+  const page = await ask("GET", path);
+  const elements = page.orders.map(orderElement);
   if (add) $("#orders").append(...elements);
   else $("#orders").replaceChildren(...elements);
-  next = older;
+  next = page.next;
   $("#older").hidden = !next;
   $("#list .empty").hidden = $("#orders").children.length > 0;
   return elements[0];
