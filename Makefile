@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check docs setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
+.PHONY: check docs setup test test-cluster test-long soak bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -52,6 +52,10 @@ soak: setup
 	@mkdir -p .soak
 	SOAK=$(SOAK) SOAK_CSV=$(CURDIR)/.soak/soak.csv SOAK_PLOT=$(if $(PLOT),$(abspath $(PLOT))) \
 		go test -count=1 -timeout=0 -v ./tests/soak
+
+# The pictures of the pages in docs/img.
+screenshots: setup
+	cd tests && SCREENSHOTS=$(CURDIR)/docs/img go test -count=1 -v -run Screenshots ./browser
 
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
