@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check docs setup test test-cluster test-long soak bench bench-service performance screenshots cluster cluster-kill clean
+.PHONY: check docs setup test test-cluster test-servers test-long soak bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -41,6 +41,11 @@ test: setup
 # What happens to a service while Patroni's primaries fail, and replicas stop.
 test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
+
+# The suites on all versions of all servers that can be had, which are unpacked and not
+# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18', -short.
+test-servers: setup
+	go run ./internal/servers/matrix $(FLAGS)
 
 test-long: setup
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work

@@ -15,16 +15,25 @@ import (
 type transaction struct {
 	u     *Unit
 	event observe.Event
-	at    callers.Trace // where it was opened
-	doing observe.Event // what is being done in it, of the zero kind where it is idle
-	since time.Time     // of that
-	timer *time.Timer   // looks whether it is idle for too long
-	told  Suspicion     // what was found of this idling
+	at    *callers.Trace // where it was opened
+	doing observe.Event  // what is being done in it, of the zero kind where it is idle
+	since time.Time      // of that
+	timer *time.Timer    // looks whether it is idle for too long
+	told  Suspicion      // what was found of this idling
 }
 
-func (u *Unit) begin(ctx context.Context, e observe.Event) *transaction {
-	t := &transaction{u: u, event: e, since: e.Time}
-	t.at.Take()
+// traceKey is the key of a trace in the context with which a transaction begins: of several
+// followers the first takes it for all.
+type traceKey struct{}
+
+func (u *Unit) begin(ctx context.Context, e observe.Event) (context.Context, *transaction) {
+	at, taken := ctx.Value(traceKey{}).(*callers.Trace)
+	if !taken {
+		at = &callers.Trace{}
+		at.Take()
+		ctx = context.WithValue(ctx, traceKey{}, at)
+	}
+	t := &transaction{u: u, event: e, at: at, since: e.Time}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.event.Name = e.Name // which may have come to be known
@@ -32,7 +41,7 @@ func (u *Unit) begin(ctx context.Context, e observe.Event) *transaction {
 	if limit := u.f.c.Idle; limit > 0 {
 		t.timer = time.AfterFunc(limit, t.look)
 	}
-	return t
+	return ctx, t
 }
 
 // Start implements [observe.Observer].
@@ -131,18 +140,15 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if limit == 0 || e.Statements != 1 || !isQuery(e.Text) {
 		return f, false
 	}
-	if u.counted == nil {
-		u.counted = map[uint64]*count{}
-	}
 	key := fingerprint(e.Text)
-	c := u.counted[key]
-	if c == nil {
+	i := slices.IndexFunc(u.counted, func(c count) bool { return c.key == key })
+	if i < 0 {
 		if len(u.counted) == mostCounted {
 			return f, false
 		}
-		c = &count{text: f.Text}
-		u.counted[key] = c
+		i, u.counted = len(u.counted), append(u.counted, count{key: key, text: f.Text})
 	}
+	c := &u.counted[i]
 	c.n++
 	f.Suspicion, f.Count, f.Limit, f.Text = Repeated, c.n, limit, c.text
 	return f, c.n == limit

@@ -61,7 +61,7 @@ type Unit struct {
 	statements int
 	retries    int
 	failure    error // of the last statement that failed
-	counted    map[uint64]*count
+	counted    []count
 	found      []Finding
 	steps      []Step
 	dropped    int // steps that were not kept
@@ -70,13 +70,16 @@ type Unit struct {
 	longest    time.Duration // idle at a time
 }
 
+// count is how often a query was run.
 type count struct {
+	key  uint64
 	text string
 	n    int
 }
 
-// counted is bounded, for a unit that pastes what is no value into its statements.
-const mostCounted = 512
+// mostCounted is how many queries are counted of a unit: one that is run in a loop is
+// hardly the last of many.
+const mostCounted = 64
 
 // Start implements [observe.Span].
 func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, observe.Span) {
@@ -97,7 +100,7 @@ func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 		}
 		return ctx, u
 	case observe.Transaction:
-		return ctx, u.begin(ctx, e)
+		return u.begin(ctx, e)
 	case observe.Call:
 		return ctx, u.call(e)
 	case observe.Retry:

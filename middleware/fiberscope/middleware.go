@@ -145,6 +145,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	if c.IsAbandoned() { // what still runs has not succeeded
 		return nil
 	}
+	name.found(c) // before the unit is over, whose observers are told
 	err := o.decide(ctx, scope, c)
 	if err == nil {
 		return nil

@@ -73,18 +73,11 @@ func (u *unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 
 // start begins a span for something on a DB.
 func (o *observer) start(ctx context.Context, name string, kind trace.SpanKind, e observe.Event) (context.Context, trace.Span) {
-	ctx, span := o.tracer.Start(ctx, name, trace.WithTimestamp(e.Time), trace.WithSpanKind(kind))
-	if span.IsRecording() {
-		span.SetAttributes(o.attributes...)
-		span.SetAttributes(semconv.DBSystemNameKey.String(o.system), semconv.DBNamespace(e.DB))
-		if e.Host != "" {
-			span.SetAttributes(semconv.ServerAddress(e.Host))
-		}
-		if kind == trace.SpanKindClient {
-			span.SetAttributes(semconv.DBOperationName(name))
-		}
+	k := key{kind: "operation", db: e.DB, host: e.Host}
+	if kind == trace.SpanKindClient {
+		k.operation = name
 	}
-	return ctx, span
+	return o.tracer.Start(ctx, name, trace.WithTimestamp(e.Time), trace.WithSpanKind(kind), trace.WithAttributes(o.of(k).list...))
 }
 
 // End implements [observe.Span].

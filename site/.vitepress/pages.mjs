@@ -47,6 +47,7 @@ const sections = [
       ['jobs.md', 'Jobs and messages'],
       ['orm-and-river.md', 'An ORM and river'],
       ['river.md', 'river'],
+      ['orm-and-river.md', 'An ORM and river'],
       ['watermill.md', 'watermill'],
     ],
   },
@@ -64,6 +65,7 @@ const sections = [
     text: 'Run it',
     pages: [
       ['testing.md', 'Tests'],
+      ['vet.md', 'dbscopevet'],
       ['observe.md', 'Logs, traces, metrics'],
       ['performance.md', 'What it costs'],
       ['roundtrips.md', 'Round trips'],

@@ -150,6 +150,9 @@ func (c *campaign) disturb(over <-chan struct{}) {
 		if i >= len(names) {
 			name = pick(names...)
 		}
+		if i >= len(names) && strings.Contains(name, "killed") && rand.IntN(8) > 0 {
+			continue // after which nothing works for seconds
+		}
 		c.faults[name]()
 		if c.happens[name]++; i+1 == len(names) {
 			c.disturbed.Store(true)

@@ -60,8 +60,12 @@ func startVictim(t *testing.T, d *database, dsn string) *victim {
 	v.start()
 	t.Cleanup(func() {
 		v.kill(syscall.SIGTERM)
-		if text := v.log.String(); strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") {
-			t.Errorf("the service has written:\n%s", text)
+		text := v.log.String()
+		if strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") {
+			t.Error("the service has panicked, or has a data race")
+		}
+		if t.Failed() {
+			t.Logf("the service has written:\n%s", text[max(0, len(text)-20_000):])
 		}
 	})
 	return v
@@ -130,11 +134,13 @@ func serveOrder(text string) error {
 	i := slices.IndexFunc(databases, func(d database) bool { return d.name == order.Database })
 	d := &opened{database: &databases[i]}
 	d.scoped = d.openDB(order.DSN)
-	quiet := func(*http.Request, error) {}
-	handler := idempotent.Middleware(d.scoped, idempotent.Anybody, idempotent.Required(), idempotent.Wait(2*time.Second), idempotent.OnError(quiet))
+	told := func(r *http.Request, err error) {
+		log.Printf("%s: %v", r.Header.Get("Idempotency-Key"), err)
+	}
+	handler := idempotent.Middleware(d.scoped, idempotent.Anybody, idempotent.Required(), idempotent.Wait(2*time.Second), idempotent.OnError(told))
 	server := &http.Server{
 		Addr:     order.Addr,
-		Handler:  httpscope.Middleware(httpscope.OnError(quiet))(handler(http.HandlerFunc(d.serveVictim))),
+		Handler:  httpscope.Middleware(httpscope.OnError(told))(handler(http.HandlerFunc(d.serveVictim))),
 		ErrorLog: log.New(io.Discard, "", 0), // panics are meant
 	}
 	ended := make(chan os.Signal, 1)

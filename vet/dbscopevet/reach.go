@@ -15,7 +15,7 @@ const (
 	statement reach = 1 << iota
 	// scoped: the context needs a scope; without one the call is ErrNoScope.
 	scoped
-	// joins: the context's scope is used if it has one, by Join.
+	// joins: the context's scope is used if it has one, as Join does.
 	joins
 )
 
@@ -69,11 +69,27 @@ func (s *scopes) of(call *ast.CallExpr) reach {
 	case strings.HasPrefix(c.pkg+"/", corePath+"/") && !s.own(c.fn):
 		return 0 // what they do with a context is in the lists above
 	case isStatement(c, s.info.TypeOf(receiver(call))):
+		if s.isOver(s.info.TypeOf(receiver(call))) {
+			return scoped
+		}
 		return statement
 	case c.abstract():
 		return s.implementers(c.fn)
 	}
 	return s.known[c.fn]
+}
+
+// asksFirst reports whether the function looks for a scope itself, and so goes on without one.
+func (s *scopes) asksFirst(fn ast.Node) (found bool) {
+	ast.Inspect(fn, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok {
+			obj := s.info.Uses[id]
+			found = found || obj != nil && obj.Pkg() != nil && obj.Pkg().Path() == corePath &&
+				(obj.Name() == "FromContext" || obj.Name() == "ErrNoScope")
+		}
+		return !found
+	})
+	return found
 }
 
 // own reports whether the function is of the package that is looked at, or of its module.
@@ -88,13 +104,53 @@ func (s *scopes) implementers(method *types.Func) (r reach) {
 	if !ok {
 		return 0
 	}
-	for _, fn := range s.methods[method.Name()] {
-		recv := fn.Signature().Recv().Type()
-		if types.Implements(recv, iface) || types.Implements(types.NewPointer(recv), iface) {
-			r |= s.known[fn]
+	for pkg := range s.users {
+		for _, name := range pkg.Scope().Names() {
+			obj, ok := pkg.Scope().Lookup(name).(*types.TypeName)
+			if !ok || obj.IsAlias() || types.IsInterface(obj.Type()) {
+				continue
+			}
+			t := types.NewPointer(obj.Type())
+			if !types.Implements(t, iface) {
+				continue
+			}
+			if fn, _, _ := types.LookupFieldOrMethod(t, false, method.Pkg(), method.Name()); fn != nil {
+				if fn, ok := fn.(*types.Func); ok && !types.IsInterface(fn.Signature().Recv().Type()) {
+					r |= s.known[fn.Origin()]
+				}
+			}
 		}
 	}
 	return r
+}
+
+// over is the fact that an interface of what sends statements, as the DBTX of sqlc, stands for
+// a DB of dbscope.
+type over struct{}
+
+func (*over) AFact()         {}
+func (*over) String() string { return "over a DB" }
+
+// noteOver notes which interfaces a DB, or a pool, is given as.
+func (s *scopes) noteOver(to types.Type, from ast.Expr) {
+	named, _ := types.Unalias(to).(*types.Named)
+	if named == nil || named.Obj().Pkg() != s.pass.Pkg || !sends(named) {
+		return
+	}
+	switch t := s.info.TypeOf(from); {
+	case isNamed(t, pgxPath, "DB") || isNamed(t, sqlPath, "DB"):
+		if !s.allowsUnscoped(from) {
+			s.over[named.Obj()] = true
+		}
+	case isNamed(t, pgxpoolPath, "Pool") || isNamed(t, "database/sql", "DB"):
+		s.pooled[named.Obj()] = true
+	}
+}
+
+// isOver reports whether the interface always stands for a DB, as far as can be seen.
+func (s *scopes) isOver(recv types.Type) bool {
+	named := namedOf(recv)
+	return named != nil && s.over[named.Obj()] && !s.pooled[named.Obj()]
 }
 
 // isStatement reports whether the call has the name and the shape of a statement of a database

@@ -16,7 +16,7 @@ var scopesAnalyzer = &analysis.Analyzer{
 	URL:        page,
 	Run:        func(pass *analysis.Pass) (any, error) { return newScopes(pass), nil },
 	ResultType: reflect.TypeFor[*scopes](),
-	FactTypes:  []analysis.Fact{new(reaches), new(unscoped), new(slow)},
+	FactTypes:  []analysis.Fact{new(reaches), new(unscoped), new(over), new(slow)},
 }
 
 // scopes is what the rules know of a package.
@@ -29,7 +29,9 @@ type scopes struct {
 	handles map[types.Object][]ast.Expr   // what is assigned to variables that are a *sql.DB
 	reach   map[*ast.CallExpr]reach       // what calls do
 	known   map[*types.Func]reach         // what functions do, of this package and of those it imports
-	methods map[string][]*types.Func      // those that reach a database, by name
+	users   map[*types.Package]bool       // the packages whose functions may reach a database
+	over    map[*types.TypeName]bool      // the interfaces that a DB is given as
+	pooled  map[*types.TypeName]bool      // and those that a pool is given as
 	params  map[types.Object]bool         // the contexts that functions of units get
 	used    map[types.Object]bool         // the contexts that statements with a scope got
 	units   map[*ast.FuncLit]types.Object // the functions of units, with their context if they name it
@@ -46,7 +48,9 @@ func newScopes(pass *analysis.Pass) *scopes {
 		handles: map[types.Object][]ast.Expr{},
 		reach:   map[*ast.CallExpr]reach{},
 		known:   map[*types.Func]reach{},
-		methods: map[string][]*types.Func{},
+		users:   map[*types.Package]bool{pass.Pkg: true},
+		over:    map[*types.TypeName]bool{},
+		pooled:  map[*types.TypeName]bool{},
 		params:  map[types.Object]bool{},
 		used:    map[types.Object]bool{},
 		units:   map[*ast.FuncLit]types.Object{},
@@ -75,8 +79,10 @@ func (s *scopes) importFacts() {
 		case *reaches:
 			s.known[fn] = f.Reach
 			if f.Reach != statement {
-				s.addMethod(fn)
+				s.users[fn.Pkg()] = true
 			}
+		case *over:
+			s.over[fact.Object.(*types.TypeName)] = true
 		case *slow:
 			s.slowly[fn] = *f
 		}
@@ -89,6 +95,11 @@ func (s *scopes) exportFacts() {
 			s.pass.ExportObjectFact(v, new(unscoped))
 		}
 	}
+	for name := range s.over {
+		if name.Pkg() == s.pass.Pkg && !s.pooled[name] {
+			s.pass.ExportObjectFact(name, new(over))
+		}
+	}
 	for fn, r := range s.known {
 		if fn.Pkg() == s.pass.Pkg {
 			s.pass.ExportObjectFact(fn, &reaches{r})
@@ -98,12 +109,6 @@ func (s *scopes) exportFacts() {
 		if fn.Pkg() == s.pass.Pkg {
 			s.pass.ExportObjectFact(fn, &what)
 		}
-	}
-}
-
-func (s *scopes) addMethod(fn *types.Func) {
-	if recv := fn.Signature().Recv(); recv != nil && !types.IsInterface(recv.Type()) {
-		s.methods[fn.Name()] = append(s.methods[fn.Name()], fn)
 	}
 }
 
@@ -126,6 +131,11 @@ func (s *scopes) collect(n ast.Node) bool {
 		if fn := unitFunc(s.info, n); fn != nil {
 			s.noteUnit(fn)
 		}
+		if sig, ok := types.Unalias(s.info.TypeOf(n.Fun)).(*types.Signature); ok {
+			for i := range min(sig.Params().Len(), len(n.Args)) {
+				s.noteOver(sig.Params().At(i).Type(), n.Args[i])
+			}
+		}
 	}
 	return true
 }
@@ -136,6 +146,7 @@ func (s *scopes) noteDatabase(to, from ast.Expr) {
 	if v == nil {
 		return
 	}
+	s.noteOver(v.Type(), from)
 	if isNamed(v.Type(), "database/sql", "DB") {
 		s.handles[v] = append(s.handles[v], from)
 	}
@@ -209,6 +220,15 @@ type use struct {
 	call   *ast.CallExpr
 	origin types.Object
 	in     *types.Func // whose parameter the context comes from, if it does
+	asked  bool        // the function around has looked whether there is a scope
+}
+
+// reach returns what the call does. Where a scope was looked for it needs none, but uses it.
+func (u use) reach(r reach) reach {
+	if u.asked && r&scoped != 0 {
+		return r&^scoped | joins
+	}
+	return r
 }
 
 // findReach finds which functions of the package give their context to a database. They call
@@ -218,7 +238,7 @@ func (s *scopes) findReach() {
 	for again := true; again; {
 		again = false
 		for _, u := range uses {
-			s.reach[u.call] = s.of(u.call)
+			s.reach[u.call] = u.reach(s.of(u.call))
 			if r := s.reach[u.call]; u.in != nil && r&^s.known[u.in] != 0 {
 				s.known[u.in] |= r
 				again = true
@@ -237,10 +257,10 @@ func (s *scopes) uses() (all []use) {
 		for _, decl := range file.Decls {
 			var param types.Object
 			var obj *types.Func
+			asked := s.asksFirst(decl)
 			if fn, ok := decl.(*ast.FuncDecl); ok {
 				param = contextParam(s.info, fn.Type)
 				obj, _ = s.info.Defs[fn.Name].(*types.Func)
-				s.addMethod(obj)
 			}
 			ast.Inspect(decl, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
@@ -248,7 +268,7 @@ func (s *scopes) uses() (all []use) {
 					return true
 				}
 				if ctx := contextArg(s.info, call); ctx != nil {
-					u := use{call: call, origin: s.origins.of(ctx)}
+					u := use{call: call, origin: s.origins.of(ctx), asked: asked}
 					if param != nil && u.origin == param {
 						u.in = obj
 					}

@@ -115,8 +115,9 @@ func (s *scopes) checkSlow() {
 // checkFlow reports the slow calls that a statement comes before on some way through the
 // function, and another one, or a commit, after; or nothing, where the function is that of a unit.
 func (s *scopes) checkFlow(g *cfg.CFG, body *ast.BlockStmt, unit bool) {
+	seen := map[*ast.CallExpr]bool{} // by the transaction of another context
 	for _, ctx := range s.unitContexts(body) {
-		f := &flowOf{scopes: s, ctx: ctx, before: map[*cfg.Block]bool{}, after: map[*cfg.Block]bool{}}
+		f := &flowOf{scopes: s, ctx: ctx, seen: seen, before: map[*cfg.Block]bool{}, after: map[*cfg.Block]bool{}}
 		f.solve(g)
 		for _, b := range g.Blocks {
 			if b.Live {
@@ -145,6 +146,7 @@ func (s *scopes) unitContexts(body *ast.BlockStmt) (all []types.Object) {
 type flowOf struct {
 	*scopes
 	ctx    types.Object
+	seen   map[*ast.CallExpr]bool
 	before map[*cfg.Block]bool // a transaction may be open where the block begins
 	after  map[*cfg.Block]bool // a statement or a commit may follow where the block has ended
 }
@@ -232,7 +234,7 @@ func (f *flowOf) report(b *cfg.Block, unit bool) {
 			continue
 		}
 		what := f.slowCall(call)
-		if what == "" || !open {
+		if what == "" || !open || f.seen[call] {
 			continue
 		}
 		follows := unit || f.after[b]
@@ -240,6 +242,7 @@ func (f *flowOf) report(b *cfg.Block, unit bool) {
 			follows = follows || f.event(next) != nothing
 		}
 		if follows {
+			f.seen[call] = true
 			f.scopes.report(call, said(what, types.ExprString(call.Fun))+" while a transaction is open, which keeps its connection and its locks: "+
 				"do it before the first statement, or after the end of the unit with dbscope.AfterCommit")
 		}

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -126,5 +127,18 @@ func (s *service) apart(ctx context.Context) error {
 		return err
 	}
 	_, err := store.Outside.ExecContext(ctx, "b")
+	return err
+}
+
+// either looks whether there is a scope, and knows what it does.
+func (s *service) either(ctx context.Context) error {
+	tx, err := warehouse.Session(ctx)
+	if errors.Is(err, dbscope.ErrNoScope) {
+		tx, err = s.pool.Begin(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "a")
 	return err
 }

@@ -126,3 +126,18 @@ func units(ctx context.Context, r *http.Request) error {
 	}
 	return store.Begins(ctx)
 }
+
+// Both units have a transaction open; it is said once.
+func twice(ctx context.Context) error {
+	return dbscope.Run(ctx, func(inner context.Context) error {
+		if err := store.Place(inner, "tea"); err != nil {
+			return err
+		}
+		//dbscopevet:ignore the outer unit shall be seen
+		if err := store.Place(ctx, "tea"); err != nil {
+			return err
+		}
+		time.Sleep(time.Second) // want `time.Sleep runs while a transaction is open`
+		return nil
+	})
+}
