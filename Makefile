@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance cluster cluster-kill clean
+.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -88,6 +88,10 @@ soak: setup
 ORDERS ?= 10000
 idempotent: setup
 	IDEMPOTENT=$(ORDERS) go test -race -count=1 -timeout=0 -v -run Campaign ./tests/idempotent
+
+# The pictures of the pages in docs/img.
+screenshots: setup
+	cd tests && SCREENSHOTS=$(CURDIR)/docs/img go test -count=1 -v -run Screenshots ./browser
 
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .

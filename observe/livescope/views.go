@@ -96,7 +96,7 @@ func (p *Page) overview(now time.Time) overview {
 	suspect, failed, slow, recent := p.suspect.since(since), p.failed.since(since), p.slow.since(since), p.recent.since(since)
 	o := overview{
 		Now: now.UnixMilli(), Units: p.rates.units.sum(now), Failed: p.rates.failed.sum(now), Found: p.rates.suspicious.sum(now),
-		Hosts: p.hosts(now),
+		Live: []unit{}, Hosts: p.hosts(now), // none is an empty list for the script, and no null
 	}
 	p.mu.Unlock()
 	for _, u := range live {
