@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long what is bound to happen may take on a busy machine.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // tab is one of the browser. What its page complains of, and what it loads from
 // elsewhere, fails the test.
