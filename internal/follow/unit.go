@@ -2,10 +2,12 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/dbscope/dbscope/internal/callers"
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -111,7 +113,7 @@ func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 			u.f.c.Retry(ctx, u, e)
 		}
 		return ctx, nil
-	case observe.Hook:
+	case observe.Hook, observe.Refusal:
 		return ctx, u
 	}
 	return ctx, nil
@@ -137,6 +139,12 @@ func (u *Unit) End(ctx context.Context, e observe.Event) {
 		u.mu.Lock()
 		u.step(e)
 		u.mu.Unlock()
+	case observe.Refusal:
+		f := Finding{Suspicion: Busy, DB: e.DB, At: u.here(), Time: e.Time}
+		if errors.Is(e.Err, errs.ErrScopeEnded) {
+			f.Suspicion = AfterEnd
+		}
+		u.find(ctx, f)
 	case observe.Unit:
 		u.mu.Lock()
 		u.event, u.over = e, true

@@ -127,6 +127,10 @@ func Every(d time.Duration) Option {
 // The default is half a second; with 0 and less it never is.
 func Idle(d time.Duration) Option { return func(o *options) { o.limits.Idle = max(d, 0) } }
 
+// NotEnded is how long a transaction may be idle before it counts as one that nobody
+// ends. The default is a minute; with 0 and less none does.
+func NotEnded(d time.Duration) Option { return func(o *options) { o.limits.NotEnded = max(d, 0) } }
+
 // SlowWait is how long a unit may wait for a connection. The default is a second; with 0
 // and less it may wait for ever.
 func SlowWait(d time.Duration) Option { return func(o *options) { o.limits.Wait = max(d, 0) } }
@@ -134,6 +138,10 @@ func SlowWait(d time.Duration) Option { return func(o *options) { o.limits.Wait 
 // Repetitions is how often one unit may run the same query. The default is 25; with 0 and
 // less as often as it likes.
 func Repetitions(n int) Option { return func(o *options) { o.limits.Repetitions = max(n, 0) } }
+
+// Savepoints is how many of a transaction may be live. The default is 64; with 0 and less
+// as many as it likes.
+func Savepoints(n int) Option { return func(o *options) { o.limits.Savepoints = max(n, 0) } }
 
 // Libraries are the beginnings of import paths whose lines are not taken for the place in
 // the code where something happens. Those of the usual ORMs and drivers are known.

@@ -1,0 +1,147 @@
+package observe_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dbscope/dbscope/internal/check"
+)
+
+func TestThereAreTwentyFaults(t *testing.T) {
+	if len(faults) != 20 {
+		t.Errorf("there are %d", len(faults))
+	}
+}
+
+func TestEachFaultIsFoundByNameInTheLogOnThePageAndInTheMetrics(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, limits{notEnded: time.Second}, map[string]handler{f.route: f.sown}, f.opts...)
+			if f.ask == nil {
+				s.ask(f.route, nil)
+			} else {
+				f.ask(s)
+			}
+			want := words{}
+			for name, found := range f.elsewhere {
+				want[name] = found
+			}
+			for _, word := range f.found {
+				want.add(f.route, word)
+			}
+			for medium, found := range map[string]func() words{"the log": s.logged, "the page": s.shown, "the metrics": s.measured} {
+				// Units are over shortly after their answers.
+				check.Eventually(t, medium+" has it", func() bool { return found().has(want, medium == "the log") })
+				if others := found().without(want, medium == "the log"); len(others) > 0 {
+					t.Errorf("%s has these too: %s", medium, others)
+				}
+			}
+			if t.Failed() {
+				t.Logf("want %s%s", want, s.everything())
+			}
+		})
+	}
+}
+
+// has reports whether all words that are wanted are there. A log has the texts of errors,
+// and not their kinds.
+func (w words) has(want words, isLog bool) bool {
+	for name, all := range want {
+		for word := range all {
+			if isLog && strings.HasPrefix(word, failed) {
+				word = failed
+			}
+			if !w[name][word] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// without returns the words that nobody wants, but for those that come by themselves on a
+// machine that is too busy.
+func (w words) without(want words, isLog bool) words {
+	others := words{}
+	for name, all := range w {
+		for word := range all {
+			switch {
+			case want[name][word], word == slow, word == "wait", word == "idle":
+			case isLog && word == failed && strings.Contains(want.of(name), failed):
+			default:
+				others.add(name, word)
+			}
+		}
+	}
+	return others
+}
+
+// An honest load has all kinds of requests, of clients some of whom ask for what is not
+// there, or give up.
+func TestAnHonestLoadRaisesNoAlarm(t *testing.T) {
+	// What takes long on a machine that tests are run on side by side says nothing.
+	requests, l := 2_000, limits{times: time.Minute}
+	if os.Getenv("DBSCOPE_LONG") != "" {
+		requests, l = 10_000, limits{}
+	}
+	s := start(t, l, nil)
+	s.fill(100)
+	ask := func(n int) {
+		switch id := rand.N(110); n % 10 { // ten of the orders do not exist
+		case 0, 1, 2:
+			s.ask("GET /orders", nil)
+		case 3, 4:
+			s.ask(fmt.Sprintf("GET /orders/order%%20%d", id), nil)
+		case 5:
+			s.ask(fmt.Sprintf("POST /orders/order%%20%d/cancel", id), nil)
+		case 6:
+			s.ask("GET /stock", nil)
+		case 7:
+			s.ask("POST /imports", strings.NewReader(strings.Repeat("coffee ", 5)+strings.Repeat("tea ", 5)))
+		default:
+			s.ask("POST /orders", nil)
+		}
+	}
+	const clients = 16
+	var all sync.WaitGroup
+	for c := range clients {
+		all.Go(func() {
+			for n := range requests / clients {
+				if n%50 == 49 {
+					s.giveUp("POST /orders")
+					continue
+				}
+				ask(n + c)
+			}
+		})
+	}
+	all.Wait()
+	s.Close() // waits for the last
+	for medium, found := range map[string]words{"the log": s.logged(), "the page": s.shown(), "the metrics": s.measured()} {
+		if l.times > 0 {
+			for _, of := range found {
+				delete(of, slow) // of the page and of the metrics
+			}
+		}
+		if text := found.String(); strings.Trim(text, ": ;") != "" && len(found.without(words{}, false)) > 0 || l.times == 0 && text != "" {
+			t.Errorf("%s has %s", medium, text)
+		}
+	}
+	if t.Failed() {
+		t.Log(s.everything())
+	}
+}
+
+// giveUp asks and does not wait for the answer.
+func (s *service) giveUp(request string) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), rand.N(5*time.Millisecond))
+	defer cancel()
+	s.askIn(ctx, request, nil)
+}
