@@ -133,7 +133,7 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if e.Err != nil {
 		u.failure = e.Err
 	}
-	f = Finding{DB: e.DB, Text: shortened(e.Text), Time: e.Time}
+	f = Finding{DB: e.DB, Text: Shortened(e.Text), Time: e.Time}
 	if e.LeftOpen {
 		f.Suspicion = LeftOpen
 		return f, true

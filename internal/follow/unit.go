@@ -19,6 +19,7 @@ type Config struct {
 	Steps     int      // how many of a unit are kept for its timeline
 	Texts     bool     // those of statements are kept, else only their first words
 
+	Keep  func(error) error // what is kept of an error; nil is the error itself
 	Begun func(*Unit)
 	Found func(context.Context, *Unit, Finding) // more than once of a kind only where the text or the place differs
 	Over  func(context.Context, *Unit, observe.Event)
@@ -44,6 +45,13 @@ func (f *Follower) Start(ctx context.Context, e observe.Event) (context.Context,
 		f.c.Begun(u)
 	}
 	return ctx, u
+}
+
+func (f *Follower) keep(err error) error {
+	if err == nil || f.c.Keep == nil {
+		return err
+	}
+	return f.c.Keep(err)
 }
 
 // Unit is one that is followed. It is safe for concurrent use.
@@ -148,6 +156,7 @@ func (u *Unit) End(ctx context.Context, e observe.Event) {
 	case observe.Unit:
 		u.mu.Lock()
 		u.event, u.over = e, true
+		u.event.Err, u.failure = u.f.keep(e.Err), u.f.keep(u.failure)
 		u.ctx, u.counted = context.Background(), nil // who keeps the unit does not keep its request
 		u.mu.Unlock()
 		if u.f.c.Over != nil {

@@ -35,9 +35,12 @@ type Page struct {
 	options
 	follower *follow.Follower
 	visitors chan struct{} // one for each stream that is open
+	servers  sync.Map      // of each *http.Server the channel that is closed as it shuts down
 
 	mu       sync.Mutex // guards the rest
 	live     map[*follow.Unit]struct{}
+	followed int // live units, those included that are about to be in live
+	skipped  int // live units that are not followed, since there are too many
 	recent   ring
 	failed   ring
 	suspect  ring
@@ -55,6 +58,7 @@ type options struct {
 	texts     bool
 	errors    bool
 	allow     func(*http.Request) bool
+	names     []string // of hosts, beside those of this machine
 	keep      time.Duration
 	every     time.Duration
 	clusters  []namedCluster
@@ -68,7 +72,7 @@ type namedCluster struct {
 // New returns a Page. It starts nothing, and needs no end.
 func New(opts ...Option) *Page {
 	p := &Page{
-		options: options{limits: follow.Default, keep: 10 * time.Minute, every: time.Second, allow: isLocal},
+		options: options{limits: follow.Default, keep: 10 * time.Minute, every: time.Second, allow: isOnThisMachine},
 		live:    map[*follow.Unit]struct{}{}, sessions: map[host]*shares{}, visitors: make(chan struct{}, mostVisitors),
 	}
 	for _, set := range opts {
@@ -76,23 +80,32 @@ func New(opts ...Option) *Page {
 	}
 	p.recent.most, p.failed.most, p.suspect.most = mostKept, mostKept, mostKept
 	p.follower = follow.New(follow.Config{
-		Limits: p.limits, Libraries: p.libraries, Steps: mostSteps, Texts: p.texts,
+		Limits: p.limits, Libraries: p.libraries, Steps: mostSteps, Texts: p.texts, Keep: p.kept,
 		Begun: p.begun, Found: p.found, Over: p.over, Transaction: p.transaction,
 	})
 	return p
 }
 
-// What is kept at most: units of each kind, and steps of each unit.
+// What is kept at most: units of each kind, live ones, and steps of each.
 const (
-	mostKept  = 50
-	mostSteps = 64
+	mostKept     = 50
+	mostFollowed = 1000
+	mostSteps    = 64
 )
 
-// Allow decides who may see the page. The default is clients on the same machine that call
-// it by a name of that machine, and not through a proxy, which every client would look
-// like that to. Nobody else is asked: where the function answers true there is no password,
-// and so it looks for one, or for a network, itself.
+// Allow decides who may see the page. The default is clients on the same machine that do
+// not come through a proxy, since behind that anybody may be. There is no password: where
+// the function answers true nobody else is asked, and so it looks for one, or for a
+// network, itself. The name in the Host header is checked all the same, see [ServedAs].
 func Allow(may func(*http.Request) bool) Option { return func(o *options) { o.allow = may } }
+
+// ServedAs adds to the names, without ports, by which browsers may call the host of the
+// page. The default is localhost, what ends with .localhost, and any address: a page of
+// another site could come by any other name that its owner makes lead here, in the
+// browser of somebody who may see this one.
+func ServedAs(names ...string) Option {
+	return func(o *options) { o.names = append(o.names, names...) }
+}
 
 // StatementText shows the texts of statements, up to 500 bytes of each. Arguments are never
 // shown, but values that the application has put into the text are. The default is their
@@ -157,5 +170,8 @@ func Hosts(name string, c *cluster.Cluster) Option {
 
 // Start implements [observe.Observer].
 func (p *Page) Start(ctx context.Context, e observe.Event) (context.Context, observe.Span) {
+	if e.Kind == observe.Unit && !p.follows() {
+		return ctx, skipped{p}
+	}
 	return p.follower.Start(ctx, e)
 }
