@@ -3,8 +3,10 @@ package observe_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +15,25 @@ import (
 	"github.com/dbscope/dbscope/internal/check"
 )
 
-func TestThereAreTwentyFaults(t *testing.T) {
+func TestTheDocumentationHasTheTwentyFaultsAndTheirWords(t *testing.T) {
+	page, err := os.ReadFile("../../docs/observe.md")
+	ok(t, err)
+	for _, f := range faults {
+		_, row, has := strings.Cut(string(page), "\n| "+f.name+" | ")
+		row, _, _ = strings.Cut(row, " |\n")
+		if !has {
+			t.Errorf("there is no %q", f.name)
+		}
+		all := f.found
+		for _, others := range f.elsewhere {
+			all = append(all, slices.Collect(maps.Keys(others))...)
+		}
+		for _, word := range all {
+			if word = strings.TrimPrefix(word, failed); !strings.Contains(row, word) && word != "500" {
+				t.Errorf("%q is found as %s, and not as %s", f.name, row, word)
+			}
+		}
+	}
 	if len(faults) != 20 {
 		t.Errorf("there are %d", len(faults))
 	}
