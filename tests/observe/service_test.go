@@ -55,11 +55,9 @@ type service struct {
 // handler is one of the service's.
 type handler func(ctx context.Context, s *service, r *http.Request) error
 
-// limits are when something counts as slow. The zero value leaves all at their defaults.
-type limits struct{ notEnded, times time.Duration }
-
-// start starts the service with some of its handlers replaced, by their routes.
-func start(t *testing.T, l limits, replaced map[string]handler, opts ...httpscope.Option) *service {
+// start starts the service with some of its handlers replaced, by their routes. All is
+// observed with the defaults, but for what nobody seems to end, unless that is 0.
+func start(t *testing.T, notEnded time.Duration, replaced map[string]handler, opts ...httpscope.Option) *service {
 	t.Helper()
 	s := &service{t: t, log: &journal{}, metrics: metric.NewManualReader()}
 	dsn := pgtest.Shared(t).CreateDatabase(t)
@@ -69,7 +67,7 @@ func start(t *testing.T, l limits, replaced map[string]handler, opts ...httpscop
 			s.pool.SetMaxIdleConns(connections)
 		}
 		return s.pool, err
-	}, dbscope.Name("orders"), dbscope.Observe(s.observers(l)))
+	}, dbscope.Name("orders"), dbscope.Observe(s.observers(notEnded)))
 	t.Cleanup(func() { ok(t, s.db.Close()) })
 	schema, err := os.ReadFile("../../examples/orders/schema.sql")
 	ok(t, err)
@@ -94,19 +92,14 @@ func start(t *testing.T, l limits, replaced map[string]handler, opts ...httpscop
 	return s
 }
 
-func (s *service) observers(l limits) observe.Observer {
+func (s *service) observers(notEnded time.Duration) observe.Observer {
 	logged := []slogscope.Option{slogscope.Logger(slog.New(slog.NewJSONHandler(s.log, nil)))}
 	var shown []livescope.Option
 	measured := []otelscope.Option{otelscope.MeterProvider(metric.NewMeterProvider(metric.WithReader(s.metrics))), otelscope.System("postgresql")}
-	if l.notEnded > 0 {
-		logged = append(logged, slogscope.NotEnded(l.notEnded))
-		shown = append(shown, livescope.NotEnded(l.notEnded))
-		measured = append(measured, otelscope.NotEnded(l.notEnded))
-	}
-	if l.times > 0 {
-		logged = append(logged, slogscope.Idle(l.times), slogscope.Slow(l.times), slogscope.SlowWait(l.times))
-		shown = append(shown, livescope.Idle(l.times), livescope.SlowWait(l.times))
-		measured = append(measured, otelscope.Idle(l.times), otelscope.SlowWait(l.times))
+	if notEnded > 0 {
+		logged = append(logged, slogscope.NotEnded(notEnded))
+		shown = append(shown, livescope.NotEnded(notEnded))
+		measured = append(measured, otelscope.NotEnded(notEnded))
 	}
 	s.live = livescope.New(shown...)
 	return observe.Together(slogscope.New(logged...), s.live, otelscope.New(measured...))
