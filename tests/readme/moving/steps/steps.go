@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,11 +21,13 @@ import (
 	"github.com/dbscope/dbscope/middleware/echoscope"
 	"github.com/dbscope/dbscope/middleware/ginscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/scopetest"
 )
 
-// overPool makes a DB of the pool that the service has already.
+// overPool makes a DB of the pool that the service has already. AllowUnscoped is
+// for the time of the move.
 func overPool(pool *sql.DB) *sqlscope.DB {
-	return sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil })
+	return sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil }, dbscope.AllowUnscoped())
 }
 
 // openPgx makes the pool of the DB. Configure lets BEGIN travel with the first
@@ -49,6 +52,11 @@ func ready(ctx context.Context, db *sqlscope.DB) error {
 		return fmt.Errorf("the database cannot be reached: %w", err)
 	}
 	return nil
+}
+
+// testContext is for tests that call use cases and queries without a unit around them.
+func testContext(t *testing.T, db *sqlscope.DB) context.Context {
+	return scopetest.Fixture(scopetest.Rollback(t, db))
 }
 
 func ginRouter(shop *Shop) http.Handler {
@@ -118,4 +126,4 @@ type Shop struct{}
 // PlaceOrder stands for a use case.
 func (*Shop) PlaceOrder(context.Context, string) error { return nil }
 
-var _, _, _, _, _, _, _, _ = overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work
+var _, _, _, _, _, _, _, _, _ = testContext, overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work
