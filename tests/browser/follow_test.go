@@ -149,7 +149,7 @@ func (u *user) serve(cmd *exec.Cmd) {
 	go func() { ended <- cmd.Wait() }()
 	u.t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the program, too, which go run has started
-		_ = <-ended // it was killed
+		_ = <-ended                                         // it was killed
 		if u.t.Failed() {
 			u.t.Log(logs.String())
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gofiber/fiber/v3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v5"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/echoscope"
+	"github.com/dbscope/dbscope/middleware/fiberscope"
 	"github.com/dbscope/dbscope/middleware/ginscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/scopetest"
@@ -84,6 +86,18 @@ func echoRouter(shop *Shop) http.Handler {
 	return e
 }
 
+func fiberApp(shop *Shop) *fiber.App {
+	app := fiber.New()
+	app.Use(fiberscope.Middleware())
+	app.Post("/orders", func(c fiber.Ctx) error {
+		if err := shop.PlaceOrder(c.Context(), c.Query("item")); err != nil {
+			return fiber.NewError(fiber.StatusConflict, "cannot order")
+		}
+		return c.SendStatus(fiber.StatusCreated)
+	})
+	return app
+}
+
 // withGateway serves a gateway of grpc-gateway that calls the server in this
 // process (RegisterOrdersHandlerServer): no interceptor is called then, so the
 // unit is begun here.
@@ -126,4 +140,4 @@ type Shop struct{}
 // PlaceOrder stands for a use case.
 func (*Shop) PlaceOrder(context.Context, string) error { return nil }
 
-var _, _, _, _, _, _, _, _, _ = testContext, overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work
+var _, _, _, _, _, _, _, _, _, _ = fiberApp, testContext, overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work
