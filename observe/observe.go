@@ -18,10 +18,11 @@
 //	└─ Retry                     the wait before the unit is run again
 //	Switch                       of a DB to another host
 //
-// An Observer is asked for each of them that is not inside another, and answers with a
-// [Span], or with nil where it does not want to know more. A Span is asked in the same
-// way for what is inside it, and told of the end. So what an observer keeps about a unit
-// is a value of its own, that it needs not look for:
+// When one of them begins that is not inside another, the Observer's Start is called. It
+// returns a [Span], or nil if it does not want to know more. When something begins
+// inside, that Span's Start is called in the same way, and when it is over, its End. So
+// an observer keeps what it knows of a unit in a Span of its own, and needs no map to
+// find it again:
 //
 //	type slow struct{ limit time.Duration }
 //
@@ -38,11 +39,11 @@
 //		}
 //	}
 //
-// The context that Start returns is the one that what begins is done with. So spans of
-// tracers nest: a statement is sent with the context that the observer has returned for
-// it, and what traces the driver finds it there.
+// What begins is done with the context that Start returns. So spans of tracers nest: a
+// statement is sent with the context that the observer has returned for it, and a tracer
+// of the driver finds the span in that.
 //
-// New kinds, and new fields of events, may come: an observer answers with nil for kinds
+// Later versions may add kinds and fields of events. So an observer returns nil for kinds
 // that it does not know.
 package observe
 
@@ -56,8 +57,8 @@ import (
 // not use the DBs that it observes in the context that it gets.
 type Observer interface {
 	// Start is called as something begins, by the goroutine that begins it. It returns
-	// the context for that, which is ctx or is made from it, and who is told of the rest,
-	// or nil. With nil there is nothing more: neither the end nor what is inside.
+	// the context for that, which is ctx or is made from it, and the Span that gets the
+	// rest. With a nil Span nothing more is reported: neither the end nor what is inside.
 	Start(ctx context.Context, e Event) (context.Context, Span)
 }
 
