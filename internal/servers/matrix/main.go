@@ -8,12 +8,15 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,7 +26,7 @@ func main() {
 	short := flag.Bool("short", false, "run a small part of each suite")
 	list := flag.Bool("list", false, "print what would run")
 	flag.Parse()
-	if err := run(*only, *short, *list); err != nil {
+	if err := run(os.Stdout, *only, *short, *list); err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
 		os.Exit(1)
 	}
@@ -32,46 +35,55 @@ func main() {
 // logs is where the output of the suites goes.
 const logs = ".servers"
 
-func run(only string, short, list bool) error {
+func run(out io.Writer, only string, short, list bool) error {
+	chosen := slices.DeleteFunc(slices.Clone(servers), func(s server) bool { return !strings.Contains(s.name, only) })
+	if len(chosen) == 0 {
+		return fmt.Errorf("no server's name contains %q: -list prints them", only)
+	}
+	if list {
+		for _, s := range chosen {
+			fmt.Fprintln(out, s.name, s.suites())
+		}
+		return nil
+	}
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
 	}
-	var table strings.Builder
-	table.WriteString("| server | version | suite | result | seconds |\n|---|---|---|---|---|\n")
+	part := "Whole"
+	if short {
+		part = "A small part"
+	}
+	fmt.Fprintf(out, "%s, on %s.\n\n", part, time.Now().Format("2 January 2006"))
+	fmt.Fprint(out, "| server | version | suite | result | passed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
 	failed := 0
-	for _, s := range servers {
-		if !strings.Contains(s.name, only) {
-			continue
-		}
-		if list {
-			fmt.Println(s.name, s.suites())
-			continue
-		}
-		environment, version, err := s.ready()
-		if err != nil {
-			failed++
-			fmt.Fprintf(&table, "| %s | not to be had: %v | | | |\n", s.name, err)
-			continue
-		}
-		for _, suite := range s.suites() {
-			began := time.Now()
-			result := "passed"
-			if err := suite.run(s.name, environment, short); err != nil {
-				failed++
-				result = "**failed**: " + err.Error()
-			}
-			fmt.Fprintf(&table, "| %s | %s | %s | %s | %.0f |\n", s.name, version, suite.name, result, time.Since(began).Seconds())
-			fmt.Fprintln(os.Stderr, s.name, version, suite.name, result)
-		}
+	for _, s := range chosen {
+		failed += s.print(out, short)
 	}
-	if list {
-		return nil
-	}
-	fmt.Print(table.String())
 	if failed > 0 {
 		return fmt.Errorf("%d failed: their output is in %s", failed, logs)
 	}
 	return nil
+}
+
+// print runs the server's suites, prints a row for each as it is done, and counts those
+// that failed.
+func (s server) print(out io.Writer, short bool) (failed int) {
+	environment, version, err := s.ready()
+	if err != nil {
+		fmt.Fprintf(out, "| %s | not to be had: %v | | | | | |\n", s.name, err)
+		return 1
+	}
+	for _, suite := range s.suites() {
+		began := time.Now()
+		result := "passed"
+		count, err := suite.run(s.name, environment, short)
+		if err != nil {
+			failed++
+			result = "**failed**: " + err.Error()
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %.0f |\n", s.name, version, suite.name, result, count.passed, count.skipped, time.Since(began).Seconds())
+	}
+	return failed
 }
 
 // ready fetches the server where that is needed, and returns the variables by which the
@@ -117,18 +129,51 @@ func (s server) fetched() (string, error) {
 }
 
 // run runs the suite's tests. Its output is kept in a file.
-func (s suite) run(server string, environment []string, short bool) error {
-	file, err := os.Create(filepath.Join(logs, strings.ReplaceAll(server+" "+s.name, " ", "-")+".log"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }() // what is in it is for people
+func (s suite) run(server string, environment []string, short bool) (count, error) {
+	file := filepath.Join(logs, strings.ReplaceAll(server+" "+s.name, " ", "-")+".log")
 	pattern := s.pattern
 	if short {
 		pattern = s.short
 	}
-	cmd := exec.Command("go", append([]string{"test", "-count=1", "-timeout=30m", "-run", pattern}, s.packages...)...)
+	cmd := exec.Command("go", append([]string{"test", "-v", "-count=1", "-timeout=30m", "-run", pattern}, s.packages...)...)
 	cmd.Env = append(os.Environ(), environment...)
-	cmd.Stdout, cmd.Stderr = file, file
-	return cmd.Run()
+	output, err := cmd.CombinedOutput()
+	if err := os.WriteFile(file, output, 0o644); err != nil {
+		return count{}, err
+	}
+	c := counted(output)
+	switch {
+	case len(c.failed) > 0:
+		return c, errors.New(strings.Join(c.failed, ", "))
+	case err != nil:
+		return c, err
+	case c.passed == 0:
+		return c, errors.New("no test ran")
+	}
+	return c, nil
+}
+
+// count is of tests and subtests. Those that failed are named, but for subtests.
+type count struct {
+	passed, skipped int
+	failed          []string
+}
+
+var ended = regexp.MustCompile(`(?m)^( *)--- (PASS|SKIP|FAIL): (\S+)`)
+
+// counted reads what go test -v has printed.
+func counted(output []byte) (c count) {
+	for _, match := range ended.FindAllSubmatch(output, -1) {
+		switch string(match[2]) {
+		case "PASS":
+			c.passed++
+		case "SKIP":
+			c.skipped++
+		case "FAIL":
+			if len(match[1]) == 0 {
+				c.failed = append(c.failed, string(match[3]))
+			}
+		}
+	}
+	return c
 }
