@@ -72,7 +72,7 @@ func TestAServerThatCannotBeHadHasFailed(t *testing.T) {
 }
 
 func TestAServerIsChosenByItsName(t *testing.T) {
-	for only, want := range map[string]int{"": len(servers), "PostgreSQL": 4, "PostgreSQL 17": 1, "Oracle": 0} {
+	for only, want := range map[string]int{"": len(servers), "PostgreSQL": 4, "MariaDB": 3, "PostgreSQL 17": 1, "Oracle": 0} {
 		var out strings.Builder
 		err := run(&out, only, false, true)
 		if got := strings.Count(out.String(), "\n"); got != want || (err == nil) != (want > 0) {

@@ -31,6 +31,7 @@ type kind int
 const (
 	postgres kind = iota
 	mariadb
+	galera
 	mysql
 	bouncer
 	cluster
@@ -54,6 +55,11 @@ var servers = []server{
 	{
 		name: "MariaDB 11.8", kind: mariadb, fetch: []string{"mariadb-11.8", "unstable", "mariadb-server-core", "mariadb-client-core"},
 		program: "usr/sbin/mariadbd", variable: "DBSCOPE_MARIADB_BIN", folder: true,
+	},
+	{
+		name: "MariaDB's Galera", kind: galera,
+		fetch:   []string{"galera", "trixie", "mariadb-server-core", "mariadb-client-core", "mariadb-server", "galera-4", "rsync"},
+		program: "usr/sbin/mariadbd", variable: "DBSCOPE_GALERA", folder: true,
 	},
 	{
 		name: "MySQL", kind: mysql, fetch: []string{"mysql", "unstable", "mysql-server-core", "mysql-client-core"},
@@ -84,6 +90,8 @@ func (s server) suites() []suite {
 		}
 	case mariadb:
 		return onMySQLs("MariaDB", "./internal/mariatest")
+	case galera:
+		return []suite{{"sqlscope", "Galera", "Galera", []string{"./tests/sqlscope"}}}
 	case mysql:
 		return onMySQLs("MySQL", "./internal/mysqltest")
 	case bouncer:
