@@ -112,7 +112,9 @@ func (s server) ready() (environment []string, version string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%s --version: %w", program, err)
 	}
-	return append(environment, "DBSCOPE_ALL_SERVERS=1"), number.FindString(string(out)), nil
+	// It may print its path, which may have a number too.
+	version = number.FindString(strings.ReplaceAll(string(out), program, ""))
+	return append(environment, "DBSCOPE_ALL_SERVERS=1"), version, nil
 }
 
 var number = regexp.MustCompile(`\d+(\.\d+)+`)
@@ -135,7 +137,7 @@ func (s suite) run(server string, environment []string, short bool) (count, erro
 	if short {
 		pattern = s.short
 	}
-	cmd := exec.Command("go", append([]string{"test", "-v", "-count=1", "-timeout=30m", "-run", pattern}, s.packages...)...)
+	cmd := exec.Command("go", append([]string{"test", "-v", "-count=1", "-timeout=60m", "-run", pattern}, s.packages...)...)
 	cmd.Env = append(os.Environ(), environment...)
 	output, err := cmd.CombinedOutput()
 	if err := os.WriteFile(file, output, 0o644); err != nil {

@@ -12,7 +12,10 @@ import (
 // onBouncers runs the matrix on stubs, with a go command that prints this and exits so.
 func onBouncers(t *testing.T, short bool, prints, exits string) (table string, err error) {
 	t.Helper()
-	dir := child.Stubs(t, "pgbouncer")
+	dir := filepath.Join(child.Stubs(t, "pgbouncer-9.9/pgbouncer"), "pgbouncer-9.9")
+	if err := os.WriteFile(filepath.Join(dir, "pgbouncer"), []byte("#!/bin/sh\necho $0 version 1.2.3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	script := "#!/bin/sh\ncat <<'E'\n" + prints + "\nE\nexit " + exits + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "go"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
