@@ -17,8 +17,8 @@ import (
 
 // onNodes returns a DB on each node of a cluster, with a table n of a row for each
 // node, and one more. A read sees what was committed before on any node.
-func onNodes(t *testing.T) (dbs []*sqlscope.DB) {
-	nodes := mariatest.StartNodes(t)
+func onNodes(t *testing.T, nodes []*mariatest.Server) (dbs []*sqlscope.DB) {
+	t.Helper()
 	dsn := nodes[0].CreateDatabase(t)
 	name := dsn[strings.LastIndex(dsn, "/")+1:]
 	nodes[0].Query(t, name, "CREATE TABLE n (id INTEGER PRIMARY KEY, n INTEGER NOT NULL); INSERT INTO n VALUES (0, 0), (1, 0), (2, 0), (3, 0)")
@@ -38,7 +38,13 @@ func increment(ctx context.Context, db *sqlscope.DB, id int) error {
 // Nodes learn of each other's writes with the commit: of two units that write to the
 // same row on two nodes the one that commits later loses.
 func TestOnNodesOfGalera(t *testing.T) {
-	dbs := onNodes(t)
+	nodes := mariatest.StartNodes(t)
+	t.Run("the adapter passes the suite", func(t *testing.T) {
+		d := databases["MariaDB"]
+		d.dsn = func(t *testing.T) string { return nodes[0].CreateDatabase(t) }
+		passesTheSuite(t, d)
+	})
+	dbs := onNodes(t, nodes)
 	t.Run("a unit that loses to another node's is rolled back and run again", func(t *testing.T) { losesToAnotherNode(t, dbs) })
 	t.Run("units on all nodes are each stored once", func(t *testing.T) { areEachStoredOnce(t, dbs) })
 }
