@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -130,20 +131,24 @@ func (s server) fetched() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// run runs the suite's tests. Its output is kept in a file.
+// run runs the suite's tests. Their output is in a file as it comes.
 func (s suite) run(server string, environment []string, short bool) (count, error) {
-	file := filepath.Join(logs, strings.ReplaceAll(server+" "+s.name, " ", "-")+".log")
+	file, err := os.Create(filepath.Join(logs, strings.ReplaceAll(server+" "+s.name, " ", "-")+".log"))
+	if err != nil {
+		return count{}, err
+	}
+	defer func() { _ = file.Close() }() // it is for people
 	pattern := s.pattern
 	if short {
 		pattern = s.short
 	}
 	cmd := exec.Command("go", append([]string{"test", "-v", "-count=1", "-timeout=60m", "-run", pattern}, s.packages...)...)
 	cmd.Env = append(os.Environ(), environment...)
-	output, err := cmd.CombinedOutput()
-	if err := os.WriteFile(file, output, 0o644); err != nil {
-		return count{}, err
-	}
-	c := counted(output)
+	var output bytes.Buffer
+	cmd.Stdout = io.MultiWriter(file, &output)
+	cmd.Stderr = cmd.Stdout
+	err = cmd.Run()
+	c := counted(output.Bytes())
 	switch {
 	case len(c.failed) > 0:
 		return c, errors.New(strings.Join(c.failed, ", "))
