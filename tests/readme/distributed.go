@@ -14,8 +14,6 @@ var everywhere = pgxscope.Open("postgres://app@nodes.example:26257/shop", dbscop
 // TiDB, or Vitess' vtgate.
 var sharded = sqlscope.Open("mysql", "app@tcp(vtgate.example:3306)/shop", dbscope.SettleByLedger())
 
-var galera = sqlscope.Open("mysql", "app@tcp(node1.example:3306)/shop?wsrep_sync_wait=1", dbscope.SettleByLedger())
-
 // move is run again, as a whole, when the nodes cannot agree on an order (40001).
 func move(ctx context.Context, from, to string, amount int) error {
 	return dbscope.Run(ctx, func(ctx context.Context) error {

@@ -43,7 +43,7 @@ func run(out io.Writer, only string, short, list bool) error {
 	}
 	if list {
 		for _, s := range chosen {
-			fmt.Fprintln(out, s.name, s.suites())
+			_, _ = fmt.Fprintln(out, s.name, s.suites())
 		}
 		return nil
 	}
@@ -54,8 +54,8 @@ func run(out io.Writer, only string, short, list bool) error {
 	if short {
 		part = "A small part"
 	}
-	fmt.Fprintf(out, "%s, on %s.\n\n", part, time.Now().Format("2 January 2006"))
-	fmt.Fprint(out, "| server | version | suite | result | passed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
+	_, _ = fmt.Fprintf(out, "%s, on %s.\n\n", part, time.Now().Format("2 January 2006"))
+	_, _ = fmt.Fprint(out, "| server | version | suite | result | passed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
 	failed := 0
 	for _, s := range chosen {
 		failed += s.print(out, short)
@@ -71,7 +71,7 @@ func run(out io.Writer, only string, short, list bool) error {
 func (s server) print(out io.Writer, short bool) (failed int) {
 	environment, version, err := s.ready()
 	if err != nil {
-		fmt.Fprintf(out, "| %s | not to be had: %v | | | | | |\n", s.name, err)
+		_, _ = fmt.Fprintf(out, "| %s | not to be had: %v | | | | | |\n", s.name, err)
 		return 1
 	}
 	for _, suite := range s.suites() {
@@ -82,7 +82,7 @@ func (s server) print(out io.Writer, short bool) (failed int) {
 			failed++
 			result = "**failed**: " + err.Error()
 		}
-		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %.0f |\n", s.name, version, suite.name, result, count.passed, count.skipped, time.Since(began).Seconds())
+		_, _ = fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %.0f |\n", s.name, version, suite.name, result, count.passed, count.skipped, time.Since(began).Seconds())
 	}
 	return failed
 }
