@@ -1,7 +1,7 @@
 // Matrix runs the suites on every version of every server that it can have, and prints
 // what passed:
 //
-//	go run ./internal/servers/matrix [-only NAME] [-short] [-list]
+//	go run ./internal/servers/matrix [-only NAME] [-suite NAME] [-short] [-list]
 //
 // The system's own servers are those that make setup has installed. Others are unpacked by
 // scripts/fetch-server, and nothing of them is installed.
@@ -24,10 +24,11 @@ import (
 
 func main() {
 	only := flag.String("only", "", "run the servers alone whose name contains this")
+	suite := flag.String("suite", "", "run the suites alone whose name contains this")
 	short := flag.Bool("short", false, "run a small part of each suite")
 	list := flag.Bool("list", false, "print what would run")
 	flag.Parse()
-	if err := run(os.Stdout, *only, *short, *list); err != nil {
+	if err := run(os.Stdout, choice{*only, *suite, *short}, *list); err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
 		os.Exit(1)
 	}
@@ -36,14 +37,28 @@ func main() {
 // logs is where the output of the suites goes.
 const logs = ".servers"
 
-func run(out io.Writer, only string, short, list bool) error {
-	chosen := slices.DeleteFunc(slices.Clone(servers), func(s server) bool { return !strings.Contains(s.name, only) })
+// choice is what is run.
+type choice struct {
+	server, suite string // parts of names
+	short         bool   // a small part of each suite
+}
+
+func (c choice) servers() []server {
+	return slices.DeleteFunc(slices.Clone(servers), func(s server) bool { return !strings.Contains(s.name, c.server) || len(c.suites(s)) == 0 })
+}
+
+func (c choice) suites(s server) []suite {
+	return slices.DeleteFunc(s.suites(), func(s suite) bool { return !strings.Contains(s.name, c.suite) })
+}
+
+func run(out io.Writer, choice choice, list bool) error {
+	chosen := choice.servers()
 	if len(chosen) == 0 {
-		return fmt.Errorf("no server's name contains %q: -list prints them", only)
+		return fmt.Errorf("no server's name contains %q, with a suite whose name contains %q: -list prints them", choice.server, choice.suite)
 	}
 	if list {
 		for _, s := range chosen {
-			_, _ = fmt.Fprintln(out, s.name, s.suites())
+			_, _ = fmt.Fprintln(out, s.name, choice.suites(s))
 		}
 		return nil
 	}
@@ -51,14 +66,14 @@ func run(out io.Writer, only string, short, list bool) error {
 		return err
 	}
 	part := "Whole"
-	if short {
+	if choice.short {
 		part = "A small part"
 	}
 	_, _ = fmt.Fprintf(out, "%s, on %s.\n\n", part, time.Now().Format("2 January 2006"))
 	_, _ = fmt.Fprint(out, "| server | version | suite | result | passed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
 	failed := 0
 	for _, s := range chosen {
-		failed += s.print(out, short)
+		failed += s.print(out, choice)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d failed: their output is in %s", failed, logs)
@@ -66,18 +81,18 @@ func run(out io.Writer, only string, short, list bool) error {
 	return nil
 }
 
-// print runs the server's suites, prints a row for each as it is done, and counts those
+// print runs the server's suites that are chosen, prints a row for each as it is done, and counts those
 // that failed.
-func (s server) print(out io.Writer, short bool) (failed int) {
+func (s server) print(out io.Writer, choice choice) (failed int) {
 	environment, version, err := s.ready()
 	if err != nil {
 		_, _ = fmt.Fprintf(out, "| %s | not to be had: %v | | | | | |\n", s.name, err)
 		return 1
 	}
-	for _, suite := range s.suites() {
+	for _, suite := range choice.suites(s) {
 		began := time.Now()
 		result := "passed"
-		count, err := suite.run(s.name, environment, short)
+		count, err := suite.run(s.name, environment, choice.short)
 		if err != nil {
 			failed++
 			result = "**failed**: " + err.Error()

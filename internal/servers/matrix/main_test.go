@@ -24,7 +24,7 @@ func onBouncers(t *testing.T, short bool, prints, exits string) (table string, e
 	t.Setenv("DBSCOPE_PGBOUNCER", filepath.Join(dir, "pgbouncer"))
 	t.Chdir(t.TempDir())
 	var out strings.Builder
-	err = run(&out, "PgBouncer of the system", short, false)
+	err = run(&out, choice{server: "PgBouncer of the system", short: short}, false)
 	return out.String(), err
 }
 
@@ -69,17 +69,20 @@ func TestASuiteThatRunsNothingHasFailed(t *testing.T) {
 func TestAServerThatCannotBeHadHasFailed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var out strings.Builder
-	if err := run(&out, "PostgreSQL 18", false, false); err == nil || !strings.Contains(out.String(), "| PostgreSQL 18 | not to be had:") {
+	if err := run(&out, choice{server: "PostgreSQL 18"}, false); err == nil || !strings.Contains(out.String(), "| PostgreSQL 18 | not to be had:") {
 		t.Errorf("error %v, table:\n%s", err, out.String())
 	}
 }
 
-func TestAServerIsChosenByItsName(t *testing.T) {
-	for only, want := range map[string]int{"": len(servers), "PostgreSQL": 4, "MariaDB": 3, "PostgreSQL 17": 1, "Oracle": 0} {
+func TestServersAndSuitesAreChosenByTheirNames(t *testing.T) {
+	for chosen, want := range map[choice]int{
+		{}: len(servers), {server: "PostgreSQL"}: 4, {server: "MariaDB"}: 3, {server: "PostgreSQL 17"}: 1, {suite: "pgxscope"}: 6,
+		{server: "Oracle"}: 0, {server: "MySQL", suite: "pgxscope"}: 0,
+	} {
 		var out strings.Builder
-		err := run(&out, only, false, true)
+		err := run(&out, chosen, true)
 		if got := strings.Count(out.String(), "\n"); got != want || (err == nil) != (want > 0) {
-			t.Errorf("%q lists %d, want %d; error %v", only, got, want, err)
+			t.Errorf("%+v lists %d, want %d; error %v", chosen, got, want, err)
 		}
 	}
 }

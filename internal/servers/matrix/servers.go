@@ -86,10 +86,11 @@ func (s server) suites() []suite {
 			{"sqlscope", "/(PostgreSQL|pgx|postgres)", "TestTheAdapterPassesTheSuite/PostgreSQL", []string{"./tests/sqlscope"}},
 			{"scopetest", "/PostgreSQL", "TestAStatement/PostgreSQL", []string{"./tests/scopetest"}},
 			{"libraries", "/(PostgreSQL|.*/PostgreSQL)", "/GORM/PostgreSQL", []string{"./tests/libraries"}},
+			{"cluster", "Primary|Promotion|OwnWrites|Token", "TestWritesFollowAPromotion", []string{"./tests/cluster"}},
 			{"model", "PostgreSQL", "PostgreSQL", []string{"./tests/model"}},
 		}
 	case mariadb:
-		return onMySQLs("MariaDB", "./internal/mariatest")
+		return append(onMySQLs("MariaDB", "./internal/mariatest"), suite{"cluster", "MariaDB", "MariaDB", []string{"./tests/cluster"}})
 	case galera:
 		return []suite{{"sqlscope", "Galera", "Galera", []string{"./tests/sqlscope"}}}
 	case mysql:
