@@ -68,7 +68,8 @@ test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
 
 # The suites on all versions of all servers that can be had, which are unpacked and not
-# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18', -short.
+# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18',
+# -suite pgxscope, -short.
 test-servers: setup
 	go run ./internal/servers/matrix $(FLAGS)
 

@@ -2,6 +2,7 @@ package dbscope
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/dbscope/dbscope/internal/backoff"
 	"github.com/dbscope/dbscope/observe"
@@ -9,6 +10,22 @@ import (
 
 func (c *control) Again(ctx context.Context, attempt int, err error) bool {
 	return (*Scope)(c).again(ctx, attempt, &err)
+}
+
+// Failed implements Control of package middleware. Where a statement has made the
+// transaction fail, that is a part of the reason.
+func (c *control) Failed(err error) {
+	w := c.watch.Load()
+	if w == nil {
+		return
+	}
+	for ss := range (*Scope)(c).sessions() {
+		if why := ss.Broken(); why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+			break
+		}
+	}
+	w.Failed(err)
 }
 
 func (c *control) Attempt(number int) { c.attempt.Store(int32(number)) }

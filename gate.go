@@ -27,7 +27,9 @@ func (d *database) find(ctx context.Context) (*session.Session, error) {
 	if s == nil {
 		return nil, d.Errorf("%w", noScope(ctx))
 	}
-	return s.session(&d.Database)
+	ss, err := s.session(&d.Database)
+	s.watch.Load().Refused(ctx, d.Name, err)
+	return ss, err
 }
 
 // Session implements [driver.Gate].

@@ -8,14 +8,13 @@ import (
 	"github.com/dbscope/dbscope/internal/session"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/hooks"
 	"github.com/dbscope/dbscope/observe"
 )
 
 // runUnit is [Run], which the hooks of a unit that Run has ended need in turn.
 var runUnit func(ctx context.Context, fn func(context.Context) error, opts ...Option) error
-
-var errNotReturned = errors.New("the function panicked, or ended its goroutine")
 
 // addHook puts the hook into the list that it chooses under mu.
 func (s *Scope) addHook(when hooks.Moment, fn func(context.Context) error, list func() *hooks.Waiting) error {
@@ -235,7 +234,7 @@ func (i inherited) applyToScope(o *scopeOptions) { o.observers = i }
 // runHook has observers told of a hook.
 func (s *Scope) runHook(ctx context.Context, h *hooks.Hook, run func(context.Context) error) error {
 	ctx, op := s.watch.Load().Start(ctx, observe.Event{Kind: observe.Hook, Text: h.When.String()})
-	err := errNotReturned
+	err := errs.ErrNotReturned
 	defer func() { op.End(observe.None, err) }()
 	err = run(ctx)
 	return err

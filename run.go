@@ -40,7 +40,7 @@ func runOnce(ctx context.Context, fn func(context.Context) error, opts []Option,
 	ctx, s := Begin(ctx, opts...)
 	s.unit.ByRun = true
 	s.attempt.Store(int32(attempt))
-	err := errNotReturned
+	err := errs.ErrNotReturned
 	defer func() { // does something only when fn does not return
 		s.watch.Load().Failed(err)
 		_ = s.End(ctx)

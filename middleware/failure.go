@@ -8,13 +8,17 @@ import (
 	"github.com/dbscope/dbscope"
 )
 
-// The codes of gRPC that this package decides.
+// The codes of gRPC that mean something here.
 const (
 	ok               = 0
 	canceled         = 1
+	unknown          = 2
 	deadlineExceeded = 4
 	aborted          = 10
+	unimplemented    = 12
 	internal         = 13
+	unavailable      = 14
+	dataLoss         = 15
 )
 
 // Failure is what the client gets in place of an answer, or of an error that

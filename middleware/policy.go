@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/internal/errs"
 )
 
 // Policy decides about the unit of work of each request. R is a request as the
@@ -82,6 +83,7 @@ func (p *Policy[R]) Begin(ctx context.Context, r R, more ...dbscope.Option) (con
 // goes on, for a response that begins before its handler is done.
 func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) error {
 	if !p.Commits(r, code) {
+		tellFailure(ctx, scope, code)
 		p.Report(r, scope.Rollback(ctx))
 		return nil
 	}
@@ -91,12 +93,36 @@ func (p *Policy[R]) Decide(ctx context.Context, scope Scope, r R, code int) erro
 // Finish is Decide for a handler that is done: the scope is over.
 func (p *Policy[R]) Finish(ctx context.Context, scope Scope, r R, code int) error {
 	commits := p.Commits(r, code)
+	if !commits {
+		tellFailure(ctx, scope, code)
+	}
 	err := scope.Finish(ctx, commits)
 	if !commits {
 		p.Report(r, err)
 		return nil
 	}
 	return p.committed(r, err)
+}
+
+// ErrNotReturned is for [Control].Failed where a handler did not return.
+var ErrNotReturned = errs.ErrNotReturned
+
+// tellFailure tells observers of an answer that tells its client of a failure of the
+// service. Where the client has given up there is none.
+func tellFailure(ctx context.Context, scope Scope, code int) {
+	if isFailure(code) && !errors.Is(ctx.Err(), context.Canceled) {
+		scope.Failed(errs.Answered(code))
+	}
+}
+
+// isFailure reports whether a status, or a code of gRPC, says that the service has
+// failed, and not its client, as OpenTelemetry's conventions for servers have it.
+func isFailure(code int) bool {
+	switch code {
+	case unknown, deadlineExceeded, unimplemented, internal, unavailable, dataLoss:
+		return true
+	}
+	return code >= http.StatusInternalServerError
 }
 
 // committed returns the error of a commit, unless it only tells of MarkRollback.

@@ -57,6 +57,10 @@ type Control interface {
 	// Attempt says which attempt of its unit the scope is, for observers: the first is 1.
 	// It is called before the scope's context is given away.
 	Attempt(number int)
+	// Failed tells observers what the unit fails with, where its end does not: an answer
+	// that tells of a failure, or a handler that did not return. The first error counts.
+	// It is called before the end. It does not block.
+	Failed(err error)
 	// Transient reports whether a unit that was undone may succeed when its caller
 	// asks for it again, whole: nothing of it is committed or may be, and err, with
 	// which its commit failed, is one that [dbscope.Retry] would act on.

@@ -123,6 +123,9 @@ func (u *Unit[R]) refused(err error) error {
 func (u *Unit[R]) Finish(err error) error {
 	code, masked, answer := u.rpc.mask(err)
 	if u.scope.Scope != nil {
+		if isFailure(code) && u.Context.Err() == nil {
+			u.scope.Failed(err)
+		}
 		if failure := u.end(code); failure != nil {
 			return failure
 		}
@@ -164,6 +167,7 @@ func (u *Unit[R]) end(code int) error {
 // after Finish. It blocks for the rollback.
 func (u *Unit[R]) Abandon() {
 	if !u.done {
+		u.scope.Failed(ErrNotReturned)
 		_ = u.wait.End()
 		u.enter(over, nil)
 		u.report(u.scope.End(u.Context))

@@ -14,6 +14,7 @@
 //	│  └─ Commit, Rollback
 //	├─ Hook
 //	├─ Call                      of another service, while a transaction is open
+//	├─ Refusal                   of a use of a DB
 //	└─ Retry                     the wait before the unit is run again
 //	Switch                       of a DB to another host
 //
@@ -67,9 +68,9 @@ type Span interface {
 	Observer
 	// End is called once, when it is over, with the context that Start has returned; for
 	// a unit, and for a transaction, perhaps by another goroutine than Start. What is
-	// inside has ended before, with three exceptions: a statement that runs while its
-	// unit ends, which then ends as that statement returns, and Hook and Retry, which
-	// come after the end of the unit.
+	// inside has ended before, with a few exceptions: a statement that runs while its
+	// unit ends, which then ends as that statement returns; and Hook, Retry and Refusal,
+	// which may come after the end of the unit.
 	End(ctx context.Context, e Event)
 }
 
@@ -115,6 +116,10 @@ const (
 	Retry
 	// Switch sends the sessions of a DB to another host.
 	Switch
+	// Refusal is of a use of a DB in a unit that is over, or whose session another
+	// goroutine uses: Err is then [dbscope.ErrScopeEnded] or [dbscope.ErrSessionBusy],
+	// which whoever runs on after its unit may not look at. It takes no time.
+	Refusal
 )
 
 // kinds are the names of the kinds.
@@ -122,7 +127,7 @@ var kinds = [...]string{
 	Unit: "unit", Wait: "wait", Connection: "connection", Transaction: "transaction", Begin: "begin",
 	Statement: "statement", Prepare: "prepare", Savepoint: "savepoint", ReleaseSavepoint: "release savepoint",
 	RollbackTo: "rollback to savepoint", Commit: "commit", Rollback: "rollback", Hook: "hook", Call: "call",
-	Retry: "retry", Switch: "switch",
+	Retry: "retry", Switch: "switch", Refusal: "refusal",
 }
 
 func (k Kind) String() string {

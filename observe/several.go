@@ -1,22 +1,32 @@
 package observe
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // Together returns an observer that passes all it is told on to the observers, in their
 // order, those that are nil left out; nil where there are none. A context goes through
 // all of them.
 func Together(observers ...Observer) Observer {
-	several := slices.DeleteFunc(slices.Clone(observers), func(o Observer) bool { return o == nil })
-	switch len(several) {
+	t := &together{}
+	for _, o := range observers {
+		switch o := o.(type) {
+		case nil:
+		case *together:
+			t.observers = append(t.observers, o.observers...)
+		case *spans:
+			for _, span := range o.all {
+				t.observers = append(t.observers, span)
+			}
+		default:
+			t.observers = append(t.observers, o)
+		}
+	}
+	switch len(t.observers) {
 	case 0:
 		return nil
 	case 1:
-		return several[0]
+		return t.observers[0]
 	}
-	return &together{several}
+	return t
 }
 
 // together is comparable by its pointer.
@@ -24,42 +34,47 @@ type together struct{ observers []Observer }
 
 // Start implements [Observer].
 func (t *together) Start(ctx context.Context, e Event) (context.Context, Span) {
-	return start(ctx, e, t.observers)
+	return ask(ctx, e, t.observers)
 }
 
-// pair is what two observers have answered with, of which the second may be a pair too.
-type pair struct{ first, second Span }
+// spans are what several observers have answered with.
+type spans struct {
+	all []Span
+	few [4]Span // the usual ones are one allocation
+}
 
 // Start implements [Observer].
-func (p *pair) Start(ctx context.Context, e Event) (context.Context, Span) {
-	ctx, first := p.first.Start(ctx, e)
-	ctx, second := p.second.Start(ctx, e)
-	return ctx, both(first, second)
+func (s *spans) Start(ctx context.Context, e Event) (context.Context, Span) {
+	return ask(ctx, e, s.all)
 }
 
 // End implements [Span]: the last to begin is the first to end.
-func (p *pair) End(ctx context.Context, e Event) {
-	p.second.End(ctx, e)
-	p.first.End(ctx, e)
+func (s *spans) End(ctx context.Context, e Event) {
+	for i := len(s.all) - 1; i >= 0; i-- {
+		s.all[i].End(ctx, e)
+	}
 }
 
-// both makes one of two answers, each of which may be nil.
-func both(first, second Span) Span {
-	switch {
-	case first == nil:
-		return second
-	case second == nil:
-		return first
+// ask asks all of them, and makes one of their answers.
+func ask[O Observer](ctx context.Context, e Event, all []O) (context.Context, Span) {
+	var one Span
+	var several *spans
+	for _, o := range all {
+		var answer Span
+		ctx, answer = o.Start(ctx, e) //nolint:fatcontext // as many as there are observers
+		switch {
+		case answer == nil:
+		case one == nil:
+			one = answer
+		case several == nil:
+			several = &spans{few: [4]Span{one, answer}}
+			several.all = several.few[:2]
+		default:
+			several.all = append(several.all, answer)
+		}
 	}
-	return &pair{first, second}
-}
-
-// start asks all of them, and makes one of their answers.
-func start(ctx context.Context, e Event, all []Observer) (context.Context, Span) {
-	if len(all) == 0 {
-		return ctx, nil
+	if several != nil {
+		return ctx, several
 	}
-	ctx, first := all[0].Start(ctx, e)
-	ctx, others := start(ctx, e, all[1:])
-	return ctx, both(first, others)
+	return ctx, one
 }

@@ -57,7 +57,7 @@ func (r *reporter) close() {
 func (r *reporter) found(_ context.Context, u *follow.Unit, f follow.Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
+	if r.over || f.Suspicion == follow.Busy || f.Suspicion == follow.AfterEnd {
 		return
 	}
 	text := "scopetest: " + f.Sentence()

@@ -4,6 +4,7 @@
 //	go run ./bench/service
 //	go run ./bench/service -cells 'read' -clients 1,64 -latency 0,1ms -rounds 9
 //	go run ./bench/service -cells 'read/pgx' -profile profiles
+//	go run ./bench/service -cells 'mixed/observed' -rate 2000 -duration 1m -heap 10s
 //
 // Two versions of dbscope are compared in turn, in one run, with a program that
 // was built of the earlier one:
@@ -42,7 +43,7 @@ type options struct {
 	cells, dbs, clients, latency, file, before, profile string
 	rate                                                float64
 	conns, rounds                                       int
-	duration                                            time.Duration
+	duration, heap                                      time.Duration
 	durable                                             bool
 }
 
@@ -58,6 +59,7 @@ func parse(args []string) (o options) {
 	flags.DurationVar(&o.duration, "duration", 200*time.Millisecond, "how long each turn is")
 	flags.BoolVar(&o.durable, "durable", false, "commits wait for the disk")
 	flags.StringVar(&o.before, "before", "", "a `program` of an earlier commit, made by go build: each subject of ours is compared with that of the program")
+	flags.DurationVar(&o.heap, "heap", 0, "print the heaps of the services, after a garbage collection, at this interval: each has one turn")
 	flags.StringVar(&o.file, "out", "", "a `file` for all rounds: x.csv, or x.txt for benchstat")
 	flags.StringVar(&o.profile, "profile", "", "a `folder` for profiles of the services, CPU and allocations")
 	_ = flags.Parse(args) // it exits
@@ -81,7 +83,7 @@ func run(args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		rounds, err := measure(out, db, o.durable, cells, func(c stage.Cell) stage.Plan {
+		rounds, err := measure(out, db, o, cells, func(c stage.Cell) stage.Plan {
 			c.Conns, c.Rate = o.conns, o.rate
 			return stage.Plan{
 				Cell: c, Subjects: selected(db, c.Work, wanted, o.before != ""), Earlier: o.before,
@@ -133,8 +135,8 @@ func cross(db, clients, latencies string) (cells []stage.Cell, err error) {
 }
 
 // measure prints a table of each cell that has subjects.
-func measure(out io.Writer, db string, durable bool, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
-	running, err := stage.Open(db, durable)
+func measure(out io.Writer, db string, o options, cells []stage.Cell, plan func(stage.Cell) stage.Plan) (all []stage.Round, err error) {
+	running, err := stage.Open(db, o.durable)
 	if err != nil {
 		return nil, err
 	}
@@ -144,14 +146,30 @@ func measure(out io.Writer, db string, durable bool, cells []stage.Cell, plan fu
 		if len(p.Subjects) == 0 {
 			continue
 		}
-		rounds, err := running.Run(p)
+		rounds, table, err := turns(running, p, o.heap)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, rounds...)
-		_, _ = fmt.Fprintln(out, stage.Table(rounds))
+		_, _ = fmt.Fprintln(out, table)
 	}
 	return all, nil
+}
+
+// turns measures a cell, and returns its table.
+func turns(running *stage.Stage, p stage.Plan, heap time.Duration) ([]stage.Round, string, error) {
+	if heap > 0 {
+		heaps, rounds, err := running.Heaps(p, heap)
+		if err != nil {
+			return nil, "", err
+		}
+		return rounds, stage.HeapTable(heaps, rounds), nil
+	}
+	rounds, err := running.Run(p)
+	if err != nil {
+		return nil, "", err
+	}
+	return rounds, stage.Table(rounds), nil
 }
 
 // selected are the subjects that match, those they are compared with, and where

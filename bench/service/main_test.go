@@ -20,6 +20,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func TestTheProgramPrintsHeaps(t *testing.T) {
+	var out bytes.Buffer
+	ok(t, run([]string{"-cells", "^mixed/observed", "-clients", "2", "-rate", "200", "-duration", "300ms", "-heap", "100ms"}, &out))
+	for _, text := range []string{"heap, kB", "observed pgxscope  0s", "observed pgxscope  300ms", "observed pgxscope answered"} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), strings.Join(strings.Fields(text), " ")) {
+			t.Errorf("%q is not in\n%s", text, out.String())
+		}
+	}
+}
+
 func TestTheProgramPrintsWhatWasAskedForAndWhatItIsComparedWith(t *testing.T) {
 	var out bytes.Buffer
 	file := filepath.Join(t.TempDir(), "rounds.csv")

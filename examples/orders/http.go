@@ -31,25 +31,14 @@ const (
 )
 
 // newHandler is the service with its page, and the page that shows its
-// transactions, which stays open until ctx ends. The pages have no unit of work.
-func newHandler(ctx context.Context, db *database) http.Handler {
+// transactions. The pages have no unit of work.
+func newHandler(db *database) http.Handler {
 	mux := http.NewServeMux()
 	addPage(mux)
-	mux.Handle("/debug/dbscope/", until(ctx, db.live))
+	mux.Handle("/debug/dbscope/", db.live)
 	mux.Handle("/", newAPI(db.DB))
 	// The page of another site, in a browser that may come here, places no order.
 	return http.NewCrossOriginProtection().Handler(mux)
-}
-
-// until ends requests with ctx. A server that stops would wait for those that
-// never end by themselves.
-func until(ctx context.Context, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		both, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		next.ServeHTTP(w, r.WithContext(both))
-	})
 }
 
 // newAPI answers what the page and other clients ask for. The middleware makes

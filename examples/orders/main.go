@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if _, err := fmt.Fprintf(out, help, "http://"+listener.Addr().String()); err != nil {
 		return err
 	}
-	return serve(ctx, listener, newHandler(ctx, db))
+	return serve(ctx, listener, newHandler(db))
 }
 
 // Clients repeat a request within this time, if at all.

@@ -56,7 +56,7 @@ func start(t *testing.T, db *database) *service {
 	if err := createSchema(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	s := &service{httptest.NewServer(newHandler(t.Context(), db)), db}
+	s := &service{httptest.NewServer(newHandler(db)), db}
 	t.Cleanup(s.Close)
 	return s
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -169,13 +171,25 @@ func (l *lines) String() string {
 
 // A page that somebody looks at does not keep the service from stopping.
 func TestThePageOfTransactionsEndsWithTheService(t *testing.T) {
-	s := startOnSQLite(t)
-	resp, err := s.Client().Get(s.URL + "/debug/dbscope/stream")
+	db := open(t, "", "", filepath.Join(t.TempDir(), "orders.db"))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	served := make(chan error)
+	go func() { served <- serve(ctx, listener, newHandler(db)) }()
+	resp, err := http.Get("http://" + listener.Addr().String() + "/debug/dbscope/stream")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeIt(t, resp.Body) })
 	if _, err := resp.Body.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := <-served; err != nil {
 		t.Error(err)
 	}
 }

@@ -21,6 +21,28 @@ func TestThePlaceIsTheApplicationsAndNotALibrarys(t *testing.T) {
 	}
 }
 
+// take is one of an application's functions through which all statements go.
+func take(at *callers.Trace) { at.Take() }
+
+func TestThePlaceSaysWhereAFunctionThatManyUseWasCalledFrom(t *testing.T) {
+	var at callers.Trace
+	var recursive func(deep int)
+	recursive = func(deep int) {
+		if deep > 0 {
+			recursive(deep - 1)
+			return
+		}
+		take(&at)
+	}
+	recursive(5)
+	p := at.Place()
+	lines := strings.Split(p.String(), ", from ")
+	if len(lines) != 3 || !strings.HasSuffix(lines[0], "callers_test.take") || !strings.HasSuffix(lines[1], "CalledFrom.func1") ||
+		!strings.HasSuffix(lines[2], "CalledFrom") {
+		t.Errorf("the place is %q", lines)
+	}
+}
+
 func TestWithoutATraceThereIsNoPlace(t *testing.T) {
 	var at callers.Trace
 	if p := at.Place(); p != (callers.Place{}) || p.String() != "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 )
 
 // Errors of package dbscope, which documents them.
@@ -17,9 +18,16 @@ var (
 	ErrCommitUnknown   = errors.New("the outcome of the commit is unknown")
 	ErrOpenTransaction = errors.New("a transaction is open here")
 	ErrScopeEnded      = errors.New("the scope of this context has ended: begin a new one with dbscope.Run")
+	ErrNotReturned     = errors.New("the function panicked, or ended its goroutine") // of a unit, or a hook
 	ErrSessionBusy     = errors.New("the session is busy with another statement or its open rows: " +
 		"close the rows first, or give concurrent work scopes of its own with dbscope.Run in each goroutine (or a Group)")
 )
+
+// Answered is what a unit fails with whose answer tells of a failure: its code, which is
+// a status of HTTP or one of gRPC's.
+type Answered int
+
+func (a Answered) Error() string { return "the answer has the code " + strconv.Itoa(int(a)) }
 
 // Joined is [errors.Join] that keeps a lone error as it is: code that looks at
 // its type finds what it would find without dbscope.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/internal/pools"
@@ -14,6 +15,7 @@ var known = []struct {
 	err  error
 	name string
 }{
+	{errs.ErrNotReturned, "panic"},
 	{errs.ErrCommitUnknown, "dbscope.ErrCommitUnknown"},
 	{pools.ErrDeadlock, "dbscope.ErrPoolDeadlock"},
 	{errs.ErrSessionBusy, "dbscope.ErrSessionBusy"},
@@ -26,7 +28,7 @@ var known = []struct {
 
 // ErrorName says what kind of error it is, without a word of its text, which may have
 // values of the application's users in it: the SQLSTATE where the database says one, the
-// name of one of dbscope's, or the type. It is "" for nil.
+// name of one of dbscope's, "panic", the code of an answer, or the type. It is "" for nil.
 func ErrorName(err error) string {
 	if err == nil {
 		return ""
@@ -38,6 +40,10 @@ func ErrorName(err error) string {
 		if errors.Is(err, k.err) {
 			return k.name
 		}
+	}
+	var answered errs.Answered
+	if errors.As(err, &answered) {
+		return strconv.Itoa(int(answered))
 	}
 	for {
 		inner := errors.Unwrap(err)

@@ -31,12 +31,17 @@ const (
 	Wait
 	// LeftOpen: rows were not closed, and the end of their transaction did it.
 	LeftOpen
+	// Busy: a DB was used while another goroutine, or rows that were left open, had the
+	// unit's session.
+	Busy
+	// AfterEnd: a DB was used after the end of the unit.
+	AfterEnd
 )
 
 // names are stable: they are values of metrics and of fields of logs.
 var names = [...]string{
 	Idle: "idle", NotEnded: "not_ended", Call: "call", Repeated: "repeated", Savepoints: "savepoints",
-	Connections: "connections", Wait: "wait", LeftOpen: "left_open",
+	Connections: "connections", Wait: "wait", LeftOpen: "left_open", Busy: "busy", AfterEnd: "after_end",
 }
 
 func (s Suspicion) String() string { return names[s] }
@@ -73,6 +78,10 @@ func (f Finding) Sentence() string {
 		return fmt.Sprintf("a connection of %s came after %v", f.DB, round(f.Duration))
 	case LeftOpen:
 		return fmt.Sprintf("rows of a query on %s were not closed", f.DB)
+	case Busy:
+		return fmt.Sprintf("a use of %s was refused, since another goroutine, or open rows, had the session", f.DB)
+	case AfterEnd:
+		return fmt.Sprintf("a use of %s was refused, since the unit was over", f.DB)
 	}
 	return f.Suspicion.String()
 }

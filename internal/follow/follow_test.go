@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dbscope/dbscope"
+	"github.com/dbscope/dbscope/driver"
 	"github.com/dbscope/dbscope/driver/drivertest"
 	"github.com/dbscope/dbscope/internal/check"
 	"github.com/dbscope/dbscope/internal/follow"
@@ -244,6 +245,42 @@ func TestRowsThatAreForgottenAreFound(t *testing.T) {
 	if f.found[0].Text != "forgotten" {
 		t.Errorf("found %q", f.found[0].Text)
 	}
+}
+
+func TestAUseThatIsRefusedIsFound(t *testing.T) {
+	f, fake, db := newFollower(t, follow.Limits{})
+	var left context.Context
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		left = ctx
+		running, release := make(chan struct{}), make(chan struct{})
+		fake.Inject("exec a", drivertest.Fault{Entered: running, Until: release})
+		done := make(chan error)
+		go func() { done <- exec(ctx, db, "a") }()
+		<-running
+		check.Is(t, exec(ctx, db, "b"), dbscope.ErrSessionBusy)
+		close(release)
+		return <-done
+	}))
+	f.finds(t, follow.Busy)
+	check.Is(t, exec(left, db, "c"), dbscope.ErrScopeEnded)
+	_, err := db.Session(left)
+	check.Is(t, err, dbscope.ErrScopeEnded)
+	f.finds(t, follow.Busy, follow.AfterEnd, follow.AfterEnd) // at another place
+	for _, found := range f.found {
+		at(t, "it was used", found.At.String())
+	}
+}
+
+// What is over since it was aborted, or undone, is no news to whoever uses it.
+func TestWhatARolledBackUnitRefusesIsNotFound(t *testing.T) {
+	f, fake, db := newFollower(t, follow.Limits{})
+	fake.Inject("exec", drivertest.Fault{Err: errors.New("gone"), Fate: driver.Undone})
+	_ = dbscope.Run(t.Context(), func(ctx context.Context) error {
+		_ = exec(ctx, db, "a")
+		check.Is(t, exec(ctx, db, "b"), dbscope.ErrRolledBack)
+		return nil
+	})
+	f.finds(t)
 }
 
 func TestTheStateOfAUnitSaysWhatItDoes(t *testing.T) {

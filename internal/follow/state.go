@@ -27,7 +27,7 @@ func (u *Unit) step(e observe.Event) {
 	case len(u.steps) == u.f.c.Steps:
 		u.dropped++
 	default:
-		text := shortened(e.Text)
+		text := Shortened(e.Text)
 		if isStatement := e.Kind == observe.Statement || e.Kind == observe.Prepare; isStatement && !u.f.c.Texts {
 			text = firstWord(text)
 		}
@@ -42,7 +42,8 @@ func (u *Unit) step(e observe.Event) {
 // not take the memory.
 const longestText = 500
 
-func shortened(text string) string {
+// Shortened is the beginning of a text that is long.
+func Shortened(text string) string {
 	if len(text) <= longestText {
 		return text
 	}

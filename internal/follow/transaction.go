@@ -115,7 +115,9 @@ func (t *transaction) End(ctx context.Context, e observe.Event) {
 	found, is := t.statement(e)
 	u.mu.Unlock()
 	if is {
-		found.Opened, found.At = u.opened(), u.here()
+		if found.Opened = u.opened(); found.Suspicion != LeftOpen { // who ends the unit does not know whose rows they are
+			found.At = u.here()
+		}
 		u.find(ctx, found)
 	}
 }
@@ -131,7 +133,7 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if e.Err != nil {
 		u.failure = e.Err
 	}
-	f = Finding{DB: e.DB, Text: shortened(e.Text), Time: e.Time}
+	f = Finding{DB: e.DB, Text: Shortened(e.Text), Time: e.Time}
 	if e.LeftOpen {
 		f.Suspicion = LeftOpen
 		return f, true

@@ -2,10 +2,12 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/dbscope/dbscope/internal/callers"
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -17,6 +19,7 @@ type Config struct {
 	Steps     int      // how many of a unit are kept for its timeline
 	Texts     bool     // those of statements are kept, else only their first words
 
+	Keep  func(error) error // what is kept of an error; nil is the error itself
 	Begun func(*Unit)
 	Found func(context.Context, *Unit, Finding) // more than once of a kind only where the text or the place differs
 	Over  func(context.Context, *Unit, observe.Event)
@@ -42,6 +45,13 @@ func (f *Follower) Start(ctx context.Context, e observe.Event) (context.Context,
 		f.c.Begun(u)
 	}
 	return ctx, u
+}
+
+func (f *Follower) keep(err error) error {
+	if err == nil || f.c.Keep == nil {
+		return err
+	}
+	return f.c.Keep(err)
 }
 
 // Unit is one that is followed. It is safe for concurrent use.
@@ -111,7 +121,7 @@ func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 			u.f.c.Retry(ctx, u, e)
 		}
 		return ctx, nil
-	case observe.Hook:
+	case observe.Hook, observe.Refusal:
 		return ctx, u
 	}
 	return ctx, nil
@@ -137,9 +147,16 @@ func (u *Unit) End(ctx context.Context, e observe.Event) {
 		u.mu.Lock()
 		u.step(e)
 		u.mu.Unlock()
+	case observe.Refusal:
+		f := Finding{Suspicion: Busy, DB: e.DB, At: u.here(), Time: e.Time}
+		if errors.Is(e.Err, errs.ErrScopeEnded) {
+			f.Suspicion = AfterEnd
+		}
+		u.find(ctx, f)
 	case observe.Unit:
 		u.mu.Lock()
 		u.event, u.over = e, true
+		u.event.Err, u.failure = u.f.keep(e.Err), u.f.keep(u.failure)
 		u.ctx, u.counted = context.Background(), nil // who keeps the unit does not keep its request
 		u.mu.Unlock()
 		if u.f.c.Over != nil {

@@ -133,6 +133,7 @@ func (s *Session) Take(ctx context.Context, b *Block) error {
 	if err == nil && expired {
 		err = s.takeAfterExpired(ctx, b)
 	}
+	s.Watch.Refused(ctx, err)
 	return err
 }
 

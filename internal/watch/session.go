@@ -83,6 +83,15 @@ func (s *Session) Savepoint(ctx context.Context, kind observe.Kind, name string,
 	return s.Step(ctx, kind, name)
 }
 
+// Refused tells of a use that was refused, as [Unit.Refused] does. Unlike the others it is
+// for those who do not hold the session.
+func (s *Session) Refused(ctx context.Context, err error) {
+	if s != nil && isRefusal(err) {
+		_, op := Start(ctx, s.db.above, s.db.of(observe.Refusal))
+		op.End(observe.None, err)
+	}
+}
+
 // Start implements [driver.StatementObserver].
 func (s *Session) Start(ctx context.Context, st driver.Statement) context.Context {
 	if s.comesAgain && st.Text == s.statement.event.Text {

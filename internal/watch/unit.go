@@ -3,10 +3,12 @@ package watch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/dbscope/dbscope/internal/errs"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -122,6 +124,20 @@ func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, Op)
 	u.mu.Unlock()
 	e.Unit, e.Parent, e.Name = u.event.Unit, u.event.Parent, u.Name()
 	return Start(ctx, all, e)
+}
+
+// Refused tells that a use of the DB was refused, where the error, which may be nil, says
+// that the unit is over, or that another goroutine uses its session.
+func (u *Unit) Refused(ctx context.Context, db string, err error) {
+	if u == nil || !isRefusal(err) {
+		return
+	}
+	_, op := u.Start(ctx, observe.Event{Kind: observe.Refusal, DB: db})
+	op.End(observe.None, err)
+}
+
+func isRefusal(err error) bool {
+	return err != nil && (errors.Is(err, errs.ErrScopeEnded) || errors.Is(err, errs.ErrSessionBusy))
 }
 
 // Transaction notes that one of the unit is over.

@@ -130,8 +130,11 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	name := &routeName{method: c.Method()}
 	ctx, scope := o.policy.Begin(middleware.WithName(context.WithValue(ctx, ctxKey{}, c), name), c)
 	c.SetContext(ctx)
+	returned := false
 	defer func() {
-		name.found(c)
+		if name.found(c); !returned {
+			scope.Failed(middleware.ErrNotReturned)
+		}
 		o.policy.Report(c, scope.End(ctx))
 		fasthttp.ReleaseResponse(before)
 		if token := o.policy.NewToken(ctx); token != "" && !c.IsAbandoned() {
@@ -139,14 +142,19 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 		}
 		restore(c, outer, ctx)
 	}()
-	if err := c.Next(); err != nil {
+	err := c.Next()
+	if returned = true; err != nil {
+		var own *fiber.Error
+		if name.found(c); !errors.As(err, &own) || own.Code >= fiber.StatusInternalServerError {
+			scope.Failed(err)
+		}
 		return o.mask(c, err)
 	}
 	if c.IsAbandoned() { // what still runs has not succeeded
 		return nil
 	}
 	name.found(c) // before the unit is over, whose observers are told
-	err := o.decide(ctx, scope, c)
+	err = o.decide(ctx, scope, c)
 	if err == nil {
 		return nil
 	}

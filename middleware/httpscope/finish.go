@@ -1,17 +1,20 @@
 package httpscope
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"time"
+
+	"github.com/dbscope/dbscope/middleware"
 )
 
-// finish is the end of a handler that returned, with an error of its own or
-// not. It reports whether the handler is to be called again, as again says,
-// with another writer.
-func (w *writer) finish(erred bool, again func(error) bool) bool {
+// finish is the end of a handler that returned, with an error of its own or nil. It
+// reports whether the handler is to be called again, as again says, with another writer.
+func (w *writer) finish(own error, again func(error) bool) bool {
 	late := w.wait.End()
-	p := w.now()
+	p, erred := w.now(), own != nil
 	err := late
 	if p == failed {
 		err = w.closed()
@@ -19,6 +22,7 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	switch {
 	case late != nil: // all is rolled back
 	case p == failed || erred:
+		w.tellFailure(own)
 		w.report(w.scope.Rollback(ending{w}))
 	default:
 		err = w.opts.policy.Finish(ending{w}, w.scope, w.request, w.code())
@@ -59,6 +63,19 @@ func (w *writer) finish(erred bool, again func(error) bool) bool {
 	return false
 }
 
+// tellFailure tells observers of a handler's error, unless that says itself that the
+// client is to blame.
+func (w *writer) tellFailure(err error) {
+	var coded interface{ StatusCode() int }
+	switch {
+	case err == nil, errors.As(err, &coded) && coded.StatusCode() < http.StatusInternalServerError:
+	case w.status >= http.StatusBadRequest && w.status < http.StatusInternalServerError:
+	case errors.Is(w.request.Context().Err(), context.Canceled): // nobody has seen it
+	default:
+		w.scope.Failed(err)
+	}
+}
+
 // abandon is the end of a handler that did not return, and does nothing after
 // finish.
 func (w *writer) abandon() {
@@ -66,6 +83,7 @@ func (w *writer) abandon() {
 		return
 	}
 	_ = w.wait.End()
+	w.scope.Failed(middleware.ErrNotReturned)
 	dropped := w.drop()
 	w.report(w.scope.End(ending{w}))
 	w.last()

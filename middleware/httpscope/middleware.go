@@ -145,7 +145,7 @@ func (a *Adapter) attempt(ctx context.Context, outer http.ResponseWriter, r *htt
 	w := newWriter(outer, in, scope, a.opts)
 	defer w.abandon() // does something only when the handler does not return
 	err = next(w, in.Request)
-	again = w.finish(err != nil, func(err error) bool {
+	again = w.finish(err, func(err error) bool {
 		return repeatable && in.reading.again() && scope.Again(r.Context(), number, err)
 	})
 	if again && r.MultipartForm == nil && in.MultipartForm != nil { // else it is not the attempt's

@@ -119,7 +119,7 @@ const (
 	SetContext Ability = "set context" // let middlewares outside see a handler's context, see [ContextSetter]
 )
 
-// The abilities that are the middleware's, which has such [Options].
+// The abilities that are the middleware's, most of which are [Options].
 const (
 	ClientTimeout Ability = "the option ClientTimeout"
 	BufferBody    Ability = "the option BufferBody"
@@ -127,6 +127,8 @@ const (
 	Unscoped      Ability = "the option Unscoped"
 	TokenHeader   Ability = "the option TokenHeader"
 	Retry         Ability = "the option Retry"
+
+	Failures Ability = "tell observers of failures" // as Failed of [github.com/dbscope/dbscope/middleware.Control] does
 )
 
 // T is what the suite needs of [*testing.T].

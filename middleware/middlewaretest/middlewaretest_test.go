@@ -145,6 +145,7 @@ func send(w http.ResponseWriter, held *httptest.ResponseRecorder) {
 func (b behaviour) framework() middlewaretest.Framework {
 	f := middlewaretest.NetHTTP(b.middleware)
 	f.Lacks[middlewaretest.Hijack] = "it holds whole responses"
+	f.Lacks[middlewaretest.Failures] = "it has no policy"
 	if !b.holdNothing {
 		f.Lacks[middlewaretest.Flush] = "it holds whole responses"
 	}

@@ -27,7 +27,7 @@ type Scenario struct {
 // Scenarios yields all scenarios.
 func Scenarios() iter.Seq[Scenario] {
 	return func(yield func(Scenario) bool) {
-		for _, list := range [][]Scenario{endings, streams, scopes, slow, configured} {
+		for _, list := range [][]Scenario{endings, streams, scopes, slow, configured, told} {
 			for _, s := range list {
 				if !yield(s) {
 					return

@@ -112,6 +112,51 @@ type shares struct{ reads, others window }
 // mostHosts bounds the hosts that are counted.
 const mostHosts = 100
 
+// follows reports whether a unit that begins is followed, and counts it.
+func (p *Page) follows() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.followed == mostFollowed {
+		p.skipped++
+		return false
+	}
+	p.followed++
+	return true
+}
+
+// skipped is a unit that is not followed. It is counted.
+type skipped struct{ p *Page }
+
+// Start implements [observe.Observer].
+func (skipped) Start(ctx context.Context, _ observe.Event) (context.Context, observe.Span) {
+	return ctx, nil
+}
+
+// End implements [observe.Span].
+func (s skipped) End(_ context.Context, e observe.Event) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.p.skipped--
+	s.p.count(e)
+}
+
+// count counts a unit that is over. The caller holds mu.
+func (p *Page) count(e observe.Event) {
+	at := e.Time.Add(e.Duration)
+	p.rates.units.add(at)
+	if e.Err != nil {
+		p.rates.failed.add(at)
+	}
+}
+
+// kept is what is kept of an error, which may hold anything: the text that is shown.
+func (p *Page) kept(err error) error { return keptError(p.errorText(err)) }
+
+// keptError is the text of an error.
+type keptError string
+
+func (e keptError) Error() string { return string(e) }
+
 func (p *Page) begun(u *follow.Unit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,10 +178,10 @@ func (p *Page) over(_ context.Context, u *follow.Unit, e observe.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.live, u)
-	p.rates.units.add(k.at)
+	p.followed--
+	p.count(e)
 	p.recent.add(k)
 	if e.Err != nil {
-		p.rates.failed.add(k.at)
 		p.failed.add(k)
 	}
 	p.slow.add(k, k.at.Add(-p.keep))

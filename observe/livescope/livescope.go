@@ -35,9 +35,12 @@ type Page struct {
 	options
 	follower *follow.Follower
 	visitors chan struct{} // one for each stream that is open
+	servers  sync.Map      // of each *http.Server the channel that is closed as it shuts down
 
 	mu       sync.Mutex // guards the rest
 	live     map[*follow.Unit]struct{}
+	followed int // live units, those included that are about to be in live
+	skipped  int // live units that are not followed, since there are too many
 	recent   ring
 	failed   ring
 	suspect  ring
@@ -55,6 +58,7 @@ type options struct {
 	texts     bool
 	errors    bool
 	allow     func(*http.Request) bool
+	names     []string // of hosts, beside those of this machine
 	keep      time.Duration
 	every     time.Duration
 	clusters  []namedCluster
@@ -68,7 +72,7 @@ type namedCluster struct {
 // New returns a Page. It starts no goroutine and need not be closed.
 func New(opts ...Option) *Page {
 	p := &Page{
-		options: options{limits: follow.Default, keep: 10 * time.Minute, every: time.Second, allow: isLocal},
+		options: options{limits: follow.Default, keep: 10 * time.Minute, every: time.Second, allow: isOnThisMachine},
 		live:    map[*follow.Unit]struct{}{}, sessions: map[host]*shares{}, visitors: make(chan struct{}, mostVisitors),
 	}
 	for _, set := range opts {
@@ -76,23 +80,32 @@ func New(opts ...Option) *Page {
 	}
 	p.recent.most, p.failed.most, p.suspect.most = mostKept, mostKept, mostKept
 	p.follower = follow.New(follow.Config{
-		Limits: p.limits, Libraries: p.libraries, Steps: mostSteps, Texts: p.texts,
+		Limits: p.limits, Libraries: p.libraries, Steps: mostSteps, Texts: p.texts, Keep: p.kept,
 		Begun: p.begun, Found: p.found, Over: p.over, Transaction: p.transaction,
 	})
 	return p
 }
 
-// What is kept at most: units of each kind, and steps of each unit.
+// What is kept at most: units of each kind, live ones, and steps of each.
 const (
-	mostKept  = 50
-	mostSteps = 64
+	mostKept     = 50
+	mostFollowed = 1000
+	mostSteps    = 64
 )
 
-// Allow decides who may see the page. The default is clients on the same machine that call
-// it by a name of that machine, and not through a proxy, which every client would look
-// like that to. Nobody else is asked: where the function answers true there is no password,
-// and so it looks for one, or for a network, itself.
+// Allow decides who may see the page. The default is clients on the same machine that do
+// not come through a proxy, since behind that anybody may be. There is no password: where
+// the function answers true nobody else is asked, and so it looks for one, or for a
+// network, itself. The name in the Host header is checked all the same, see [ServedAs].
 func Allow(may func(*http.Request) bool) Option { return func(o *options) { o.allow = may } }
+
+// ServedAs adds to the names, without ports, by which browsers may call the host of the
+// page. The default is localhost, what ends with .localhost, and any address: a page of
+// another site could come by any other name that its owner makes lead here, in the
+// browser of somebody who may see this one.
+func ServedAs(names ...string) Option {
+	return func(o *options) { o.names = append(o.names, names...) }
+}
 
 // StatementText shows the texts of statements, up to 500 bytes of each. Arguments are never
 // shown, but values that the application has put into the text are. The default is their
@@ -127,6 +140,10 @@ func Every(d time.Duration) Option {
 // The default is half a second; with 0 and less it never is.
 func Idle(d time.Duration) Option { return func(o *options) { o.limits.Idle = max(d, 0) } }
 
+// NotEnded is how long a transaction may be idle before it counts as one that nobody
+// ends. The default is a minute; with 0 and less none does.
+func NotEnded(d time.Duration) Option { return func(o *options) { o.limits.NotEnded = max(d, 0) } }
+
 // SlowWait is how long a unit may wait for a connection. The default is a second; with 0
 // and less it may wait for ever.
 func SlowWait(d time.Duration) Option { return func(o *options) { o.limits.Wait = max(d, 0) } }
@@ -134,6 +151,10 @@ func SlowWait(d time.Duration) Option { return func(o *options) { o.limits.Wait 
 // Repetitions is how often one unit may run the same query. The default is 25; with 0 and
 // less as often as it likes.
 func Repetitions(n int) Option { return func(o *options) { o.limits.Repetitions = max(n, 0) } }
+
+// Savepoints is how many of a transaction may be live. The default is 64; with 0 and less
+// as many as it likes.
+func Savepoints(n int) Option { return func(o *options) { o.limits.Savepoints = max(n, 0) } }
 
 // Libraries are the beginnings of import paths whose lines are not taken for the place in
 // the code where something happens. Those of the usual ORMs and drivers are known.
@@ -149,5 +170,8 @@ func Hosts(name string, c *cluster.Cluster) Option {
 
 // Start implements [observe.Observer].
 func (p *Page) Start(ctx context.Context, e observe.Event) (context.Context, observe.Span) {
+	if e.Kind == observe.Unit && !p.follows() {
+		return ctx, skipped{p}
+	}
 	return p.follower.Start(ctx, e)
 }

@@ -229,6 +229,43 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 }
 
+func TestUnitsThatAreLiveAreFollowedUpToABound(t *testing.T) {
+	p, _, db := newPage()
+	var ends []func() error
+	for range 1100 {
+		ctx, scope := dbscope.Begin(t.Context())
+		ends = append(ends, func() error { return scope.End(ctx) })
+		ok(t, store(ctx, db, "a"))
+	}
+	if o := read[overview](t, p, "overview"); len(o.Live) != 200 || o.Hidden != 900 || o.Open != 1000 {
+		t.Errorf("there are %d shown, %d hidden, and %d transactions", len(o.Live), o.Hidden, o.Open)
+	}
+	for _, end := range ends {
+		ok(t, end())
+	}
+	if o := read[overview](t, p, "overview"); len(o.Live) != 0 || o.Hidden != 0 || o.Units != 1100 {
+		t.Errorf("in the end there are %d shown, %d hidden, and %d were counted", len(o.Live), o.Hidden, o.Units)
+	}
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, store(ctx, db, "a"))
+		if o := read[overview](t, p, "overview"); len(o.Live) != 1 {
+			t.Errorf("later there are %d", len(o.Live))
+		}
+		return nil
+	}))
+}
+
+func TestOfAnErrorNoMoreIsKeptThanIsShown(t *testing.T) {
+	p, _, db := newPage(livescope.ErrorText())
+	_ = dbscope.Run(t.Context(), func(ctx context.Context) error {
+		ok(t, store(ctx, db, "a"))
+		return errors.New(strings.Repeat("a long story ", 1000))
+	})
+	if text := read[overview](t, p, "overview").Failures[0].Error; len(text) > 600 || !strings.HasPrefix(text, "a long story") {
+		t.Errorf("it is %d bytes", len(text))
+	}
+}
+
 func TestWhatIsOldIsNotShown(t *testing.T) {
 	p, _, db := newPage(livescope.Keep(time.Nanosecond))
 	_ = dbscope.Run(t.Context(), func(ctx context.Context) error {
@@ -280,7 +317,7 @@ func TestOnlyClientsOnTheSameMachineSeeThePage(t *testing.T) {
 
 func TestWhoMaySeeThePageIsTheProgramsToSay(t *testing.T) {
 	p := livescope.New(livescope.Allow(func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer x" }))
-	r := httptest.NewRequest(http.MethodGet, "http://shop.example/debug/dbscope/", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://192.0.2.1/debug/dbscope/", nil)
 	for _, want := range []int{http.StatusForbidden, http.StatusOK} {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, r)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
+	p.shutdown(r) // at the first request, since a server that shuts down takes no more such functions
 	switch {
+	case !p.isServedAs(r.Host):
+		http.Error(w, "livescope is called by a name that is not known: see its option ServedAs", http.StatusForbidden)
+		return
 	case !p.allow(r):
 		http.Error(w, "livescope shows this page to clients on the same machine only: see its option Allow", http.StatusForbidden)
 		return
@@ -88,29 +93,47 @@ func reply(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v) // what fails is the client's connection
 }
 
-// isLocal reports whether a client is on the same machine, and has called it by a name of
-// that: a page of another site, whose name was made to lead here, would be called by its
-// own. What a proxy passes on may come from anywhere.
-func isLocal(r *http.Request) bool {
+// isOnThisMachine reports whether a client is, as far as one can see: what a proxy passes
+// on may come from anywhere.
+func isOnThisMachine(r *http.Request) bool {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !from.Addr().Unmap().IsLoopback() {
 		return false
 	}
 	for name := range r.Header {
-		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+		if passedOn[name] || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Envoy-") {
 			return false
 		}
 	}
-	host := r.Host
+	return true
+}
+
+// passedOn are the other headers by which proxies tell of their clients.
+var passedOn = map[string]bool{}
+
+func init() {
+	for _, name := range []string{
+		"Forwarded", "Via", "X-Real-IP", "X-Original-Forwarded-For", "True-Client-IP", "CF-Connecting-IP", "CF-Ray",
+		"X-Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP", "Fly-Client-IP", "X-Azure-ClientIP", "X-ProxyUser-IP",
+	} {
+		passedOn[http.CanonicalHeaderKey(name)] = true
+	}
+}
+
+// isServedAs reports whether a browser may call the page's host by the name. By an
+// address it may: nobody can make one lead elsewhere.
+func (p *Page) isServedAs(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.Trim(host, "[]")
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return slices.ContainsFunc(p.names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
 // isForeign reports whether another site's page makes the request. To follow a link from

@@ -12,7 +12,24 @@ const mostVisitors = 8
 // sendTimeout is how long one part of a stream may take to leave.
 const sendTimeout = 10 * time.Second
 
-// stream sends what goes on, as server-sent events, until the client goes away.
+// shutdown returns a channel that is closed as the request's server shuts down, which
+// waits for what it serves; nil where the server is of another kind.
+func (p *Page) shutdown(r *http.Request) <-chan struct{} {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if server == nil {
+		return nil
+	}
+	over, known := p.servers.Load(server)
+	if !known {
+		if over, known = p.servers.LoadOrStore(server, make(chan struct{})); !known {
+			server.RegisterOnShutdown(func() { close(over.(chan struct{})) })
+		}
+	}
+	return over.(chan struct{})
+}
+
+// stream sends what goes on, as server-sent events, until the client goes away, or the
+// server shuts down.
 func (p *Page) stream(w http.ResponseWriter, r *http.Request) {
 	select {
 	case p.visitors <- struct{}{}:
@@ -27,6 +44,7 @@ func (p *Page) stream(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
+	over := p.shutdown(r)
 	control := http.NewResponseController(w)
 	ticks := time.NewTicker(p.every)
 	defer ticks.Stop()
@@ -44,6 +62,8 @@ func (p *Page) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		select {
 		case <-ticks.C:
+		case <-over:
+			return
 		case <-r.Context().Done():
 			return
 		}

@@ -98,6 +98,7 @@ func (p *Page) overview(now time.Time) overview {
 		Now: now.UnixMilli(), Units: p.rates.units.sum(now), Failed: p.rates.failed.sum(now), Found: p.rates.suspicious.sum(now),
 		Live: []unit{}, Hosts: p.hosts(now), // none is an empty list for the script, and no null
 	}
+	o.Hidden = p.skipped
 	p.mu.Unlock()
 	for _, u := range live {
 		s := u.State()
@@ -109,7 +110,7 @@ func (p *Page) overview(now time.Time) overview {
 	}
 	slices.SortFunc(o.Live, func(a, b unit) int { return cmp.Compare(a.ID, b.ID) })
 	if more := len(o.Live) - mostLive; more > 0 {
-		o.Live, o.Hidden = o.Live[:mostLive], more
+		o.Live, o.Hidden = o.Live[:mostLive], o.Hidden+more
 	}
 	o.Suspicious, o.Failures, o.Slowest, o.Recent = p.units(suspect, now), p.units(failed, now), p.units(slow, now), p.units(recent, now)
 	return o
@@ -130,7 +131,10 @@ func (p *Page) unit(s follow.State, now time.Time) unit {
 		Waited: ms(s.Waited), Idle: ms(s.Idle), Attempt: e.Attempt, ReadOnly: e.ReadOnly, Took: ms(now.Sub(e.Time)),
 	}
 	if s.Over {
-		v.Took, v.Outcome, v.Error = ms(e.Duration), e.Outcome.String(), p.errorText(e.Err)
+		v.Took, v.Outcome = ms(e.Duration), e.Outcome.String()
+		if e.Err != nil {
+			v.Error = e.Err.Error() // a text that may be shown
+		}
 	} else {
 		v.Doing, v.Since = s.Doing, ms(now.Sub(s.Since))
 		if p.texts {
@@ -150,9 +154,10 @@ func (p *Page) unit(s follow.State, now time.Time) unit {
 	return v
 }
 
+// errorText is what is shown of an error.
 func (p *Page) errorText(err error) string {
 	if p.errors && err != nil {
-		return err.Error()
+		return follow.Shortened(err.Error())
 	}
 	return follow.ErrorName(err)
 }

@@ -94,6 +94,18 @@ func MeasuredElsewhere() Option { return func(c *config) { c.statements = true }
 // suspicious. The default is half a second; with 0 and less none is.
 func Idle(d time.Duration) Option { return func(c *config) { c.limits.Idle = max(d, 0) } }
 
+// NotEnded is how long a transaction may be idle before it is counted as one that nobody
+// ends. The default is a minute; with 0 and less none is.
+func NotEnded(d time.Duration) Option { return func(c *config) { c.limits.NotEnded = max(d, 0) } }
+
+// SlowWait is how long a unit may wait for a connection before that is counted as
+// suspicious. The default is a second; with 0 and less no wait is.
+func SlowWait(d time.Duration) Option { return func(c *config) { c.limits.Wait = max(d, 0) } }
+
+// Savepoints is how many of a transaction may be live before that is counted as
+// suspicious. The default is 64; with 0 and less any number may.
+func Savepoints(n int) Option { return func(c *config) { c.limits.Savepoints = max(n, 0) } }
+
 // Repetitions is how often one unit may run the same query before it is counted as
 // suspicious. The default is 25; with 0 and less none is.
 func Repetitions(n int) Option { return func(c *config) { c.limits.Repetitions = max(n, 0) } }

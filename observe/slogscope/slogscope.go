@@ -27,7 +27,7 @@ func New(opts ...Option) observe.Observer {
 	for _, set := range opts {
 		set(l)
 	}
-	return follow.New(follow.Config{Limits: l.limits, Libraries: l.libraries, Found: l.found, Over: l.over})
+	return follow.New(follow.Config{Limits: l.limits, Libraries: l.libraries, Found: l.found, Over: l.over, Retry: l.again})
 }
 
 // Option changes what is written, and how.
@@ -116,6 +116,23 @@ func (l *logger) over(ctx context.Context, u *follow.Unit, e observe.Event) {
 	case isSlow:
 		l.log(ctx, l.slow, "unit of work was slow", l.whole(u, e))
 	}
+}
+
+// again writes the line of what is run again though its unit has not said that it failed:
+// one whose handler has answered that the client is to blame, or an Atomic block.
+func (l *logger) again(ctx context.Context, u *follow.Unit, e observe.Event) {
+	message := "a block of the unit failed and is run again"
+	if s := u.State(); s.Over {
+		if s.Event.Err != nil {
+			return // it has a line already
+		}
+		message = "unit of work was undone and is run again"
+	}
+	attrs := append(of(u.Event()), slog.Int("attempt", e.Attempt-1))
+	if e.Err != nil {
+		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	l.log(ctx, l.retried, message, attrs)
 }
 
 // whole are the fields of a line about a unit.

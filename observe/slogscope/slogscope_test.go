@@ -133,6 +133,18 @@ func TestAUnitThatIsRunAgainHasALineForEachAttempt(t *testing.T) {
 	has(t, all[1], line{"level": "ERROR", "msg": "unit of work failed", "attempt": 2.0})
 }
 
+func TestABlockThatIsRunAgainHasALine(t *testing.T) {
+	j, f, db := newDB()
+	f.Inject("exec", drivertest.Fault{Err: drivertest.ErrTransient, Fate: driver.Aborted})
+	again := dbscope.Retry(dbscope.RetryPolicy{Attempts: 2, MinDelay: time.Microsecond})
+	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
+		return db.Atomic(ctx, func(ctx context.Context) error { return drivertest.Exec(ctx, db, "a") }, again)
+	}))
+	l := j.one(t)
+	has(t, l, line{"level": "WARN", "msg": "a block of the unit failed and is run again", "attempt": 1.0})
+	fields(t, l, "attempt", "error")
+}
+
 func TestASlowUnitHasALine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, _, db := newDB(slogscope.Slow(time.Minute), slogscope.Idle(0))

@@ -42,6 +42,7 @@ func TestTheMiddlewareOfOnesOwnConforms(t *testing.T) {
 			middlewaretest.Unscoped:      options,
 			middlewaretest.TokenHeader:   options,
 			middlewaretest.Retry:         options,
+			middlewaretest.Failures:      "it leaves that out",
 		},
 	})
 }

@@ -2,6 +2,7 @@ package readme
 
 import (
 	"context"
+	"crypto/subtle"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -51,6 +52,13 @@ func publish(ctx context.Context, send func() error) (err error) {
 	return send()
 }
 
+// The page is for whoever knows the token, and browsers find it under this name.
+func internalPage(token string) *livescope.Page {
+	return livescope.New(livescope.ServedAs("shop.internal"), livescope.Allow(func(r *http.Request) bool {
+		return subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+token)) == 1
+	}))
+}
+
 // The page is beside the service, not in its units.
 func withPage(service http.Handler, live *livescope.Page) http.Handler {
 	mux := http.NewServeMux()
@@ -89,4 +97,4 @@ func (unitOf) Start(ctx context.Context, _ observe.Event) (context.Context, obse
 // End is called as the unit is over.
 func (u unitOf) End(_ context.Context, e observe.Event) { u.c.count(e.Outcome.String()) }
 
-var _ = []any{watched, strictLog, traced, nightlyImport, outgoing, publish, withPage, testStrictly, &counter{}}
+var _ = []any{watched, strictLog, traced, nightlyImport, outgoing, publish, withPage, internalPage, testStrictly, &counter{}}

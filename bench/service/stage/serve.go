@@ -77,6 +77,9 @@ func controls() http.Handler {
 	mux.HandleFunc("GET /usage", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, func() error { return json.NewEncoder(w).Encode(used()) })
 	})
+	mux.HandleFunc("GET /heap", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, func() error { return json.NewEncoder(w).Encode(heap()) })
+	})
 	var profile *os.File
 	mux.HandleFunc("POST /profile", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, func() (err error) {

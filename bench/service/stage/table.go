@@ -93,6 +93,7 @@ func Table(rounds []Round) string {
 	}
 	_ = w.Flush() // to memory
 	for _, name := range subject.Names(cell.DB) {
+		against(&out, rounds, name)
 		before := name + Before
 		total, measured := TotalCPU.Ratio(rounds, name, before)
 		if !measured {
@@ -103,6 +104,18 @@ func Table(rounds []Round) string {
 		_, _ = fmt.Fprintf(&out, "%s against before: requests/s %v, CPU of the service %v, with the database %v\n", name, perSecond, service, total)
 	}
 	return out.String()
+}
+
+// against compares subjects with another one of ours.
+func against(out io.Writer, rounds []Round, name string) {
+	to := subject.ByHand(name)
+	perSecond, measured := PerSecond.Ratio(rounds, name, to)
+	if !measured || !subject.Ours(to) {
+		return
+	}
+	p99, _ := P99.Ratio(rounds, name, to)
+	service, _ := ServiceCPU.Ratio(rounds, name, to)
+	_, _ = fmt.Fprintf(out, "%s against %s: requests/s %v, p99 %v, CPU of the service %v\n", name, to, perSecond, p99, service)
 }
 
 // row has a subject that was measured.
