@@ -3,17 +3,22 @@ module github.com/dbscope/dbscope/examples
 go 1.26.0
 
 require (
+	connectrpc.com/connect v1.21.0
 	github.com/dbscope/dbscope v0.0.0
 	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
+	github.com/dbscope/dbscope/middleware/connectscope v0.0.0
 	github.com/dbscope/dbscope/middleware/echoscope v0.0.0
 	github.com/dbscope/dbscope/middleware/fiberscope v0.0.0
 	github.com/dbscope/dbscope/middleware/ginscope v0.0.0
+	github.com/dbscope/dbscope/middleware/grpcscope v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/gofiber/fiber/v3 v3.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/labstack/echo/v5 v5.4.4
 	github.com/peterldowns/pgtestdb v0.1.1
+	google.golang.org/grpc v1.84.0
+	google.golang.org/protobuf v1.36.11
 	modernc.org/sqlite v1.61.1
 )
 
@@ -64,7 +69,7 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
 	golang.org/x/time v0.15.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260706201446-f0a921348800 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
