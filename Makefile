@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check docs setup test test-cluster test-long soak bench bench-service performance cluster cluster-kill clean
+.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -18,6 +18,30 @@ check: $(BIN)/golangci-lint
 	@set -e; for dir in $(MODULES); do cd $$dir; \
 		test -n "$$(find . -name '*.go' -print -quit)" || { echo "== $$dir: no packages yet"; continue; }; \
 		echo "== $$dir"; go mod tidy -diff; go vet ./...; go fix -diff ./...; $(BIN)/golangci-lint run --allow-parallel-runners; done
+	@cd tools/release && go mod tidy -diff && go vet ./...
+
+# The analyzers of vet/dbscopevet on the programs that others copy from.
+vet-scopes:
+	cd vet/dbscopevet && GOWORK=off go build -o $(BIN)/dbscopevet ./cmd/dbscopevet
+	cd examples && GOWORK=off go vet -vettool=$(BIN)/dbscopevet ./...
+
+# Known vulnerabilities in what the modules are built with, and in how they use it.
+# Where the database cannot be reached that is said, and nothing fails.
+vuln: $(BIN)/govulncheck
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -bin $(BIN) -vuln
+
+# The modules of others and their licences, in THIRD_PARTY.md.
+licences:
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -licences
+
+# Tries the release of VERSION, or the next one, in a scratch folder and changes
+# nothing. With DRY=no the commits and the tags stay. It pushes nothing.
+release: $(BIN)/gorelease
+	@GOWORK=off go run -C tools/release . -repo $(CURDIR) -bin $(BIN) -version '$(VERSION)' $(if $(filter no,$(DRY)),-keep)
+
+$(BIN)/gorelease $(BIN)/govulncheck: tools/release/go.mod tools/release/go.sum
+	cd tools/release && GOWORK=off go build -o $(BIN)/ tool
+	@touch $(BIN)/gorelease $(BIN)/govulncheck
 
 # The pages of docs as a site, in site/.vitepress/dist. Every link and anchor is
 # checked, those of the other Markdown files too.
@@ -36,11 +60,17 @@ setup:
 # A package's tests get more than go test's ten minutes, for busy machines.
 test: setup
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
+	cd tools/release && GOWORK=off go test -shuffle=on ./...
 	go test -race -shuffle=on -timeout=30m work
 
 # What happens to a service while Patroni's primaries fail, and replicas stop.
 test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
+
+# The suites on all versions of all servers that can be had, which are unpacked and not
+# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18', -short.
+test-servers: setup
+	go run ./internal/servers/matrix $(FLAGS)
 
 test-long: setup
 	DBSCOPE_LONG=1 go test -race -shuffle=on -timeout=60m work
@@ -53,9 +83,20 @@ soak: setup
 	SOAK=$(SOAK) SOAK_CSV=$(CURDIR)/.soak/soak.csv SOAK_PLOT=$(if $(PLOT),$(abspath $(PLOT))) \
 		go test -count=1 -timeout=0 -v ./tests/soak
 
+# ORDERS on each database by clients that repeat their requests, while the service and
+# the servers are killed: each is stored once.
+ORDERS ?= 10000
+idempotent: setup
+	IDEMPOTENT=$(ORDERS) go test -race -count=1 -timeout=0 -v -run Campaign ./tests/idempotent
+
+# The pictures of the pages in docs/img.
+screenshots: setup
+	cd tests && SCREENSHOTS=$(CURDIR)/docs/img go test -count=1 -v -run Screenshots ./browser
+
 bench: setup
 	cd driver/pgxscope && go test -bench . -run '^$$' .
 	cd bench && go test -bench . -benchmem -run '^$$' . && go test -bench . -benchtime 1x -run '^$$' ./roundtrips
+	cd tests/libraries && go test -bench . -run '^$$' .
 
 # Services that answer requests from a database, by hand and with libraries, in
 # turn: tables of each kind of request. FLAGS choose others:

@@ -24,16 +24,17 @@ type teller struct {
 	events []observe.Event
 }
 
-type depthKey struct{}
+// depthKey is the key of how deep one teller is.
+type depthKey struct{ *teller }
 
 // Start implements [observe.Observer].
 func (o *teller) Start(ctx context.Context, e observe.Event) (context.Context, observe.Span) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	depth, _ := ctx.Value(depthKey{}).(int)
+	depth, _ := ctx.Value(depthKey{o}).(int)
 	o.open++
 	o.lines = append(o.lines, "")
-	return context.WithValue(ctx, depthKey{}, depth+1), &told{o, len(o.lines) - 1, depth, e.Kind}
+	return context.WithValue(ctx, depthKey{o}, depth+1), &told{o, len(o.lines) - 1, depth, e.Kind}
 }
 
 // told is one line of a teller.
@@ -62,7 +63,7 @@ func (s *told) End(ctx context.Context, e observe.Event) {
 	if e.Err != nil {
 		line.WriteString("!")
 	}
-	if e.Kind != s.kind || e.Time.IsZero() || e.Duration < 0 || ctx.Value(depthKey{}) != s.depth+1 {
+	if e.Kind != s.kind || e.Time.IsZero() || e.Duration < 0 || ctx.Value(depthKey{s.teller}) != s.depth+1 {
 		line.WriteString(" and its end does not fit its beginning")
 	}
 	s.lines[s.line] = line.String()
@@ -357,5 +358,55 @@ func TestASwitchIsTold(t *testing.T) {
 	}
 	if e := o.last(t, observe.Switch); e.Host != "" || e.Err == nil {
 		t.Errorf("what is no host is told as %q, %v", e.Host, e.Err)
+	}
+}
+
+func TestWhatBeginsInManyUnitsAtOnceIsOverOnce(t *testing.T) {
+	own, ofDB := &teller{}, &teller{}
+	f, db := newFake(t, dbscope.Observe(ofDB))
+	f.LimitConns(4)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	g := dbscope.NewGroup(t.Context(), dbscope.Observe(own), dbscope.Retry(dbscope.RetryPolicy{Attempts: 10, MinDelay: time.Microsecond}))
+	for n := range 40 {
+		if n%7 == 0 {
+			f.Inject("commit", drivertest.Fault{Err: drivertest.ErrTransient, Outcome: driver.RolledBack})
+		}
+		g.Go(func(ctx context.Context) error {
+			ok(t, drivertest.Exec(ctx, db, "a"))
+			both := make(chan error, 2)
+			for range 2 { // of which one may be refused
+				go func() { both <- drivertest.Exec(ctx, db, "b") }()
+			}
+			<-both
+			<-both
+			return nil
+		})
+	}
+	ok(t, g.Wait())
+	for _, abort := range []bool{false, true} { // a statement that runs while its unit ends
+		entered, release := make(chan struct{}), make(chan struct{})
+		f.Inject("exec late", drivertest.Fault{Entered: entered, Until: release})
+		ctx, scope := begin(ctx, dbscope.Observe(own))
+		done := make(chan error)
+		go func() { done <- drivertest.Exec(ctx, db, "late") }()
+		<-entered
+		if abort {
+			_ = scope.Abort(ctx, errStop)
+		} else {
+			_ = scope.End(ctx)
+		}
+		close(release)
+		is(t, <-done, dbscope.ErrRolledBack)
+	}
+	for name, o := range map[string]*teller{"the units' observer": own, "the DB's observer": ofDB} {
+		if o.open != 0 || len(o.lines) == 0 {
+			t.Errorf("%s was told of %d things, of which %d are not over", name, len(o.lines), o.open)
+		}
+		for _, line := range o.lines {
+			if strings.Contains(line, "does not fit") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
 	}
 }

@@ -239,7 +239,7 @@ func AdapterOption(value any) DBOption {
 const LedgerTable = settle.LedgerTable
 
 // SettleByStatus finds out what became of a COMMIT whose answer was lost, on
-// PostgreSQL 13 and later: it asks, on another connection, for the status of
+// PostgreSQL 13 and later. It asks, on another connection, for the status of
 // the transaction's id, and believes it only while the server is the same one
 // and has not crashed since, for ids are used again after a crash. A
 // transaction that still runs on a connection that nobody reads is ended. The
@@ -247,10 +247,12 @@ const LedgerTable = settle.LedgerTable
 // crash or a failover, and for transactions without an id, stays
 // [ErrCommitUnknown].
 //
-// It costs a round trip before each COMMIT of a scope that may write. Settling
-// takes no longer than [CommitTimeout].
+// It costs a round trip before each COMMIT of a scope that may write, and one before
+// the first transaction on each host: that is refused where the database is none of
+// PostgreSQL's, as CockroachDB and YugabyteDB are not. Settling takes no longer than
+// [CommitTimeout].
 func SettleByStatus() DBOption {
-	return dbOption(func(o *dbOptions) { o.settler = settle.ByStatus{} })
+	return dbOption(func(o *dbOptions) { o.settler = &settle.ByStatus{} })
 }
 
 // SettleByLedger finds out what became of a COMMIT whose answer was lost, on

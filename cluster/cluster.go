@@ -1,19 +1,18 @@
-// Package cluster finds, among a set of database hosts, the one that writes and
-// the replicas, and gives each session of a DB its host: a scope with
-// [dbscope.ReadOnly] gets a replica that is fresh enough, everything else the
-// primary.
+// Package cluster finds the primary and the replicas among a set of database
+// hosts, and gives each session of a DB its host. A scope with [dbscope.ReadOnly]
+// gets a replica that is fresh enough, and everything else the primary.
 //
 //	var nodes = cluster.New(cluster.List("10.0.0.1", "10.0.0.2", "10.0.0.3"))
 //	var shop = pgxscope.Open("postgres://app@{host}/shop", dbscope.Router(nodes))
 //
-// It asks every host twice a second, each on a connection of its own and
-// without waiting for the others, and at once where a session has met an error
-// that may be its host's. It works with PostgreSQL 13 and later, and with
-// [MariaDB]. On PostgreSQL a role with pg_read_all_stats sees sooner that a
-// replica follows a new primary.
+// It asks every host twice a second, each on a connection of its own and without
+// waiting for the others. It asks a host at once if a session has met an error that
+// may be its host's. It works with PostgreSQL 13 and later, and with [MariaDB]. On
+// PostgreSQL a role with pg_read_all_stats sees sooner that a replica follows a
+// new primary.
 //
-// What is behind a host must be one server: positions of a name that stands for
-// several say nothing.
+// Behind each host there must be one server. The positions of a name that stands
+// for several servers say nothing.
 package cluster
 
 import (

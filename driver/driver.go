@@ -1,11 +1,11 @@
-// Package driver is the seam between dbscope's core and the libraries that
+// Package driver is the interface between dbscope's core and the libraries that
 // talk to databases. Only writers of adapters need it.
 //
 // An adapter implements [Adapter], [Engine] and [Conn]; the core implements
-// [Session] and [Gate]. All rules about units of work (who may run a
-// statement, when to begin, what a failure means for the end) live in the
-// core: an adapter moves statements and reports what became of them. The
-// package drivertest holds the conformance suite every adapter runs.
+// [Session] and [Gate]. All rules about units of work are in the core: who may run
+// a statement, when a transaction begins, what a failure means for its end. An
+// adapter sends statements and reports what became of them. The package drivertest
+// has the conformance suite that every adapter passes.
 package driver
 
 import (
@@ -88,7 +88,8 @@ type Limited interface {
 
 // Conn is one connection, with at most one transaction. The core never calls
 // it from two goroutines at once. No method may panic. What not every connection
-// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier].
+// can do are interfaces of their own: [Ender], [Flusher], [Looker], [Setter], [CommitQuerier],
+// [Dialecter], [Execer] and others.
 type Conn interface {
 	// Begin starts a transaction, or arranges that BEGIN travels with the
 	// next statement. A caller that is cancelled during Begin cancels it;

@@ -1,6 +1,6 @@
 // Package middleware is what the middlewares of all frameworks share: the
 // [Policy] that decides about a request's unit of work. Only writers of
-// middlewares call its methods; docs/middleware.md shows how to write one.
+// middlewares need it; docs/middleware.md shows how to write one.
 package middleware
 
 import (

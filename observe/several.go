@@ -27,33 +27,39 @@ func (t *together) Start(ctx context.Context, e Event) (context.Context, Span) {
 	return start(ctx, e, t.observers)
 }
 
-// spans are what several observers have answered with.
-type spans []Span
+// pair is what two observers have answered with, of which the second may be a pair too.
+type pair struct{ first, second Span }
 
 // Start implements [Observer].
-func (s spans) Start(ctx context.Context, e Event) (context.Context, Span) { return start(ctx, e, s) }
+func (p *pair) Start(ctx context.Context, e Event) (context.Context, Span) {
+	ctx, first := p.first.Start(ctx, e)
+	ctx, second := p.second.Start(ctx, e)
+	return ctx, both(first, second)
+}
 
 // End implements [Span]: the last to begin is the first to end.
-func (s spans) End(ctx context.Context, e Event) {
-	for _, span := range slices.Backward(s) {
-		span.End(ctx, e)
+func (p *pair) End(ctx context.Context, e Event) {
+	p.second.End(ctx, e)
+	p.first.End(ctx, e)
+}
+
+// both makes one of two answers, each of which may be nil.
+func both(first, second Span) Span {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
 	}
+	return &pair{first, second}
 }
 
 // start asks all of them, and makes one of their answers.
-func start[O Observer](ctx context.Context, e Event, all []O) (context.Context, Span) {
+func start(ctx context.Context, e Event, all []Observer) (context.Context, Span) {
 	if len(all) == 0 {
 		return ctx, nil
 	}
 	ctx, first := all[0].Start(ctx, e)
 	ctx, others := start(ctx, e, all[1:])
-	switch more, several := others.(spans); {
-	case others == nil:
-		return ctx, first
-	case first == nil:
-		return ctx, others
-	case several:
-		return ctx, append(spans{first}, more...)
-	}
-	return ctx, spans{first, others}
+	return ctx, both(first, others)
 }

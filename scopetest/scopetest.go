@@ -1,6 +1,6 @@
-// Package scopetest makes tests of code that uses dbscope fast: all that the
-// code commits is undone when the test ends, because it runs on one connection
-// for each database, in one transaction that is rolled back.
+// Package scopetest runs a test in one transaction that is rolled back at its
+// end, together with the code under test. So nothing has to be deleted, and
+// nobody waits for a COMMIT.
 //
 //	func TestOrder(t *testing.T) {
 //		ctx := scopetest.Rollback(t, shop)
@@ -8,31 +8,35 @@
 //		...
 //	}
 //
-// Every scope begun under the test's context is a savepoint of that
-// transaction. Its commit keeps the work until the test's end and runs its
-// hooks, its rollback undoes just its own, a failed statement spoils only its
-// own scope. On PostgreSQL a commit checks deferred constraints, as COMMIT
-// would, but not those that the test itself creates, and a read-only scope
-// cannot write. Scopes side by side take turns;
-// one begun inside another nests in it, and so sees what that has not
-// committed, and is undone with it. Two that wait for each other get an error
-// with the stacks of both. On MariaDB or MySQL a statement that commits, such as CREATE
-// TABLE, stores what the test has done, and fails it.
+// Each database of the test has one connection with that transaction. Every scope
+// that is begun under the test's context is a savepoint of it:
 //
-// Each unit has the settings of [dbscope.Settings] that it would have in production,
-// also one that was begun inside another, and so has each statement of a fixture.
+//   - Its commit keeps the work until the test's end, and runs its hooks. Its
+//     rollback undoes only its own work, and a failed statement affects only its
+//     own scope.
+//   - On PostgreSQL a commit checks deferred constraints as COMMIT would, except
+//     those that the test itself creates, and a read-only scope cannot write.
+//   - Scopes side by side take turns. A scope that is begun inside of another one
+//     nests in it: it sees what that one has not committed, and is undone with it.
+//     Two that wait for each other get an error with the stacks of both.
+//   - Each unit, and each statement of a fixture, has the settings of
+//     [dbscope.Settings] that it would have in production.
+//   - On MariaDB and MySQL a statement that commits, such as CREATE TABLE, stores
+//     what the test has done, and fails the test.
 //
-// What differs from production: nothing is seen from other connections, the
-// isolation level is that of the outer transaction, there are no conflicts
-// between scopes, and now() stands still on PostgreSQL. Test what depends on
-// these with a database for each test.
+// # What differs from production
 //
-// Code gets the test's context where it gets its own in production: the
-// argument of a function, the base context of a server, the context that a
-// worker is started with. That is no scope: a statement of code that forgot its
-// unit of work answers [dbscope.ErrNoScope] in a test as in production. Fixtures
-// and checks take the context of [Fixture], with which each statement is a unit of
-// its own.
+// Nothing is seen from other connections, the isolation level is that of the outer
+// transaction, scopes do not conflict with each other, and now() stands still on
+// PostgreSQL. Test what depends on these with a database for each test.
+//
+// # The context
+//
+// The code under test gets the test's context where it gets its own in production:
+// as the argument of a function, as the base context of a server, as the context
+// with which a worker is started. It has no scope: code that forgot its unit of
+// work gets [dbscope.ErrNoScope] in a test as in production. Fixtures and checks
+// use the context of [Fixture], with which each statement is a unit of its own.
 package scopetest
 
 import (

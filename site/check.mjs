@@ -34,7 +34,7 @@ for (const [page, { hrefs }] of pages) {
     const target = path === '' ? page : path
     const there = existsSync(target)
     if (there && (!anchor || !pages.has(target) || pages.get(target).ids.has(anchor))) continue
-    if (!there && pending.includes(relative(dist, target).replace(/html$/, 'md'))) continue
+    if (!there && [relative(dist, target).replace(/html$/, 'md'), relative(join(root, 'docs'), target)].some((p) => pending.includes(p))) continue
     console.error(`${relative(root, page)}: ${href}: ${there ? 'no such anchor' : 'no such page or file'}`)
     dead++
   }

@@ -1,6 +1,6 @@
-// Package drivertest tests adapters and the code above them: [Run] is the
-// conformance suite every adapter passes, [Fake] a database in memory that
-// records the order of calls and misbehaves on demand.
+// Package drivertest tests adapters and the code above them. [Run] is the
+// conformance suite that every adapter passes. [Fake] is a database in memory that
+// records the order of calls, and fails on demand.
 package drivertest
 
 import (

@@ -1,53 +1,71 @@
 // Package sqlscope gives dbscope a database through any database/sql driver.
-// The native handle of a session is a [*database/sql.Tx]; [DB.SQL] gives a
-// real [*database/sql.DB] on the same session for libraries that want one.
+// The native handle of a session is a [*database/sql.Tx]. [DB.SQL] gives a real
+// [*database/sql.DB] on the same session, for libraries that want one.
 //
-// What a failed statement does to a transaction differs between databases, so
-// the adapter asks each new pool, when it is first used, which one it talks to
-// (two short queries, or for MySQL a trial of four). PostgreSQL and its relatives,
-// SQLite, MariaDB and MySQL are known; on any other database every failed statement
-// fails its transaction.
+//	var shop = sqlscope.Open("pgx", "postgres://app@127.0.0.1/shop")
 //
-// A text that would begin or end a transaction is refused with
-// [dbscope.ErrOpenTransaction], wherever in it that is: it is read as its
-// database reads it, on an unknown one as any of the known would.
+//	func placeOrder(ctx context.Context, item string) error {
+//		_, err := shop.ExecContext(ctx, `INSERT INTO orders (item) VALUES ($1)`, item)
+//		return err
+//	}
 //
-// On MariaDB and MySQL other statements can end the transaction they are part of: CREATE
-// TABLE, a procedure, EXECUTE. Whatever is not plainly something else runs
-// between a savepoint and its release, for two round trips, which tell whether
-// the transaction is still the same. If not, the statement returns an error
-// though it was executed, none follows it, and the commit is
-// [dbscope.ErrCommitUnknown]. Run such statements on the pool that [DB.Engine]
-// returns.
+// # Databases
 //
-// On SQLite give the data source name _txlock=immediate, or what your driver
-// calls it, where units read and then write: otherwise a conflict fails them at
+// What a failed statement does to its transaction differs between databases. So
+// the adapter asks each new pool, when it is first used, which database it talks
+// to, by a few short queries. PostgreSQL and its relatives, SQLite, MariaDB and
+// MySQL are known. On any other database every failed statement fails its
+// transaction.
+//
+// On SQLite, give the data source name _txlock=immediate, or what your driver
+// calls it, if units read and then write. Otherwise a conflict fails them at
 // once, without waiting for busy_timeout.
 //
-// The error of a statement is the driver's own. [dbscope.Retry] and the rest
-// believe only the types of the drivers that docs/retry.md lists.
+// # Statements that end the transaction
 //
-// database/sql has no way to send BEGIN along with a statement: a unit of n
-// statements costs n+2 round trips. Nor can the settings of [dbscope.Settings] travel
-// along, which PostgreSQL alone has: they are one more statement after BEGIN.
+// A text that would begin or end a transaction is refused with
+// [dbscope.ErrOpenTransaction]. The text is read as its database reads it; on an
+// unknown database it is refused if any of the known ones would refuse it.
 //
-// Nor has it one to stop a driver that closes rows, for which most drivers read
-// what is left of them. Rows that a unit leaves open, and that cannot be closed
-// within [dbscope.CommitTimeout], do not hold its end: its connection stays with
-// the driver, and is closed when that returns. Until then it counts as in use, and
-// the server may keep the transaction's locks. So close the rows of a long result,
-// or query it with a context that ends: then drivers give up at once. The Commit
-// and Rollback of a [*database/sql.Tx] close its rows first, as they do without
-// dbscope, and wait for the driver.
+// On MariaDB and MySQL other statements can end their transaction as well, such as
+// CREATE TABLE, a procedure or EXECUTE. A statement that might be one of these
+// runs between a savepoint and its release, for two round trips, which show
+// whether the transaction is still the same. If it is not, the statement returns
+// an error although it was executed, no further statement is let through, and
+// the commit is [dbscope.ErrCommitUnknown]. Run such statements on the pool that
+// [DB.Engine] returns.
 //
-// With [dbscope.AllowUnscoped] a statement whose context has no scope is on its own:
-// what was meant to be one unit is stored in halves where its context is not the
-// request's. What then runs where is as on a plain pool: a statement that was prepared
-// is prepared on each connection once, and a [*database/sql.Conn] of [DB.SQL] is one
-// connection, from its first statement without a scope until its Close, so that
-// advisory locks and settings hold, and so do transactions that its BeginTx begins.
-// In a scope it is the scope's session, whatever it is outside. Its Raw shows nothing
-// of use: [DB.Raw] shows the driver's own connection.
+// # Errors
+//
+// The error of a statement is the driver's own. [dbscope.Retry] knows the error
+// types of the drivers that docs/retry.md lists.
+//
+// # Limits of database/sql
+//
+// BEGIN cannot be sent along with a statement: a unit of n statements costs n+2
+// round trips. Nor can [dbscope.Settings], which only PostgreSQL has: they are one
+// more statement after BEGIN.
+//
+// A driver that closes rows cannot be stopped, and most drivers read what is left
+// of them. If a unit leaves rows open that cannot be closed within
+// [dbscope.CommitTimeout], its end does not wait for them: the connection stays
+// with the driver, and is closed when the driver returns. Until then it counts
+// as in use, and the server may keep the transaction's locks. So close the rows
+// of a long result, or query it with a context that ends, which makes drivers give
+// up at once. Commit and Rollback of a [*database/sql.Tx] first close its rows and
+// wait for the driver, as they do without dbscope.
+//
+// # Outside of units
+//
+// With [dbscope.AllowUnscoped] a statement whose context has no scope runs by
+// itself. What was meant to be one unit is then stored in halves if its context is
+// not the request's. Such statements run as on a plain pool: a prepared statement
+// is prepared once on each connection, and a [*database/sql.Conn] of [DB.SQL] keeps
+// one connection from its first statement without a scope until its Close. So
+// advisory locks and settings hold on it, and so do transactions that its BeginTx
+// begins. With a scope's context the same Conn runs statements in the scope's
+// session. Its Raw shows nothing of use: [DB.Raw] shows the driver's own
+// connection.
 package sqlscope
 
 import (

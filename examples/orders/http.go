@@ -15,7 +15,9 @@ import (
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/cluster"
+	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/middleware/idempotent"
 )
 
 const (
@@ -28,18 +30,45 @@ const (
 	requestTimeout = 30 * time.Second
 )
 
-// newHandler is the service. The middleware makes each request one unit of
-// work: a status under 400 commits it before the client sees the answer, any
-// other undoes it. Nothing below says commit or rollback.
-func newHandler(shop *Shop) http.Handler {
-	a := api{shop}
+// newHandler is the service with its page, and the page that shows its
+// transactions, which stays open until ctx ends. The pages have no unit of work.
+func newHandler(ctx context.Context, db *database) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /orders", handler(a.place))
+	addPage(mux)
+	mux.Handle("/debug/dbscope/", until(ctx, db.live))
+	mux.Handle("/", newAPI(db.DB))
+	// The page of another site, in a browser that may come here, places no order.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// until ends requests with ctx. A server that stops would wait for those that
+// never end by themselves.
+func until(ctx context.Context, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		both, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		next.ServeHTTP(w, r.WithContext(both))
+	})
+}
+
+// newAPI answers what the page and other clients ask for. The middleware makes
+// each request one unit of work: a status under 400 commits it before the client
+// sees the answer, any other undoes it. Nothing below says commit or rollback.
+func newAPI(db *sqlscope.DB) http.Handler {
+	shop := NewShop(db)
+	a := api{shop}
+	// What comes again with the same key is done once, and has the same answer.
+	// Who places orders is not known here, and so a key means the same for all.
+	keyed := idempotent.Middleware(db, idempotent.Anybody, idempotent.Refuse(refuse))
+	mux := http.NewServeMux()
+	mux.Handle("POST /orders", keyed(handler(a.place)))
 	mux.Handle("GET /orders", handler(a.list))
 	mux.Handle("GET /orders/{id}", handler(a.show))
 	mux.Handle("POST /orders/{id}/cancel", handler(a.cancel))
-	mux.Handle("POST /imports", handler(a.importCSV))
+	mux.Handle("POST /imports", keyed(handler(a.importCSV)))
 	mux.Handle("GET /stock", handler(a.stock))
+	addTrouble(mux, shop, db)
 	unit := httpscope.Middleware(
 		// On SQLite a read-only scope takes no write lock, see openSQLite; in a
 		// cluster it goes to a replica.
@@ -66,9 +95,14 @@ func limit(next http.Handler) http.Handler {
 func commitFailed(w http.ResponseWriter, _ *http.Request, err error) {
 	p := problem{Error: internalError}
 	if errors.Is(err, dbscope.ErrCommitUnknown) {
-		p.Error = "the order may or may not have been stored: look before you repeat it"
+		p.Error = "the order may or may not have been stored: repeat it with its key, or look first"
 	}
 	_ = writeJSON(w, http.StatusInternalServerError, p) // it can always be encoded
+}
+
+// refuse answers a request whose key says that it is not to be served.
+func refuse(w http.ResponseWriter, _ *http.Request, p idempotent.Problem) {
+	_ = writeJSON(w, p.Status, problem{Error: p.Title}) // it can always be encoded
 }
 
 // handler is an [http.Handler] that may fail. The answer to an error has a

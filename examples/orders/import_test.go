@@ -153,7 +153,7 @@ func TestImportsSideBySideAreAllStored(t *testing.T) {
 func TestAShopWorksWithoutHTTP(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, s *service) {
 		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
-			_, err := NewShop(s.db).Import(ctx, csvOf(10))
+			_, err := NewShop(s.db.DB).Import(ctx, csvOf(10))
 			return err
 		})
 		if err != nil {

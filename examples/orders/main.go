@@ -7,8 +7,10 @@
 //
 // The third is a cluster: what writes goes to its primary, what reads to its
 // replicas, and the service goes on when another host becomes the primary.
-// It prints what to try. The parts: orders.go says what the service does,
-// store.go how it is stored, http.go and import.go how it is asked for.
+// It prints what to try, by hand and in a browser: / is a page to place, cancel
+// and import orders, and /debug/dbscope/ shows what the transactions do. The parts:
+// orders.go says what the service does, store.go how it is stored, http.go and
+// import.go how it is asked for, page.go and page what a browser shows of it.
 package main
 
 import (
@@ -23,8 +25,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dbscope/dbscope/middleware/idempotent"
 )
 
 func main() {
@@ -53,6 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("creating the schema: %w", err)
 	}
+	defer purgeKeys(ctx, db)()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
@@ -60,7 +66,32 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if _, err := fmt.Fprintf(out, help, "http://"+listener.Addr().String()); err != nil {
 		return err
 	}
-	return serve(ctx, listener, newHandler(NewShop(db)))
+	return serve(ctx, listener, newHandler(ctx, db))
+}
+
+// Clients repeat a request within this time, if at all.
+const keysKept = 24 * time.Hour
+
+// purgeKeys deletes old idempotency keys each hour until it is stopped.
+func purgeKeys(ctx context.Context, db *database) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var job sync.WaitGroup
+	job.Go(func() {
+		for tick := time.NewTicker(time.Hour); ; {
+			if _, err := idempotent.Purge(ctx, db.DB, keysKept); err != nil && ctx.Err() == nil {
+				slog.Error("old idempotency keys are still there", "error", err)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		job.Wait()
+	}
 }
 
 // Requests in flight get this long to finish when the service stops.
@@ -88,12 +119,17 @@ func serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 	return server.Shutdown(ctx)
 }
 
-const help = `Try, in another terminal:
+const help = `Open %[1]s/ in a browser, and %[1]s/debug/dbscope/ to see what its transactions do.
+Or try, in another terminal:
 
   # place an order; the last cup can be had once, then it is 409
   curl -i %[1]s/orders -d '{"customer": "ada", "sku": "tea", "quantity": 2}'
   curl -i %[1]s/orders -d '{"customer": "ada", "sku": "last-cup", "quantity": 1}'
   curl -i %[1]s/orders -d '{"customer": "bob", "sku": "last-cup", "quantity": 1}'
+
+  # the same key orders once, however often one asks; a new order needs a new key
+  curl -i %[1]s/orders -H 'Idempotency-Key: "1234"' -d '{"customer": "ada", "sku": "tea", "quantity": 2}'
+  curl -i %[1]s/orders -H 'Idempotency-Key: "1234"' -d '{"customer": "ada", "sku": "tea", "quantity": 2}'
 
   # list them, page by page, and see the stock
   curl '%[1]s/orders?limit=2'

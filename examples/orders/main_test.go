@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/dbscope/dbscope"
-	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/internal/pgtest"
 )
 
@@ -25,7 +24,7 @@ func TestMain(m *testing.M) {
 // service is the service as its clients see it, and the database behind it.
 type service struct {
 	*httptest.Server
-	db *sqlscope.DB
+	db *database
 }
 
 // onEachDatabase runs a test against a service of its own on each database.
@@ -38,7 +37,7 @@ func onEachDatabase(t *testing.T, test func(*testing.T, *service)) {
 	})
 }
 
-func open(t *testing.T, databaseURL, hosts, file string) *sqlscope.DB {
+func open(t *testing.T, databaseURL, hosts, file string) *database {
 	t.Helper()
 	db, err := openDatabase(databaseURL, hosts, file)
 	if err != nil {
@@ -47,7 +46,7 @@ func open(t *testing.T, databaseURL, hosts, file string) *sqlscope.DB {
 	return db
 }
 
-func start(t *testing.T, db *sqlscope.DB) *service {
+func start(t *testing.T, db *database) *service {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -57,7 +56,7 @@ func start(t *testing.T, db *sqlscope.DB) *service {
 	if err := createSchema(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	s := &service{httptest.NewServer(newHandler(NewShop(db))), db}
+	s := &service{httptest.NewServer(newHandler(t.Context(), db)), db}
 	t.Cleanup(s.Close)
 	return s
 }

@@ -16,11 +16,11 @@ import (
 var schema string
 
 // createSchema is a unit of work too, outside any request.
-func createSchema(ctx context.Context, db *sqlscope.DB) error {
+func createSchema(ctx context.Context, db *database) error {
 	return dbscope.Run(ctx, func(ctx context.Context) error {
-		_, err := db.ExecContext(ctx, schema)
+		_, err := db.ExecContext(ctx, schema+db.keyTable)
 		return err
-	})
+	}, dbscope.Name("schema"))
 }
 
 // stockStore keeps the articles.

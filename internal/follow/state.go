@@ -11,7 +11,7 @@ import (
 
 // Step is one that a unit has done.
 type Step struct {
-	Kind     observe.Kind
+	Kind     observe.Kind // 0 for what the application did while a transaction was open
 	DB, Text string
 	Start    time.Duration // since the unit began
 	Duration time.Duration
@@ -27,8 +27,12 @@ func (u *Unit) step(e observe.Event) {
 	case len(u.steps) == u.f.c.Steps:
 		u.dropped++
 	default:
+		text := shortened(e.Text)
+		if isStatement := e.Kind == observe.Statement || e.Kind == observe.Prepare; isStatement && !u.f.c.Texts {
+			text = firstWord(text)
+		}
 		u.steps = append(u.steps, Step{
-			Kind: e.Kind, DB: e.DB, Text: shortened(e.Text), Start: e.Time.Sub(u.event.Time), Duration: e.Duration,
+			Kind: e.Kind, DB: e.DB, Text: text, Start: e.Time.Sub(u.event.Time), Duration: e.Duration,
 			Failed: e.Err != nil, Outcome: e.Outcome, Count: e.Statements,
 		})
 	}
@@ -45,6 +49,17 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:longestText], "") + " ..."
 }
 
+// firstWord is what a statement does, in the application's spelling. It does not keep the
+// text.
+func firstWord(text string) string {
+	text = strings.TrimLeft(text, " \t\r\n(")
+	end := strings.IndexFunc(text, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') })
+	if end < 0 {
+		end = len(text)
+	}
+	return strings.Clone(text[:end])
+}
+
 // State is what is known of a unit at some time.
 type State struct {
 	Event      observe.Event // of its beginning; once it is over of its end
@@ -52,6 +67,7 @@ type State struct {
 	Doing      string // in a few words, for as long as it is not over
 	Since      time.Time
 	Statement  string // that runs, or ""
+	Waits      bool   // for a connection
 	Open       []Open
 	Conns      int
 	Statements int
@@ -77,11 +93,14 @@ func (u *Unit) State() State {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := State{
-		Event: u.event, Over: u.over, Conns: u.conns, Statements: u.statements, Waited: u.waited,
+		Event: u.event, Over: u.over, Waits: u.waits > 0, Conns: u.conns, Statements: u.statements, Waited: u.waited,
 		Idle: u.idle, Longest: u.longest, Failure: u.failure, Retried: u.retries > 0,
 		Found: slices.Clone(u.found), Steps: slices.Clone(u.steps), Dropped: u.dropped,
 	}
 	for _, t := range u.open {
+		if t.doing.Kind == 0 {
+			s.Idle += time.Since(t.since)
+		}
 		s.Open = append(s.Open, Open{t.event.DB, t.event.Host, t.at.Place(u.f.c.Libraries...), t.event.Time})
 	}
 	if !u.over {

@@ -15,16 +15,25 @@ import (
 type transaction struct {
 	u     *Unit
 	event observe.Event
-	at    callers.Trace // where it was opened
-	doing observe.Event // what is being done in it, of the zero kind where it is idle
-	since time.Time     // of that
-	timer *time.Timer   // looks whether it is idle for too long
-	told  Suspicion     // what was found of this idling
+	at    *callers.Trace // where it was opened
+	doing observe.Event  // what is being done in it, of the zero kind where it is idle
+	since time.Time      // of that
+	timer *time.Timer    // looks whether it is idle for too long
+	told  Suspicion      // what was found of this idling
 }
 
-func (u *Unit) begin(ctx context.Context, e observe.Event) *transaction {
-	t := &transaction{u: u, event: e, since: e.Time}
-	t.at.Take()
+// traceKey is the key of a trace in the context with which a transaction begins: of several
+// followers the first takes it for all.
+type traceKey struct{}
+
+func (u *Unit) begin(ctx context.Context, e observe.Event) (context.Context, *transaction) {
+	at, taken := ctx.Value(traceKey{}).(*callers.Trace)
+	if !taken {
+		at = &callers.Trace{}
+		at.Take()
+		ctx = context.WithValue(ctx, traceKey{}, at)
+	}
+	t := &transaction{u: u, event: e, at: at, since: e.Time}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.event.Name = e.Name // which may have come to be known
@@ -32,7 +41,7 @@ func (u *Unit) begin(ctx context.Context, e observe.Event) *transaction {
 	if limit := u.f.c.Idle; limit > 0 {
 		t.timer = time.AfterFunc(limit, t.look)
 	}
-	return t
+	return ctx, t
 }
 
 // Start implements [observe.Observer].
@@ -53,12 +62,36 @@ func (t *transaction) Start(ctx context.Context, e observe.Event) (context.Conte
 	return ctx, t
 }
 
+// shortestIdle is what a timeline shows.
+const shortestIdle = time.Millisecond
+
 // rested counts the time in which the application did something else. The caller holds
 // mu.
 func (t *transaction) rested(until time.Time) {
 	d := until.Sub(t.since)
+	if d >= shortestIdle {
+		t.u.step(observe.Event{DB: t.event.DB, Time: t.since, Duration: d})
+	}
 	t.u.idle += d
 	t.u.longest = max(t.u.longest, d)
+	if t.told != 0 {
+		t.u.lasted(t, d)
+	}
+}
+
+// lasted notes how long a transaction was idle of which that was found. The caller holds
+// mu.
+func (u *Unit) lasted(t *transaction, d time.Duration) {
+	for i := range u.found {
+		if f := &u.found[i]; f.isOf(t) {
+			f.Duration = d
+		}
+	}
+}
+
+// isOf reports whether it is that a transaction is idle, now.
+func (f *Finding) isOf(t *transaction) bool {
+	return (f.Suspicion == Idle || f.Suspicion == NotEnded) && f.DB == t.event.DB && f.Time.Equal(t.since)
 }
 
 // End implements [observe.Span].
@@ -71,6 +104,9 @@ func (t *transaction) End(ctx context.Context, e observe.Event) {
 		}
 		u.open = slices.DeleteFunc(u.open, func(o *transaction) bool { return o == t })
 		u.mu.Unlock()
+		if u.f.c.Transaction != nil {
+			u.f.c.Transaction(e)
+		}
 		return
 	}
 	u.mu.Lock()
@@ -95,7 +131,7 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if e.Err != nil {
 		u.failure = e.Err
 	}
-	f = Finding{DB: e.DB, Text: e.Text, Time: e.Time}
+	f = Finding{DB: e.DB, Text: shortened(e.Text), Time: e.Time}
 	if e.LeftOpen {
 		f.Suspicion = LeftOpen
 		return f, true
@@ -104,18 +140,15 @@ func (t *transaction) statement(e observe.Event) (f Finding, is bool) {
 	if limit == 0 || e.Statements != 1 || !isQuery(e.Text) {
 		return f, false
 	}
-	if u.counted == nil {
-		u.counted = map[uint64]*count{}
-	}
 	key := fingerprint(e.Text)
-	c := u.counted[key]
-	if c == nil {
+	i := slices.IndexFunc(u.counted, func(c count) bool { return c.key == key })
+	if i < 0 {
 		if len(u.counted) == mostCounted {
 			return f, false
 		}
-		c = &count{text: e.Text}
-		u.counted[key] = c
+		i, u.counted = len(u.counted), append(u.counted, count{key: key, text: f.Text})
 	}
+	c := &u.counted[i]
 	c.n++
 	f.Suspicion, f.Count, f.Limit, f.Text = Repeated, c.n, limit, c.text
 	return f, c.n == limit
@@ -143,6 +176,7 @@ func (t *transaction) look() {
 		t.timer.Reset(limit - idle)
 	default:
 		t.told = next
+		u.found = slices.DeleteFunc(u.found, func(f Finding) bool { return f.isOf(t) }) // it was not the whole story
 		f = Finding{Suspicion: next, DB: t.event.DB, Duration: idle, Time: t.since}
 		if later := u.f.c.NotEnded; next == Idle && later > 0 {
 			t.timer.Reset(max(later-idle, time.Millisecond))

@@ -15,11 +15,14 @@ type Config struct {
 	Limits
 	Libraries []string // whose lines are none of the application's, beside those known
 	Steps     int      // how many of a unit are kept for its timeline
+	Texts     bool     // those of statements are kept, else only their first words
 
 	Begun func(*Unit)
 	Found func(context.Context, *Unit, Finding) // more than once of a kind only where the text or the place differs
 	Over  func(context.Context, *Unit, observe.Event)
 	Retry func(context.Context, *Unit, observe.Event) // as the wait before the next attempt begins
+
+	Transaction func(observe.Event) // as one is over
 }
 
 // Follower is an observer.
@@ -58,7 +61,7 @@ type Unit struct {
 	statements int
 	retries    int
 	failure    error // of the last statement that failed
-	counted    map[uint64]*count
+	counted    []count
 	found      []Finding
 	steps      []Step
 	dropped    int // steps that were not kept
@@ -67,13 +70,16 @@ type Unit struct {
 	longest    time.Duration // idle at a time
 }
 
+// count is how often a query was run.
 type count struct {
+	key  uint64
 	text string
 	n    int
 }
 
-// counted is bounded, for a unit that pastes what is no value into its statements.
-const mostCounted = 512
+// mostCounted is how many queries are counted of a unit: one that is run in a loop is
+// hardly the last of many.
+const mostCounted = 64
 
 // Start implements [observe.Span].
 func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, observe.Span) {
@@ -94,7 +100,7 @@ func (u *Unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 		}
 		return ctx, u
 	case observe.Transaction:
-		return ctx, u.begin(ctx, e)
+		return u.begin(ctx, e)
 	case observe.Call:
 		return ctx, u.call(e)
 	case observe.Retry:
@@ -134,6 +140,7 @@ func (u *Unit) End(ctx context.Context, e observe.Event) {
 	case observe.Unit:
 		u.mu.Lock()
 		u.event, u.over = e, true
+		u.ctx, u.counted = context.Background(), nil // who keeps the unit does not keep its request
 		u.mu.Unlock()
 		if u.f.c.Over != nil {
 			u.f.c.Over(ctx, u, e)

@@ -112,6 +112,16 @@ func (l *Link) Unsettled(r Result) bool {
 	return l.witness != nil && r.Open && r.Outcome == driver.Unknown && !errors.Is(r.Err, driver.ErrUnconfirmed)
 }
 
+// canSettle asks, before the first transaction on each host, whether the database is one
+// that can be asked what became of a COMMIT.
+func (l *Link) canSettle(ctx context.Context) error {
+	picky, is := l.DB.Settler.(settle.Picky)
+	if !is || l.TX.ReadOnly || l.Shared != nil || l.Source.Context() == nil {
+		return nil
+	}
+	return picky.Possible(ctx, l.Conn, l.Host.Name())
+}
+
 // Settle asks on another connection what became of a COMMIT whose answer was lost.
 func (l *Link) Settle(ctx context.Context, r Result) Result {
 	bounded := ending.New(ctx, l.Timeout)

@@ -134,6 +134,9 @@ func (l *Link) beginOn(ctx context.Context, route driver.Route) (again bool, err
 	}
 	ctx = l.Watch.Begin(ctx, l.TX.ReadOnly)
 	if err = l.canSet(); err == nil {
+		err = l.canSettle(ctx)
+	}
+	if err == nil {
 		err = l.beginAndSet(ctx, route)
 	}
 	if err == nil {

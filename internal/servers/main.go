@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/dbscope/dbscope/internal/browser"
 	"github.com/dbscope/dbscope/internal/child"
 	"github.com/dbscope/dbscope/internal/mariatest"
 	"github.com/dbscope/dbscope/internal/mysqltest"
@@ -50,6 +51,7 @@ func programs() []program {
 		{name: "pgpool-II", find: pgpool.Find},
 		{name: "MariaDB", find: mariatest.Find},
 		{name: "MySQL", find: mysqltest.Find, optional: !child.AllServers()},
+		{name: "Chromium", find: browser.Find},
 	}
 	if runtime.GOOS == "linux" { // where clusters are
 		all = append(all, program{name: "Patroni", find: patronitest.FindPatroni}, program{name: "etcd", find: patronitest.FindEtcd})

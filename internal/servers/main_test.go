@@ -17,11 +17,11 @@ func choose(t *testing.T) (dir string) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere there is no Patroni to be found")
 	}
-	dir = child.Stubs(t, "initdb", "postgres", "psql", "bin/mariadbd", "bin/mariadb-install-db", "bin/mariadb", "my/mysqld", "my/mysql", "pgbouncer", "pgpool", "patroni", "etcd")
+	dir = child.Stubs(t, "initdb", "postgres", "psql", "bin/mariadbd", "bin/mariadb-install-db", "bin/mariadb", "my/mysqld", "my/mysql", "pgbouncer", "pgpool", "chromium", "patroni", "etcd")
 	t.Setenv("DBSCOPE_PG_BIN", dir)
 	t.Setenv("DBSCOPE_MARIADB_BIN", filepath.Join(dir, "bin"))
 	t.Setenv("DBSCOPE_MYSQL_BIN", filepath.Join(dir, "my"))
-	for variable, name := range map[string]string{"DBSCOPE_PGBOUNCER": "pgbouncer", "DBSCOPE_PGPOOL": "pgpool", "DBSCOPE_PATRONI": "patroni", "DBSCOPE_ETCD": "etcd"} {
+	for variable, name := range map[string]string{"DBSCOPE_PGBOUNCER": "pgbouncer", "DBSCOPE_PGPOOL": "pgpool", "DBSCOPE_CHROME": "chromium", "DBSCOPE_PATRONI": "patroni", "DBSCOPE_ETCD": "etcd"} {
 		t.Setenv(variable, filepath.Join(dir, name))
 	}
 	return dir
@@ -35,7 +35,7 @@ func TestEveryServerIsPrintedWithItsVersionAndPath(t *testing.T) {
 	}
 	var want []string
 	for _, s := range [][2]string{
-		{"PostgreSQL", "postgres"}, {"PgBouncer", "pgbouncer"}, {"pgpool-II", "pgpool"}, {"MariaDB", "bin/mariadbd"}, {"MySQL", "my/mysqld"}, {"Patroni", "patroni"}, {"etcd", "etcd"},
+		{"PostgreSQL", "postgres"}, {"PgBouncer", "pgbouncer"}, {"pgpool-II", "pgpool"}, {"MariaDB", "bin/mariadbd"}, {"MySQL", "my/mysqld"}, {"Chromium", "chromium"}, {"Patroni", "patroni"}, {"etcd", "etcd"},
 	} {
 		want = append(want, s[0], "1.2.3", filepath.Join(dir, s[1]))
 	}

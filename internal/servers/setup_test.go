@@ -14,7 +14,7 @@ import (
 
 // setup runs the script with SETUP=no, for a machine where the last word is said
 // by a stub of go, and apt-get and sudo are stubs that would leave a trace.
-func setup(t *testing.T, goStub string) (output string, touched bool, err error) {
+func setup(t *testing.T, goStub string, env ...string) (output string, touched bool, err error) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no sh")
@@ -31,14 +31,14 @@ func setup(t *testing.T, goStub string) (output string, touched bool, err error)
 		}
 	}
 	cmd := exec.Command("sh", "../../scripts/setup")
-	cmd.Env = append(os.Environ(), "SETUP=no", "PATH="+dir+":/usr/bin:/bin")
+	cmd.Env = append(append(os.Environ(), "SETUP=no", "PATH="+dir+":/usr/bin:/bin"), env...)
 	out, err := cmd.CombinedOutput()
 	_, statErr := os.Stat(trace)
 	return string(out), !errors.Is(statErr, os.ErrNotExist), err
 }
 
 func TestSetupThatMayNotInstallSaysInOneLineWhatToType(t *testing.T) {
-	output, touched, err := setup(t, "echo postgresql; echo mariadb; echo patroni-modules; echo compiler; echo user:mysql")
+	output, touched, err := setup(t, "echo postgresql; echo mariadb; echo chromium; echo patroni-modules; echo compiler; echo user:mysql", "OS_RELEASE=/dev/null")
 	if err == nil || touched {
 		t.Errorf("error %v, touched the machine: %v", err, touched)
 	}
@@ -46,7 +46,7 @@ func TestSetupThatMayNotInstallSaysInOneLineWhatToType(t *testing.T) {
 		t.Errorf("not one line:\n%s", output)
 	}
 	for _, part := range []string{
-		"apt-get install --no-install-recommends postgresql mariadb-server-core mariadb-client-core python3-etcd python3-psycopg2 gcc libc6-dev && ",
+		"apt-get install --no-install-recommends postgresql mariadb-server-core mariadb-client-core chromium python3-etcd python3-psycopg2 gcc libc6-dev && ",
 		"useradd --system --user-group --shell /usr/sbin/nologin mysql\n",
 	} {
 		if !strings.Contains(output, part) {
@@ -59,6 +59,20 @@ func TestSetupDoesWithoutMySQL(t *testing.T) {
 	output, touched, err := setup(t, `case "$*" in *-missing) echo mysql ;; *) echo "PostgreSQL 15" ;; esac`)
 	if err != nil || touched || output != "PostgreSQL 15\n" {
 		t.Errorf("error %v, touched the machine: %v, output %q", err, touched, output)
+	}
+}
+
+// Ubuntu's package is a snap, which is not had everywhere.
+func TestSetupOnUbuntuSaysWhichBrowserToInstall(t *testing.T) {
+	release := filepath.Join(t.TempDir(), "os-release")
+	if err := os.WriteFile(release, []byte("ID=ubuntu\nVERSION_ID=\"24.04\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, may := range []string{"SETUP=no", "SETUP="} {
+		output, touched, err := setup(t, "echo chromium; echo pgpool2", "OS_RELEASE="+release, may)
+		if err == nil || touched || strings.Count(output, "\n") != 1 || !strings.Contains(output, "Google Chrome") || !strings.Contains(output, "DBSCOPE_CHROME") {
+			t.Errorf("error %v, touched the machine: %v, output %q", err, touched, output)
+		}
 	}
 }
 

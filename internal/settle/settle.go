@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dbscope/dbscope/driver"
@@ -58,7 +59,9 @@ func askOnce(ctx context.Context, s Settler, pool func(context.Context) (driver.
 var errUnsettled = errors.New("not settled yet")
 
 // ByStatus asks PostgreSQL for the status of the transaction's id.
-type ByStatus struct{}
+type ByStatus struct {
+	hosts sync.Map // names of those that are PostgreSQL's
+}
 
 // The fingerprint: another server, one that was promoted, started or crashed
 // since differs in one of these.
@@ -66,7 +69,7 @@ const fingerprint = "pg_postmaster_start_time(), (SELECT stats_reset FROM pg_sta
 	"CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END"
 
 // Witness implements [Settler].
-func (ByStatus) Witness(ctx context.Context, conn driver.Conn, last bool) ([]string, error) {
+func (*ByStatus) Witness(ctx context.Context, conn driver.Conn, last bool) ([]string, error) {
 	id := "pg_current_xact_id_if_assigned()"
 	if last { // which may be the first that writes
 		id = "pg_current_xact_id()"
@@ -81,7 +84,7 @@ func (ByStatus) Witness(ctx context.Context, conn driver.Conn, last bool) ([]str
 	return row, nil
 }
 
-func (ByStatus) verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error) {
+func (*ByStatus) verdict(ctx context.Context, conn driver.Conn, witness []string) (driver.Outcome, error) {
 	id, pid := witness[0], witness[1]
 	if id == "" {
 		return driver.Unknown, nil

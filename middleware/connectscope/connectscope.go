@@ -1,48 +1,61 @@
-// Package connectscope gives every call of a Connect server its own unit of
-// work: everything that the handler, and what it calls with the call's context,
-// does with a [dbscope.DB] is one transaction, committed before the client sees
-// an answer, be it over the Connect, the gRPC or the gRPC-Web protocol.
+// Package connectscope gives every call of a Connect server its own unit of work.
+// Everything that the handler does with a [dbscope.DB] is one transaction, also in
+// the functions that it passes the call's context to. The transaction is committed
+// before the client sees an answer, over the Connect, the gRPC and the gRPC-Web
+// protocol.
 //
 //	mux.Handle(orderv1connect.NewOrdersHandler(server,
 //		connect.WithInterceptors(recovery, logging, connectscope.Interceptor())))
 //
+// # What decides
+//
 // A handler that returns no error is committed, one that returns an error is
-// rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
-// well, and the panic goes on to the interceptors outside with its stack whole.
-// A [connect.Error] goes on to the client as it is. Of any other error the client
-// is told no more than CodeInternal, "internal error", and [OnError] the rest; see
-// [ShowErrors]. The headers and trailers of an answer stay as the handler set
-// them; those of a unary response that is not sent go with it.
+// rolled back; see [CommitWhen].
 //
-// When the commit fails, the client gets one of these, without a word of what
-// the database said, and [OnError] gets all of it:
+//   - A panic, or [runtime.Goexit], rolls back as well. The panic goes on to the
+//     interceptors outside with its stack whole.
+//   - After [dbscope.MarkRollback] the scope is rolled back, and the answer is sent
+//     as it is.
+//   - The cancellation of the call does not decide: a handler that returns no error
+//     is committed, also if the client is gone.
+//   - A call whose context has a scope already is passed on untouched: that scope
+//     stays in charge.
 //
-//   - [connect.CodeAborted] where nothing is stored and the same call may
-//     succeed, as after a serialization failure;
-//   - [connect.CodeInternal] otherwise. Where the commit's answer was lost
-//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
+// # What the client is told
 //
-// A stream is decided when the handler sends its first message, which for
-// client streaming is its response: the scope is committed, and then the
-// message goes out. What the handler does with a database later is a new
-// transaction, which its return ends in the same way; where that commit fails,
-// the stream ends with one of the above. Rows would not survive the first
-// commit: if some are open, Send returns an error that says what to do, and the
-// client gets CodeInternal. A read-only scope streams while rows are open, and
-// its transaction ends with each message at which nothing is open; see
-// [ReadOnly]. After the first message [dbscope.DB.Commit] gives the connection
-// back, for a stream that goes on for long.
+// A [connect.Error] goes on to the client as it is. Of any other error the client is
+// told only CodeInternal, "internal error", and [OnError] gets the error itself; see
+// [ShowErrors]. The headers and trailers of an answer stay as the handler set them;
+// those of a unary response that is not sent are dropped with it.
+//
+// If the commit fails, [OnError] gets the error, and the client gets one of these,
+// without the database's words:
+//
+//   - [connect.CodeAborted] if nothing is stored and the same call may succeed, as
+//     after a serialization failure;
+//   - [connect.CodeInternal] otherwise. If the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), the text says that the work may be done.
+//
+// # Streams
+//
+// A stream is decided when the handler sends its first message, which for client
+// streaming is its response: the scope is committed, and then the message goes out.
+// What the handler does with a database later is a new transaction, which ends when
+// the handler returns. If that commit fails, the stream ends with one of the above.
 // Sending nil sends headers, and decides nothing.
 //
-// How long the connections of a stream's unit wait for its client, to send or to
-// receive, is bounded: see [ClientTimeout].
+// Open rows would not survive the first commit. If some are open, Send returns an
+// error that says what to do, and the client gets CodeInternal. A read-only scope
+// can stream while rows are open, and its transaction ends with each message that
+// is sent while nothing is open; see [ReadOnly]. After the first message
+// [dbscope.DB.Commit] gives the connection back, for a stream that goes on for long.
 //
-// The cancellation of the call decides nothing: a handler that returns no error
-// is committed also when the client is gone. After [dbscope.MarkRollback] the
-// scope is rolled back and the answer sent as it is. A call whose context has a
-// scope already is passed on untouched: that scope stays in charge.
+// [ClientTimeout] limits how long the connections of a stream's unit wait for its
+// client, to send or to receive.
 //
-// Where read-only calls go to replicas, see [dbscope.Router], [TokenHeader] lets a
+// # Replicas
+//
+// If read-only calls go to replicas, see [dbscope.Router], [TokenHeader] lets a
 // client read there what it has written itself.
 package connectscope
 

@@ -1,24 +1,24 @@
 // Package echoscope gives every request of an echo v5 server its own unit of
-// work: everything that the handler, and what it calls with the request's
-// context, does with a [dbscope.DB] is one transaction, committed before the
-// client sees the answer.
+// work. Everything that the handler does with a [dbscope.DB] is one transaction,
+// also in the functions that it passes the request's context to. The transaction
+// is committed before the client sees the answer.
 //
 //	e := echo.New()
 //	e.Use(middleware.RequestLogger(), middleware.Recover(), echoscope.Middleware())
 //
-// It is [httpscope] around the rest of echo's chain, whose documentation tells
-// how the response is held and what decides. What echo adds:
+// It is [httpscope] around the rest of echo's chain. The documentation of httpscope
+// says how the response is held, and what decides. What echo adds:
 //
 //   - An error that the handler returns rolls back, whatever
-//     [httpscope.CommitWhen] says, and goes on to echo's HTTPErrorHandler.
-//     Nothing of a success that the handler had written before it is sent; a
-//     failure that it had written stands, as it does in echo.
-//   - Within, Status, Size and Committed of the [echo.Response] are those of
-//     what the handler has written, held or sent; middlewares outside see what
-//     was sent. Functions given to Before and After within are called when the
-//     handler writes.
-//   - With [httpscope.Retry], each attempt has a response of its own, and finds
-//     what the one before it stored in the [echo.Context].
+//     [httpscope.CommitWhen] says, and goes on to echo's HTTPErrorHandler. Nothing
+//     is sent of a success that the handler had written before. A failure that it
+//     had written is sent, as in echo.
+//   - Inside of the middleware, Status, Size and Committed of the [echo.Response]
+//     are those of what the handler has written, whether that is held or sent.
+//     Middlewares outside see what was sent. Functions given to Before and After
+//     inside are called when the handler writes.
+//   - With [httpscope.Retry], each attempt has a response of its own, and finds what
+//     the one before it stored in the [echo.Context].
 package echoscope
 
 import (

@@ -1,55 +1,69 @@
 // Package fiberscope gives every request of a fiber application its own unit of
-// work: everything that the handler, and what it calls with c.Context(), does
-// with a [dbscope.DB] is one transaction, committed before the client sees the
-// answer.
+// work. Everything that the handler does with a [dbscope.DB] is one transaction,
+// also in the functions that it passes c.Context() to. The transaction is committed
+// before the client sees the answer.
 //
 //	app := fiber.New()
 //	app.Use(recover.New(), fiberscope.Middleware())
 //
-// fiber sends a response when the handlers have returned, so there is nothing
-// to hold back. An error that they return rolls the scope back and goes on to
-// fiber's ErrorHandler; see [ShowErrors] for what its client is told. Without one the status decides: under 400 the scope is
-// committed, else rolled back; see [CommitWhen]. When the commit fails, the
-// response is taken back and the client gets a 500; see [FailurePage]. A panic,
-// or [runtime.Goexit], undoes the work; fiber's recover middleware outside sees
-// the panic with its stack whole. After [dbscope.MarkRollback] the scope is
-// rolled back and the response sent as it is. With [TokenCookie] or
-// [TokenHeader] clients read what they have written, where read-only requests
-// are served by replicas.
+// # What decides
 //
-// Use c.Context(), not c: fiber's contexts are used again for other requests,
-// so that what is passed c is refused, with an error that says so. fasthttp does not tell that a client is gone, so nothing
-// cancels it unless the application does.
+// fiber sends a response when the handlers have returned, so nothing needs to be
+// held back.
 //
-// A net/http handler behind fiber's adaptor finds no scope in its request; with
+//   - An error that the handlers return rolls the scope back, and goes on to
+//     fiber's ErrorHandler; see [ShowErrors] for what the client is told.
+//   - Without an error the status decides: under 400 the scope is committed,
+//     otherwise rolled back; see [CommitWhen].
+//   - If the commit fails, the response is taken back and the client gets a 500;
+//     see [FailurePage].
+//   - A panic, or [runtime.Goexit], undoes the work. fiber's recover middleware
+//     outside sees the panic with its stack whole.
+//   - After [dbscope.MarkRollback] the scope is rolled back, and the response is
+//     sent as it is.
+//
+// With [TokenCookie] or [TokenHeader] clients read what they have written, also if
+// read-only requests are served by replicas.
+//
+// # The context
+//
+// Use c.Context(), not c. fiber uses its contexts again for other requests, so a
+// statement that gets c is refused, with an error that says so. fasthttp does not
+// tell when a client is gone, so nothing cancels the context unless the application
+// does.
+//
+// A net/http handler behind fiber's adaptor finds no scope in its request. With
 // HTTPHandlerWithContext it gets this context from LocalContextFromHTTPRequest.
 //
 // # Streams
 //
-// A body stream is sent when the scope is over, so that it begins after the
-// commit; what it does with a database is not part of the unit. Use
-// [dbscope.Run] in it, with a context that the handler took from c before,
-// and [dbscope.ReadOnly] to stream rows. The reader that SendStream got is first
-// read after the commit. The function that SendStreamWriter got is started at
-// once, beside the handler, and may run before the commit: it may not see what
-// the handler stores. Rows of the request's scope do not survive its end; so if
-// some are open when there is a body stream, the client gets the failure page,
-// and the error hook an error that says what to do.
+// A body stream is sent when the scope is over, so it begins after the commit. What
+// it does with a database is not part of the unit: use [dbscope.Run] in it, with a
+// context that the handler took from c before, and [dbscope.ReadOnly] to stream
+// rows.
+//
+//   - The reader that SendStream got is first read after the commit.
+//   - The function that SendStreamWriter got is started at once, beside the
+//     handler. It may run before the commit, and may not see what the handler
+//     stores.
+//   - Rows of the request's scope do not survive its end. If some are open when
+//     there is a body stream, the client gets the failure page, and OnError an
+//     error that says what to do.
 //
 // # Slow clients
 //
 // fiber reads a body before the handlers run, and sends the answer after them, so
-// no connection is held while a client takes its time. Bodies over the BodyLimit
-// are read by the handlers where the application has StreamRequestBody: its
-// ReadTimeout bounds for how long, and its WriteTimeout bounds a unit that is
-// begun in a body stream. Without these a slow client keeps a connection for as
-// long as it likes; so read the body before the first statement.
+// no connection is held while a client takes its time. If the application has
+// StreamRequestBody, bodies over the BodyLimit are read by the handlers. Then the
+// application's ReadTimeout limits how long that takes, and its WriteTimeout limits
+// a unit that is begun in a body stream. Without these limits a slow client keeps a
+// connection for as long as it likes; so read the body before the first statement.
 //
 // # Connections that are taken over
 //
-// What a connection does that RequestCtx().Hijack or a WebSocket took over
-// comes after the commit too, and not where that failed. c.End sends the response at once, whatever
-// becomes of the commit: do not use it in a handler that stores something.
+// RequestCtx().Hijack and WebSockets take a connection over after the commit, and
+// only if it succeeded. c.End sends the response at once, whatever becomes of the
+// commit: do not use it in a handler that stores something.
 package fiberscope
 
 import (
@@ -131,6 +145,7 @@ func (o *options) serve(ctx context.Context, c fiber.Ctx) error {
 	if c.IsAbandoned() { // what still runs has not succeeded
 		return nil
 	}
+	name.found(c) // before the unit is over, whose observers are told
 	err := o.decide(ctx, scope, c)
 	if err == nil {
 		return nil

@@ -1,37 +1,37 @@
-// Package ginscope gives every request of a gin server its own unit of work:
-// everything that the handler, and what it calls with the request's context,
-// does with a [dbscope.DB] is one transaction, committed before the client sees
-// the answer.
+// Package ginscope gives every request of a gin server its own unit of work.
+// Everything that the handler does with a [dbscope.DB] is one transaction, also in
+// the functions that it passes the request's context to. The transaction is
+// committed before the client sees the answer.
 //
 //	r := gin.New()
 //	r.Use(gin.Logger(), gin.Recovery(), ginscope.Middleware())
 //
-// It is [httpscope] around the rest of gin's chain, whose documentation tells
-// how the response is held and what decides. Handlers hand c.Request.Context() on,
-// or the [gin.Context] itself, which leads to the same scope, also where the engine
-// does without ContextWithFallback.
+// It is [httpscope] around the rest of gin's chain. The documentation of httpscope
+// says how the response is held, and what decides. Handlers pass on
+// c.Request.Context(), or the [gin.Context] itself, which leads to the same scope,
+// also without gin's ContextWithFallback.
 //
-// gin uses its contexts again for other requests: a goroutine that outlives the
-// handler must not use one, since it could be in another request's scope then. A
-// copy that c.Copy has made leads to the scope that is over ([dbscope.ErrScopeEnded]);
-// a unit of its own is what [dbscope.Run] begins with it.
+// gin uses its contexts again for other requests. So a goroutine that outlives the
+// handler must not use one: it could be in another request's scope by then. A copy
+// made by c.Copy leads to the scope that is over ([dbscope.ErrScopeEnded]); a new
+// unit can be begun with it by [dbscope.Run].
 //
 // What gin adds:
 //
 //   - An error that was added with c.Error rolls back, whatever
-//     [httpscope.CommitWhen] says. Nothing of a success that the handler had
-//     written is sent; the status is then 500, unless a middleware outside
-//     answers c.Errors in its own way. A failure that the handler had written
-//     stands.
-//   - Within, Status, Size and Written of c.Writer are those of what the handler
-//     has written, held or sent; middlewares outside see what was sent.
-//   - With [httpscope.Retry], each attempt finds the [gin.Context] as the first
-//     one did: its keys, errors and place in the chain. No goroutine may use
-//     the Context between the attempts; one that has a copy may.
+//     [httpscope.CommitWhen] says. Nothing is sent of a success that the handler
+//     had written. The status is then 500, unless a middleware outside answers
+//     c.Errors in its own way. A failure that the handler had written is sent.
+//   - Inside of the middleware, Status, Size and Written of c.Writer are those of
+//     what the handler has written, whether that is held or sent. Middlewares
+//     outside see what was sent.
+//   - With [httpscope.Retry], each attempt finds the [gin.Context] as the first one
+//     did: its keys, errors and place in the chain. No goroutine may use the
+//     Context between the attempts; it may use a copy.
 //
-// A handler that calls HandleContext of the engine takes the response out of
-// the middleware's hands, since gin goes back to its own writer: it is sent at
-// once, and its status decides when the handler returns.
+// Do not call HandleContext of the engine in a handler: gin then goes back to its
+// own writer, so that the response is sent at once, and its status decides when the
+// handler returns.
 package ginscope
 
 import (

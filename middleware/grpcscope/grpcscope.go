@@ -1,50 +1,63 @@
-// Package grpcscope gives every call of a gRPC server its own unit of work:
-// everything that the handler, and what it calls with the call's context, does
-// with a [dbscope.DB] is one transaction, committed before the client sees an
-// answer.
+// Package grpcscope gives every call of a gRPC server its own unit of work.
+// Everything that the handler does with a [dbscope.DB] is one transaction, also in
+// the functions that it passes the call's context to. The transaction is committed
+// before the client sees an answer.
 //
 //	grpc.NewServer(
 //		grpc.ChainUnaryInterceptor(recovery, logging, grpcscope.UnaryServerInterceptor()),
 //		grpc.ChainStreamInterceptor(recoveryStream, loggingStream, grpcscope.StreamServerInterceptor()),
 //	)
 //
+// # What decides
+//
 // A handler that returns no error is committed, one that returns an error is
-// rolled back; see [CommitWhen]. A panic, or [runtime.Goexit], rolls back as
-// well, and the panic goes on to the interceptors outside with its stack whole.
-// An error with a status goes on to the client as it is. Of any other the client
-// is told no more than Internal, "internal error", and [OnError] the rest; see
-// [ShowErrors]. Headers and trailers stay as the handler set them; they tell no
-// success.
+// rolled back; see [CommitWhen].
 //
-// When the commit fails, the client gets one of these, without a word of what
-// the database said, and [OnError] gets all of it:
+//   - A panic, or [runtime.Goexit], rolls back as well. The panic goes on to the
+//     interceptors outside with its stack whole.
+//   - After [dbscope.MarkRollback] the scope is rolled back, and the answer is sent
+//     as it is.
+//   - The cancellation of the call does not decide: a handler that returns no error
+//     is committed, also if the client is gone.
+//   - A call whose context has a scope already is passed on untouched: that scope
+//     stays in charge.
 //
-//   - [codes.Aborted] where nothing is stored and the same call may succeed, as
-//     after a serialization failure;
-//   - [codes.Internal] otherwise. Where the commit's answer was lost
-//     ([dbscope.ErrCommitUnknown]), its text says that the work may be done.
+// # What the client is told
 //
-// A stream is decided when the handler sends its first message, which for
-// client streaming is the only one: the scope is committed, and then the
-// message goes out. What the handler does with a database later is a new
-// transaction, which its return ends in the same way; where that commit fails,
-// the status of the stream is one of the above. Rows would not survive the
-// first commit: if some are open, SendMsg returns an error that says what to
-// do, and the client gets Internal. A read-only scope streams while rows are
-// open, and its transaction ends with each message at which nothing is open; see
-// [ReadOnly]. After the first message [dbscope.DB.Commit] gives the connection
-// back, for a stream that goes on for long.
+// An error with a status goes on to the client as it is. Of any other error the
+// client is told only Internal, "internal error", and [OnError] gets the error
+// itself; see [ShowErrors]. Headers and trailers stay as the handler set them,
+// since they tell no success.
 //
-// How long the connections of a stream's unit wait for its client, to send or to
-// receive, is bounded: see [ClientTimeout].
+// If the commit fails, [OnError] gets the error, and the client gets one of these,
+// without the database's words:
 //
-// The cancellation of the call decides nothing: a handler that returns no error
-// is committed also when the client is gone. After [dbscope.MarkRollback] the
-// scope is rolled back and the answer sent as it is. A call whose context has a
-// scope already is passed on untouched: that scope stays in charge.
+//   - [codes.Aborted] if nothing is stored and the same call may succeed, as after
+//     a serialization failure;
+//   - [codes.Internal] otherwise. If the commit's answer was lost
+//     ([dbscope.ErrCommitUnknown]), the text says that the work may be done.
 //
-// Where read-only calls go to replicas, see [dbscope.Router], [TokenMetadata] lets
-// a client read there what it has written itself.
+// # Streams
+//
+// A stream is decided when the handler sends its first message, which for client
+// streaming is the only one: the scope is committed, and then the message goes out.
+// What the handler does with a database later is a new transaction, which ends when
+// the handler returns. If that commit fails, the status of the stream is one of the
+// above.
+//
+// Open rows would not survive the first commit. If some are open, SendMsg returns
+// an error that says what to do, and the client gets Internal. A read-only scope can
+// stream while rows are open, and its transaction ends with each message that is
+// sent while nothing is open; see [ReadOnly]. After the first message
+// [dbscope.DB.Commit] gives the connection back, for a stream that goes on for long.
+//
+// [ClientTimeout] limits how long the connections of a stream's unit wait for its
+// client, to send or to receive.
+//
+// # Replicas
+//
+// If read-only calls go to replicas, see [dbscope.Router], [TokenMetadata] lets a
+// client read there what it has written itself.
 package grpcscope
 
 import (

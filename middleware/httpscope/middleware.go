@@ -1,52 +1,61 @@
 // Package httpscope gives every request of a net/http server its own unit of
-// work: everything that the handler, and what it calls with the request's
-// context, does with a [dbscope.DB] is one transaction, committed before the
-// client sees the answer.
+// work. Everything that the handler does with a [dbscope.DB] is one transaction,
+// also in the functions that it passes the request's context to. The transaction
+// is committed before the client sees the answer.
 //
 //	http.ListenAndServe(addr, httpscope.Middleware()(mux))
 //
-// The response is held until the handler returns. Then the status decides:
-// under 400 the scope is committed, else rolled back; see [CommitWhen]. Then
-// the response is sent. When the commit fails, the client gets a plain 500
-// with nothing of the held response; see [FailurePage]. A panic, or
-// [runtime.Goexit], undoes the work and drops the held response; the panic goes
-// on to the middlewares outside with its stack whole.
+// # What decides
 //
-// A handler that flushes, hijacks or passes the [HoldLimit] decides at that
-// moment: the scope is committed, or rolled back, by the status, and then the
-// bytes go out. What the handler does with a database later is a new
-// transaction, ended in the same way when it returns. Rows would not survive
-// that commit; so if some are open at that moment, Write and FlushError
-// return an error that says what to do, nothing is sent, and unless the
-// handler panics the client gets the failure page.
+// The response is held until the handler returns. Then the status decides: under
+// 400 the scope is committed, otherwise rolled back; see [CommitWhen]. Then the
+// response is sent.
 //
-// A scope begun with [dbscope.ReadOnly] streams while rows are open. Whenever the
-// handler flushes or writes and nothing is open, neither rows nor a nested
-// transaction, its transaction ends; so a handler that needs one snapshot for all
+//   - If the commit fails, the client gets a plain 500 and nothing of the held
+//     response; see [FailurePage].
+//   - A panic, or [runtime.Goexit], undoes the work and drops the held response.
+//     The panic goes on to the middlewares outside with its stack whole.
+//   - After [dbscope.MarkRollback] the scope is rolled back, and the handler's
+//     response is sent as it is.
+//   - The cancellation of the request does not decide. A handler that returns
+//     normally with a status under 400 has said that its work is done. It is
+//     committed, also if the client is gone by then or [http.TimeoutHandler] has
+//     given up. A handler that has noticed the cancellation answers with an error
+//     status, or calls [dbscope.MarkRollback], and is undone.
+//   - A request whose context has a scope already is passed on untouched: that
+//     scope stays in charge.
+//
+// # Streams
+//
+// A handler that flushes, hijacks or passes the [HoldLimit] decides at that moment:
+// the scope is committed or rolled back by the status so far, and then the bytes
+// go out. What the handler does with a database later is a new transaction, which
+// ends in the same way when the handler returns. Open rows would not survive the
+// commit. So if some are open at that moment, Write and FlushError return an error
+// that says what to do, nothing is sent, and the client gets the failure page
+// unless the handler panics.
+//
+// A scope with [dbscope.ReadOnly] can stream while rows are open. Whenever the
+// handler flushes or writes while neither rows nor a nested transaction are open,
+// its transaction ends. So a handler that needs one snapshot for everything that
 // it streams uses [dbscope.Run].
 //
-// Once the response has begun, a scope keeps a connection only while it is needed:
-// a read-only one while rows are open, one that may write from its next statement
-// to its end. A handler that streams for long and writes now and then commits with
+// Once the response has begun, a scope holds a connection only while it is needed:
+// a read-only one while rows are open, another one from its next statement to its
+// end. A handler that streams for long and writes now and then calls
 // [dbscope.DB.Commit], which gives the connection back, or uses [dbscope.Run] for
-// each part. A trailer that it sets is sent only where its last commit succeeds.
+// each part. A trailer that it sets is sent only if its last commit succeeds.
 //
-// The cancellation of the request does not decide anything. A handler that
-// returns normally with a status under 400 has said that its work is done, and
-// is committed also when the client is gone by then or [http.TimeoutHandler]
-// has given up; one that noticed answers with an error status, or returns
-// after [dbscope.MarkRollback], and is undone.
-//
-// After [dbscope.MarkRollback] the scope is rolled back and the handler's
-// response sent as it is. A request whose context has a scope already is
-// passed on untouched: that scope stays in charge.
+// # Slow clients
 //
 // A client that is slow to send its body, or to read a response that has begun,
-// does not keep a connection for as long as it likes: [ClientTimeout] bounds
-// that, and with [BufferBody] bodies are read before the unit begins.
+// cannot keep a connection for as long as it likes: [ClientTimeout] limits that.
+// With [BufferBody] bodies are read before the unit begins.
 //
-// With [TokenCookie] or [TokenHeader] clients read what they have written,
-// where read-only requests are served by replicas.
+// # Replicas
+//
+// With [TokenCookie] or [TokenHeader] clients read what they have written, also if
+// read-only requests are served by replicas.
 package httpscope
 
 import (

@@ -35,11 +35,12 @@ func (c *requestContext) UnitName() (name string, final bool) {
 	if r == nil {
 		r = c.outer
 	}
-	switch {
-	case r.Pattern == "":
+	if r.Pattern == "" {
 		return r.Method, false
-	case strings.Contains(r.Pattern, " "): // it has the method
-		return r.Pattern, true
 	}
-	return r.Method + " " + r.Pattern, true
+	inside := r.Pattern != c.outer.Pattern // else a mux inside may still come to another one
+	if strings.Contains(r.Pattern, " ") {  // it has the method
+		return r.Pattern, inside
+	}
+	return r.Method + " " + r.Pattern, inside
 }

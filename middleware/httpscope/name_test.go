@@ -41,6 +41,9 @@ func TestAUnitHasTheNameOfItsRoute(t *testing.T) {
 		"of a mux inside a middleware that uses the database": {
 			httpscope.Middleware()(authenticates(mux("/orders/{id}", stores))), "GET /orders/{id}",
 		},
+		"of a mux inside a mux, and such a middleware between them": {
+			mux("/", httpscope.Middleware()(authenticates(mux("/orders/{id}", stores)))), "GET /orders/{id}",
+		},
 		"that is known to nobody": {httpscope.Middleware()(stores), "GET"},
 		"that the option says": {
 			httpscope.Middleware(httpscope.UnitName(func(r *http.Request) string { return "mine " + r.URL.Path }))(stores), "mine /orders/7",

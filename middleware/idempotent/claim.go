@@ -71,15 +71,8 @@ func (c *claim) takeOnce(ctx context.Context) (*stored, error) {
 		return nil, err
 	}
 	for range 3 { // a row that was there a moment ago may have been purged
-		n, err := c.exec(ctx, c.claimWithin(c.wait), c.id, c.request, time.Now().Unix())
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			session, err := c.session(ctx)
-			if err == nil {
-				c.transaction = session.ID()
-			}
+		inserted, err := c.insert(ctx)
+		if err != nil || inserted {
 			return nil, err
 		}
 		var found stored
@@ -93,6 +86,19 @@ func (c *claim) takeOnce(ctx context.Context) (*stored, error) {
 		return &found, err
 	}
 	return nil, errInUse
+}
+
+// insert inserts the row of the key, and notes the transaction that it is in.
+func (c *claim) insert(ctx context.Context) (inserted bool, err error) {
+	n, err := c.exec(ctx, c.claimWithin(c.wait), c.id, c.request, time.Now().Unix())
+	if err != nil || n == 0 {
+		return false, err
+	}
+	session, err := c.session(ctx)
+	if err == nil {
+		c.transaction = session.ID()
+	}
+	return true, err
 }
 
 // waitedTooLong reports whether PostgreSQL's lock_timeout was over. Other databases say
@@ -140,27 +146,39 @@ func (c *claim) store(ctx context.Context) error {
 		return wrap(err)
 	}
 	here := session.ID() == c.transaction
-	switch response := was.encode(); {
-	case c.storeWhen != nil && !c.storeWhen(c.r, was.status):
+	if c.storeWhen != nil && !c.storeWhen(c.r, was.status) {
 		if here {
 			_, err = c.exec(ctx, c.forget, c.id)
 		}
-	case !here:
-		var n int64
-		if n, err = c.exec(ctx, c.restore, c.id, c.request, time.Now().Unix(), response); err == nil && n == 0 {
+		return wrap(err)
+	}
+	if !here {
+		switch inserted, err := c.insert(ctx); {
+		case err != nil:
+			return wrap(err)
+		case !inserted:
 			return errTaken
 		}
-	case c.rides:
-		err = session.CommitBehind(func(ctx context.Context, conn driver.Conn) error {
-			if o := session.Observer(); o != nil {
-				ctx = o.Start(ctx, driver.Statement{Text: c.dialect.store})
-			}
-			return wrap(conn.(driver.Execer).ExecArgs(ctx, c.dialect.store, response, c.id))
-		})
-	default:
-		_, err = c.exec(ctx, c.dialect.store, response, c.id)
 	}
-	return wrap(err)
+	return wrap(c.put(ctx, was.encode()))
+}
+
+// put puts the response into the transaction's row.
+func (c *claim) put(ctx context.Context, response []byte) error {
+	if !c.rides {
+		_, err := c.exec(ctx, c.dialect.store, response, c.id)
+		return err
+	}
+	session, err := c.session(ctx)
+	if err != nil {
+		return err
+	}
+	return session.CommitBehind(func(ctx context.Context, conn driver.Conn) error {
+		if o := session.Observer(); o != nil {
+			ctx = o.Start(ctx, driver.Statement{Text: c.dialect.store})
+		}
+		return wrap(conn.(driver.Execer).ExecArgs(ctx, c.dialect.store, response, c.id))
+	})
 }
 
 func wrap(err error) error {

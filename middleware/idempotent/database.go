@@ -112,7 +112,7 @@ func Purge[O any](ctx context.Context, db Database[O], age time.Duration) (n int
 			}
 			deleted, err = t.exec(ctx, d.purge, before, purged)
 			return err
-		})
+		}, dbscope.Name("purge of idempotency keys"))
 		if err != nil {
 			return n, err
 		}

@@ -42,7 +42,6 @@ type dialect struct {
 	unit    time.Duration
 	find    string // the row of id, as committed by now
 	store   string // puts a response into the unit's own row of an id
-	restore string // inserts a whole row (id, request, created_at, response) as claim does
 	forget  string // deletes the unit's own row of id
 	purge   string // deletes rows from before a time, a number of them at most
 }
@@ -55,33 +54,30 @@ var postgres = dialect{
 		"bound AS (SELECT set_config('lock_timeout', '%d', true) FROM was) " +
 		"INSERT INTO dbscope_requests (id, request, created_at) SELECT $1::bytea, $2::bytea, $3::bigint FROM bound " +
 		"ON CONFLICT (id) DO NOTHING RETURNING set_config('lock_timeout', current_setting('dbscope.lock_timeout'), true)",
-	unit:    time.Millisecond,
-	find:    "SELECT request, response FROM dbscope_requests WHERE id = $1",
-	store:   "UPDATE dbscope_requests SET response = $1 WHERE id = $2 AND response IS NULL",
-	restore: "INSERT INTO dbscope_requests (id, request, created_at, response) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
-	forget:  "DELETE FROM dbscope_requests WHERE id = $1 AND response IS NULL",
-	purge:   "DELETE FROM dbscope_requests WHERE id IN (SELECT id FROM dbscope_requests WHERE created_at < $1 LIMIT $2)",
+	unit:   time.Millisecond,
+	find:   "SELECT request, response FROM dbscope_requests WHERE id = $1",
+	store:  "UPDATE dbscope_requests SET response = $1 WHERE id = $2 AND response IS NULL",
+	forget: "DELETE FROM dbscope_requests WHERE id = $1 AND response IS NULL",
+	purge:  "DELETE FROM dbscope_requests WHERE id IN (SELECT id FROM dbscope_requests WHERE created_at < $1 LIMIT $2)",
 }
 
 // SQLite understands PostgreSQL's statements, except for those of its lock timeout.
 var sqlite = dialect{
-	claim: postgres.claim, find: postgres.find, store: postgres.store, restore: postgres.restore,
-	forget: postgres.forget, purge: postgres.purge,
+	claim: postgres.claim, find: postgres.find, store: postgres.store, forget: postgres.forget, purge: postgres.purge,
 }
 
 var mysql = dialect{
 	claim: "INSERT IGNORE INTO dbscope_requests (id, request, created_at) VALUES (?, ?, ?)",
 	// As committed by now, and not as it was when the unit has first read something.
-	find:    "SELECT request, response FROM dbscope_requests WHERE id = ? LOCK IN SHARE MODE",
-	store:   "UPDATE dbscope_requests SET response = ? WHERE id = ? AND response IS NULL",
-	restore: "INSERT IGNORE INTO dbscope_requests (id, request, created_at, response) VALUES (?, ?, ?, ?)",
-	forget:  "DELETE FROM dbscope_requests WHERE id = ? AND response IS NULL",
-	purge:   "DELETE FROM dbscope_requests WHERE created_at < ? LIMIT ?",
+	find:   "SELECT request, response FROM dbscope_requests WHERE id = ? LOCK IN SHARE MODE",
+	store:  "UPDATE dbscope_requests SET response = ? WHERE id = ? AND response IS NULL",
+	forget: "DELETE FROM dbscope_requests WHERE id = ? AND response IS NULL",
+	purge:  "DELETE FROM dbscope_requests WHERE created_at < ? LIMIT ?",
 }
 
 var mariadb = dialect{
 	claim: mysql.claim, waiting: "SET STATEMENT innodb_lock_wait_timeout = %d FOR " + mysql.claim, unit: time.Second,
-	find: mysql.find, store: mysql.store, restore: mysql.restore, forget: mysql.forget, purge: mysql.purge,
+	find: mysql.find, store: mysql.store, forget: mysql.forget, purge: mysql.purge,
 }
 
 // claimWithin is claim, waiting no longer than so long where that can be said, and

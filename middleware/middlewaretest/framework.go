@@ -1,15 +1,15 @@
 // Package middlewaretest is the conformance suite of dbscope's middlewares. It
 // runs a framework with its middleware as a real server on loopback, calls it
-// with a real client, and checks against a fake database, which records the
-// order of calls, that a request is one unit of work:
+// with a real client, and checks that a request is one unit of work. A fake
+// database records the order of calls.
 //
 //	func TestConformance(t *testing.T) {
 //		middlewaretest.Run(t, middlewaretest.Framework{Serve: serve})
 //	}
 //
 // Whoever writes a middleware writes Serve, which turns the suite's abstract
-// handler into one of the framework; the package httpscope has an example in
-// its tests.
+// handler into one of the framework. The tests of package httpscope have an
+// example.
 package middlewaretest
 
 import (

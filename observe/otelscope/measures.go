@@ -3,7 +3,9 @@ package otelscope
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -11,8 +13,10 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dbscope/dbscope/driver"
+	"github.com/dbscope/dbscope/internal/follow"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -33,9 +37,8 @@ type measures struct {
 	retries      metric.Int64Counter
 	suspicions   metric.Int64Counter
 
-	sets  sync.Map // of a key to its attribute.Set
-	known sync.Mutex
-	n     int // of sets
+	kept sync.Map // of a key to its attributes
+	n    atomic.Int32
 }
 
 // The bounds of histograms, in seconds.
@@ -81,15 +84,38 @@ type key struct {
 	yes, replica   bool
 }
 
-// mostSets bounds what is kept. More are made anew each time.
-const mostSets = 5000
+// attributes are those of a key, as spans and instruments want them.
+type attributes struct {
+	starts  map[trace.SpanKind][]trace.SpanStartOption
+	records []metric.RecordOption
+	adds    []metric.AddOption
+}
 
-// set returns the attributes of a key, and makes them once.
-func (m *measures) set(k key) attribute.Set {
-	if known, is := m.sets.Load(k); is {
-		return known.(attribute.Set)
+// mostKept bounds the attributes that are kept. More are made anew each time.
+const mostKept = 5000
+
+// of returns the attributes of a key, and makes them once.
+func (m *measures) of(k key) *attributes {
+	if known, is := m.kept.Load(k); is {
+		return known.(*attributes)
 	}
-	attrs := append(make([]attribute.KeyValue, 0, 10), m.attributes...)
+	list := m.list(k)
+	set := metric.WithAttributeSet(attribute.NewSet(slices.Clone(list)...))
+	a := &attributes{records: []metric.RecordOption{set}, adds: []metric.AddOption{set}}
+	if k.kind == "operation" {
+		a.starts = map[trace.SpanKind][]trace.SpanStartOption{}
+		for _, kind := range []trace.SpanKind{trace.SpanKindInternal, trace.SpanKindClient} {
+			a.starts[kind] = []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(list...)}
+		}
+	}
+	if m.n.Add(1) <= mostKept {
+		m.kept.Store(k, a)
+	}
+	return a
+}
+
+func (m *measures) list(k key) []attribute.KeyValue {
+	attrs := slices.Clone(m.attributes)
 	add := func(key attribute.Key, value string) {
 		if value != "" {
 			attrs = append(attrs, key.String(value))
@@ -124,21 +150,7 @@ func (m *measures) set(k key) attribute.Set {
 		add("dbscope.suspicion", k.outcome)
 	}
 	add(semconv.ErrorTypeKey, k.failure)
-	set := attribute.NewSet(attrs...)
-	m.known.Lock()
-	defer m.known.Unlock()
-	if m.n < mostSets {
-		m.n++
-		m.sets.Store(k, set)
-	}
-	return set
-}
-
-func failure(err error) string {
-	if err == nil {
-		return ""
-	}
-	return errorType(err)
+	return attrs
 }
 
 // operation measures a statement.
@@ -146,61 +158,60 @@ func (m *measures) operation(ctx context.Context, e observe.Event) {
 	if m.statements || errors.Is(e.Err, driver.ErrNotSent) {
 		return
 	}
-	k := key{kind: "operation", db: e.DB, host: e.Host, operation: operationName(e), failure: failure(e.Err)}
+	k := key{kind: "operation", db: e.DB, host: e.Host, operation: operationName(e), failure: follow.ErrorName(e.Err)}
 	if e.Err != nil {
-		k.state = sqlState(e.Err)
+		k.state = follow.SQLState(e.Err)
 	}
-	m.operations.RecordSet(ctx, e.Duration.Seconds(), m.set(k))
+	m.operations.Inst().Record(ctx, e.Duration.Seconds(), m.of(k).records...)
 }
 
 func connection(e observe.Event) key { return key{kind: "connection", db: e.DB, host: e.Host} }
 
 // waits counts who waits for a connection.
 func (m *measures) waits(ctx context.Context, e observe.Event, n int64) {
-	m.pending.AddSet(ctx, n, m.set(connection(e)))
+	m.pending.Inst().Add(ctx, n, m.of(connection(e)).adds...)
 }
 
 // waited measures how long a wait took.
 func (m *measures) waited(ctx context.Context, e observe.Event) {
 	m.waits(ctx, e, -1)
-	switch set := m.set(connection(e)); {
+	switch a := m.of(connection(e)); {
 	case e.Err == nil:
-		m.waitTimes.RecordSet(ctx, e.Duration.Seconds(), set)
+		m.waitTimes.Inst().Record(ctx, e.Duration.Seconds(), a.records...)
 	case errors.Is(e.Err, context.DeadlineExceeded):
-		m.timeouts.AddSet(ctx, 1, set)
+		m.timeouts.Inst().Add(ctx, 1, a.adds...)
 	}
 }
 
 // used counts connections that units have.
 func (m *measures) used(ctx context.Context, e observe.Event, n int64) {
-	m.count.AddSet(ctx, n, m.set(key{kind: "used", db: e.DB, host: e.Host}))
+	m.count.Inst().Add(ctx, n, m.of(key{kind: "used", db: e.DB, host: e.Host}).adds...)
 }
 
 // held measures how long a connection was used.
 func (m *measures) held(ctx context.Context, e observe.Event) {
-	m.useTimes.RecordSet(ctx, e.Duration.Seconds(), m.set(connection(e)))
+	m.useTimes.Inst().Record(ctx, e.Duration.Seconds(), m.of(connection(e)).records...)
 }
 
 func (m *measures) transactionOver(ctx context.Context, e observe.Event) {
-	set := m.set(key{
+	m.transactions.Record(ctx, e.Duration.Seconds(), m.of(key{
 		kind: "transaction", db: e.DB, name: e.Name, outcome: outcome(e.Outcome),
-		yes: e.ReadOnly, replica: e.Replica, failure: failure(e.Err),
-	})
-	m.transactions.Record(ctx, e.Duration.Seconds(), metric.WithAttributeSet(set))
+		yes: e.ReadOnly, replica: e.Replica, failure: follow.ErrorName(e.Err),
+	}).records...)
 }
 
 func (m *measures) unitOver(ctx context.Context, e observe.Event, idle time.Duration) {
-	set := metric.WithAttributeSet(m.set(key{kind: "unit", name: e.Name, outcome: outcome(e.Outcome), failure: failure(e.Err)}))
-	m.units.Record(ctx, e.Duration.Seconds(), set)
+	k := key{kind: "unit", name: e.Name, outcome: outcome(e.Outcome), failure: follow.ErrorName(e.Err)}
+	m.units.Record(ctx, e.Duration.Seconds(), m.of(k).records...)
 	if e.Transactions > 0 {
-		m.idle.Record(ctx, idle.Seconds(), metric.WithAttributeSet(m.set(key{kind: "unit", name: e.Name})))
+		m.idle.Record(ctx, idle.Seconds(), m.of(key{kind: "unit", name: e.Name}).records...)
 	}
 }
 
 func (m *measures) retried(ctx context.Context, name string) {
-	m.retries.Add(ctx, 1, metric.WithAttributeSet(m.set(key{kind: "unit", name: name})))
+	m.retries.Add(ctx, 1, m.of(key{kind: "unit", name: name}).adds...)
 }
 
 func (m *measures) suspicious(ctx context.Context, name, what string) {
-	m.suspicions.Add(ctx, 1, metric.WithAttributeSet(m.set(key{kind: "suspicion", name: name, outcome: what})))
+	m.suspicions.Add(ctx, 1, m.of(key{kind: "suspicion", name: name, outcome: what}).adds...)
 }

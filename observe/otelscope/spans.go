@@ -8,6 +8,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/dbscope/dbscope/internal/follow"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -72,18 +73,11 @@ func (u *unit) Start(ctx context.Context, e observe.Event) (context.Context, obs
 
 // start begins a span for something on a DB.
 func (o *observer) start(ctx context.Context, name string, kind trace.SpanKind, e observe.Event) (context.Context, trace.Span) {
-	ctx, span := o.tracer.Start(ctx, name, trace.WithTimestamp(e.Time), trace.WithSpanKind(kind))
-	if span.IsRecording() {
-		span.SetAttributes(o.attributes...)
-		span.SetAttributes(semconv.DBSystemNameKey.String(o.system), semconv.DBNamespace(e.DB))
-		if e.Host != "" {
-			span.SetAttributes(semconv.ServerAddress(e.Host))
-		}
-		if kind == trace.SpanKindClient {
-			span.SetAttributes(semconv.DBOperationName(name))
-		}
+	k := key{kind: "operation", db: e.DB, host: e.Host}
+	if kind == trace.SpanKindClient {
+		k.operation = name
 	}
-	return ctx, span
+	return o.tracer.Start(ctx, name, o.of(k).starts[kind]...)
 }
 
 // End implements [observe.Span].
@@ -110,9 +104,9 @@ func (o *observer) end(span trace.Span, e observe.Event) {
 			text = e.Err.Error()
 		}
 		span.SetStatus(codes.Error, text)
-		span.SetAttributes(semconv.ErrorTypeKey.String(errorType(e.Err)))
+		span.SetAttributes(semconv.ErrorTypeKey.String(follow.ErrorName(e.Err)))
 	}
-	span.End(trace.WithTimestamp(e.Time.Add(e.Duration)))
+	span.End()
 }
 
 // part is something that has nothing inside.

@@ -1,13 +1,8 @@
 package otelscope
 
 import (
-	"context"
-	"errors"
 	"strings"
 
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-
-	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/observe"
 )
 
@@ -53,40 +48,4 @@ func operationName(e observe.Event) string {
 		return "PREPARE"
 	}
 	return word
-}
-
-// known are errors whose names are better than their types.
-var known = []struct {
-	err  error
-	name string
-}{
-	{dbscope.ErrCommitUnknown, "dbscope.ErrCommitUnknown"},
-	{dbscope.ErrPoolDeadlock, "dbscope.ErrPoolDeadlock"},
-	{dbscope.ErrSessionBusy, "dbscope.ErrSessionBusy"},
-	{dbscope.ErrOpenTransaction, "dbscope.ErrOpenTransaction"},
-	{dbscope.ErrScopeEnded, "dbscope.ErrScopeEnded"},
-	{context.Canceled, "context.Canceled"},
-	{context.DeadlineExceeded, "context.DeadlineExceeded"},
-	{dbscope.ErrRolledBack, "dbscope.ErrRolledBack"},
-}
-
-// errorType is the value of error.type: the SQLSTATE where the database says one.
-func errorType(err error) string {
-	if state := sqlState(err); state != "" {
-		return state
-	}
-	for _, k := range known {
-		if errors.Is(err, k.err) {
-			return k.name
-		}
-	}
-	return semconv.ErrorType(err).Value.AsString()
-}
-
-func sqlState(err error) string {
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) {
-		return state.SQLState()
-	}
-	return ""
 }

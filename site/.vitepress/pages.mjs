@@ -45,7 +45,9 @@ const sections = [
       ['middleware.md', 'HTTP, gRPC, Connect'],
       ['idempotency.md', 'Requests done once'],
       ['jobs.md', 'Jobs and messages'],
+      ['orm-and-river.md', 'An ORM and river'],
       ['river.md', 'river'],
+      ['orm-and-river.md', 'An ORM and river'],
       ['watermill.md', 'watermill'],
     ],
   },
@@ -63,6 +65,7 @@ const sections = [
     text: 'Run it',
     pages: [
       ['testing.md', 'Tests'],
+      ['vet.md', 'dbscopevet'],
       ['observe.md', 'Logs, traces, metrics'],
       ['performance.md', 'What it costs'],
       ['roundtrips.md', 'Round trips'],

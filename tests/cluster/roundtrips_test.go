@@ -65,7 +65,7 @@ func TestTokensCostNoRoundTripsForWritesAndReads(t *testing.T) {
 		return write(ctx, db, "UPDATE counted SET n = n + 1 WHERE n > $1", 0)
 	}
 	read := func(ctx context.Context) (host string) {
-		host, err := where(ctx, db, dbscope.ReadOnly())
+		host, err := where(ctx, db, dbscope.ReadOnly(), dbscope.AwaitEnd()) // so that each end is counted with its unit
 		ok(t, err)
 		return host
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,12 @@ import (
 var must, eventually = check.OK, check.Eventually
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(victimVariable); order != "" {
+		if err := serveOrder(order); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // each connection that is cut is a line
 	goleak.VerifyTestMain(mysqltest.Main(mariatest.Main(pgtest.Main(m))))
 }
@@ -52,7 +59,9 @@ var databases = []database{
 	{name: "PostgreSQL by pq", driver: "postgres", table: idempotent.PostgreSQLTable, timeout: "SHOW lock_timeout", dsn: onPostgres},
 	{
 		name: "MariaDB", driver: "mysql", table: idempotent.MySQLTable, timeout: "SELECT @@innodb_lock_wait_timeout",
-		dsn: func(t testing.TB) string { return mariatest.Shared(t).CreateDatabase(t) },
+		dsn: func(t testing.TB) string {
+			return mariatest.Shared(t).CreateDatabase(t) + "?innodb_lock_wait_timeout=3600" // unless a statement sets its own
+		},
 	},
 	{
 		name: "MySQL", driver: "mysql", table: idempotent.MySQLTable, timeout: "SELECT @@innodb_lock_wait_timeout",
@@ -94,7 +103,7 @@ const poolSize = 8
 type opened struct {
 	*database
 	scoped
-	dsn   string
+	dsnOf string // without what leads elsewhere
 	admin *sql.DB
 }
 
@@ -104,7 +113,7 @@ func open(t testing.TB, d *database, through func(dsn string) string, opts ...db
 	dsn := d.dsn(t)
 	admin, err := sql.Open(d.driver, dsn)
 	must(t, err)
-	o := &opened{database: d, dsn: dsn, admin: admin}
+	o := &opened{database: d, dsnOf: dsn, admin: admin}
 	serial := map[bool]string{true: "BIGINT AUTO_INCREMENT PRIMARY KEY", false: "INTEGER PRIMARY KEY"}[d.mysql()]
 	if d.postgres() {
 		serial = "BIGSERIAL PRIMARY KEY"

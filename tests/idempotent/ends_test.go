@@ -68,6 +68,11 @@ func TestAnEarlyCommitIsRefused(t *testing.T) {
 			case "/scope":
 				scope, _ := dbscope.FromContext(r.Context())
 				err = scope.Commit(r.Context())
+			case "/rolled-back":
+				must(t, d.Rollback(r.Context()))
+				must(t, d.place(r.Context(), "lost"))
+				scope, _ := dbscope.FromContext(r.Context())
+				err = scope.Commit(r.Context())
 			case "/atomic":
 				err = d.Atomic(r.Context(), func(context.Context) error { return nil }, dbscope.CommitOpen)
 			}
@@ -79,7 +84,7 @@ func TestAnEarlyCommitIsRefused(t *testing.T) {
 			}
 			w.WriteHeader(http.StatusCreated)
 		})
-		for n, path := range []string{"/commit", "/scope", "/atomic"} {
+		for n, path := range []string{"/commit", "/scope", "/rolled-back", "/atomic"} {
 			// What the handler does after it is a new transaction, which has the key again.
 			first := s.ask("POST", path, path, "")
 			first.want(t, http.StatusCreated, "")
@@ -95,12 +100,18 @@ func TestAfterAnEarlyRollbackTheKeyIsStoredWithTheRest(t *testing.T) {
 		s := serve(t, d, setup{}, func(w http.ResponseWriter, r *http.Request) {
 			must(t, d.place(r.Context(), "lost"))
 			must(t, d.Rollback(r.Context()))
-			d.ordering(w, r)
+			if r.URL.Path != "/nothing" {
+				d.ordering(w, r)
+			}
 		})
 		first := s.order("a", "tea")
 		first.want(t, http.StatusCreated, "tea")
 		s.order("a", "tea").wantSame(t, first)
 		d.wantStored(t, 1, 1)
+		first = s.ask("POST", "/nothing", "b", "")
+		first.want(t, http.StatusOK, "")
+		s.ask("POST", "/nothing", "b", "").wantSame(t, first)
+		d.wantStored(t, 1, 2)
 		s.wantNothingTold()
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dbscope/dbscope/middleware/httpscope"
@@ -23,6 +24,7 @@ type service struct {
 	*opened
 	t      testing.TB
 	server *httptest.Server
+	served atomic.Int64 // how many requests are being served
 
 	mu   sync.Mutex
 	told []error // what either middleware has told of
@@ -60,6 +62,8 @@ func serve(t testing.TB, d *opened, with setup, h http.HandlerFunc) *service {
 		if with.context != nil {
 			r = r.WithContext(with.context(r.Context()))
 		}
+		s.served.Add(1)
+		defer s.served.Add(-1)
 		root.ServeHTTP(w, r)
 	}))
 	s.server.Config.ErrorLog = log.New(io.Discard, "", 0) // panics are meant

@@ -51,13 +51,13 @@ func (s *service) gather(n int, begun <-chan struct{}, release func()) []answer 
 	return answers
 }
 
-func eachLevel(t *testing.T, d *opened, test func(t *testing.T, with setup)) {
+func eachLevel(t *testing.T, d *opened, test func(t *testing.T, level string, with setup)) {
 	for name, level := range levels {
 		if d.sqlite() && level != levels["default"] {
 			continue // it has no other
 		}
 		t.Run(name, func(t *testing.T) {
-			test(t, setup{http: []httpscope.Option{httpscope.ScopeOptions(dbscope.Isolation(level))}})
+			test(t, name, setup{http: []httpscope.Option{httpscope.ScopeOptions(dbscope.Isolation(level))}})
 			for _, table := range []string{"orders", "dbscope_requests"} {
 				_, err := d.admin.Exec("DELETE FROM " + table)
 				must(t, err)
@@ -70,7 +70,7 @@ const gathered = 6
 
 func TestRequestsThatWaitForTheFirstGetItsAnswer(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
-		eachLevel(t, d, func(t *testing.T, with setup) {
+		eachLevel(t, d, func(t *testing.T, _ string, with setup) {
 			begun, goOn := make(chan struct{}, gathered), make(chan struct{})
 			s := serve(t, d, with, func(w http.ResponseWriter, r *http.Request) {
 				begun <- struct{}{}
@@ -90,7 +90,7 @@ func TestRequestsThatWaitForTheFirstGetItsAnswer(t *testing.T) {
 // MariaDB undoes all but one of those that waited, as a deadlock.
 func TestOfRequestsThatWaitForOneThatFailsOneIsServed(t *testing.T) {
 	onEach(t, func(t *testing.T, d *opened) {
-		eachLevel(t, d, func(t *testing.T, with setup) {
+		eachLevel(t, d, func(t *testing.T, _ string, with setup) {
 			var calls atomic.Int32
 			begun, goOn := make(chan struct{}, gathered), make(chan struct{})
 			s := serve(t, d, with, func(w http.ResponseWriter, r *http.Request) {

@@ -15,6 +15,7 @@ import (
 	"github.com/dbscope/dbscope/middleware/httpscope"
 	"github.com/dbscope/dbscope/observe"
 	"github.com/dbscope/dbscope/observe/heldscope"
+	"github.com/dbscope/dbscope/observe/livescope"
 	"github.com/dbscope/dbscope/observe/otelscope"
 	"github.com/dbscope/dbscope/observe/slogscope"
 	"github.com/dbscope/dbscope/scopetest"
@@ -50,6 +51,14 @@ func publish(ctx context.Context, send func() error) (err error) {
 	return send()
 }
 
+// The page is beside the service, not in its units.
+func withPage(service http.Handler, live *livescope.Page) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/debug/dbscope/", live)
+	mux.Handle("/", httpscope.Middleware()(service))
+	return mux
+}
+
 // The test fails where a unit holds a transaction open through a call, or runs the same
 // query five times.
 func testStrictly(t *testing.T) {
@@ -80,4 +89,4 @@ func (unitOf) Start(ctx context.Context, _ observe.Event) (context.Context, obse
 // End is called as the unit is over.
 func (u unitOf) End(_ context.Context, e observe.Event) { u.c.count(e.Outcome.String()) }
 
-var _ = []any{watched, strictLog, traced, nightlyImport, outgoing, publish, testStrictly, &counter{}}
+var _ = []any{watched, strictLog, traced, nightlyImport, outgoing, publish, withPage, testStrictly, &counter{}}

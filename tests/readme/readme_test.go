@@ -19,8 +19,12 @@ var prose = []string{"comparison.md", "design.md", "performance.md", "README.md"
 
 func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 	var source strings.Builder
-	for _, file := range filesIn(t, ".", ".go") {
+	// Snippets that need a library are where the libraries are.
+	for _, file := range append(filesIn(t, ".", ".go"), filesIn(t, "../libraries/snippets", ".go")...) {
 		source.WriteString(read(t, file))
+	}
+	for _, file := range filesIn(t, "../../vet/dbscopevet/testdata/page", ".go") { // those of vet.md, with what is found
+		source.WriteString(regexp.MustCompile("(?m) // want .*$").ReplaceAllString(read(t, file), ""))
 	}
 	for _, page := range append(filesIn(t, "../../docs", ".md"), "../../README.md") {
 		snippets := strings.Split(read(t, page), "```go\n")[1:]

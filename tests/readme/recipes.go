@@ -13,8 +13,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river"
-	"gorm.io/gorm"
 
 	"github.com/dbscope/dbscope"
 	"github.com/dbscope/dbscope/driver/pgxscope"
@@ -154,27 +152,6 @@ func later(ctx context.Context, work func(context.Context) error) error {
 	})
 }
 
-// Parcel is a row that GORM stores.
-type Parcel struct {
-	ID   int64
-	Item string
-}
-
-// parcelWithGORM stores a row by GORM and a job of river, or neither. GORM was
-// opened on db.SQL(), so both are in the transaction of the context's unit.
-func parcelWithGORM(ctx context.Context, db *pgxscope.DB, orm *gorm.DB, jobs *river.Client[pgx.Tx], item string) error {
-	parcel := Parcel{Item: item}
-	if err := orm.WithContext(ctx).Create(&parcel).Error; err != nil {
-		return err
-	}
-	tx, err := db.Session(ctx) // the pgx.Tx, for river
-	if err != nil {
-		return err
-	}
-	_, err = jobs.InsertTx(ctx, tx, packArgs{parcel.ID}, nil)
-	return err
-}
-
 // publishNext takes the oldest event out of the outbox and publishes it. An
 // event is published again where the commit fails: at least once.
 func publishNext(ctx context.Context, publish func(ctx context.Context, event string) error) (found bool, err error) {
@@ -198,4 +175,4 @@ func publishNext(ctx context.Context, publish func(ctx context.Context, event st
 var local = sqlscope.Open("sqlite",
 	"file:local.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)")
 
-var _, _, _, _, _, _, _, _, _, _, _ = signUp, logIn, oneAtATime, importInParts, export, watch, later, parcelWithGORM, publishNext, local, Line{}
+var _, _, _, _, _, _, _, _, _, _ = signUp, logIn, oneAtATime, importInParts, export, watch, later, publishNext, local, Line{}

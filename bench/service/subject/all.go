@@ -45,6 +45,10 @@ var all = []opener{
 		about: "as pgxscope, with `dbscope.AwaitEnd()`: a unit that only reads waits for the answer to its COMMIT",
 	},
 	{
+		name: "observed pgxscope", byHand: Pgxscope, open: openers{Postgres: withObservers}, ours: true,
+		about: "as pgxscope, with slogscope, livescope and otelscope, whose spans are all made and thrown away",
+	},
+	{
 		name: sqlHand, byHand: sqlHand, open: openers{Postgres: sqlByHand, MariaDB: sqlByHand},
 		about: "`db.BeginTx`, the statements, `tx.Commit`; on PostgreSQL through pgx's driver",
 	},

@@ -25,3 +25,10 @@ func (s *Store) PlaceOrder(ctx context.Context, item string) error {
 		return s.InsertOrder(ctx, item)
 	})
 }
+
+// execTx makes fn a part of the unit that is there, or a unit of its own.
+func (s *Store) execTx(ctx context.Context, fn func(ctx context.Context, q *queries.Queries) error) error {
+	return dbscope.Join(ctx, func(ctx context.Context) error { return fn(ctx, s.Queries) })
+}
+
+var _ = (*Store).execTx

@@ -1,0 +1,23 @@
+module shop
+
+go 1.26.0
+
+require (
+	github.com/dbscope/dbscope v0.0.0
+	github.com/dbscope/dbscope/driver/pgxscope v0.0.0
+	github.com/jackc/pgx/v5 v5.12.0
+	golang.org/x/crypto v0.50.0
+	golang.org/x/sync v0.24.0
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sys v0.43.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+replace github.com/dbscope/dbscope => ../../../
+
+replace github.com/dbscope/dbscope/driver/pgxscope => ../../../driver/pgxscope
