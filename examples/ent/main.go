@@ -4,7 +4,8 @@
 //	go run ./examples/ent
 //	DATABASE_URL=postgres://user@localhost/shop go run ./examples/ent
 //
-// The part of ent is shop.go. This file is net/http's, and knows no database.
+// The part of ent is shop.go. This file is net/http's, and knows no database. Go
+// generate makes package ent of ent/schema.
 package main
 
 import (

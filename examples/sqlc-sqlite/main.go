@@ -6,7 +6,8 @@
 // What sqlc generates is for one kind of database, here SQLite; examples/sqlc is
 // for PostgreSQL and pgx.
 //
-// The part of sqlc is shop.go. This file is net/http's, and knows no database.
+// The part of sqlc is shop.go. This file is net/http's, and knows no database. Go
+// generate makes package queries of query.sql.
 package main
 
 import (
