@@ -374,12 +374,11 @@ func TestWhatBeginsInManyUnitsAtOnceIsOverOnce(t *testing.T) {
 		}
 		g.Go(func(ctx context.Context) error {
 			ok(t, drivertest.Exec(ctx, db, "a"))
-			both := make(chan error, 2)
+			var both sync.WaitGroup
 			for range 2 { // of which one may be refused
-				go func() { both <- drivertest.Exec(ctx, db, "b") }()
+				both.Go(func() { _ = drivertest.Exec(ctx, db, "b") })
 			}
-			<-both
-			<-both
+			both.Wait()
 			return nil
 		})
 	}

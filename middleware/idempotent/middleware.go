@@ -10,7 +10,7 @@
 // response in the same transaction before it is committed. So key, response and work
 // are stored together or not at all, and where the answer to COMMIT is lost, the next
 // attempt finds out what became of it. The database needs a table: [PostgreSQLTable],
-// [MySQLTable], [SQLiteTable]; [Purge] empties it.
+// [MySQLTable], [SQLiteTable]; [Purge] deletes old keys.
 //
 // The middleware stands inside httpscope's, which holds the response until the commit,
 // or inside any other that begins a unit of work and holds the response. What stands

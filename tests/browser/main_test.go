@@ -12,7 +12,7 @@ import (
 )
 
 // running is the browser that all tests share. Each has a profile of its own in it.
-var running context.Context //nolint:fatcontext // it is the browser
+var running context.Context
 
 // scratch is a folder for all tests.
 var scratch string
@@ -46,6 +46,6 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%s does not start: %v\n", path, err)
 		return 1
 	}
-	running = ctx
+	running = ctx //nolint:fatcontext // it is the browser
 	return m.Run()
 }

@@ -273,10 +273,10 @@ func TestAStatementThatIsCutIsNeverRunAgainAndLosesItsUnit(t *testing.T) {
 				for _, message := range []string{"Parse", "Bind", "Execute", "Sync", "Query", "CopyData", "DataRow", "CommandComplete", "ReadyForQuery"} {
 					for _, when := range moments {
 						for _, first := range []bool{true, false} {
-							// A connection is open, and only the statement is cut.
+							// A connection is open, no answer is under way, and only the statement is cut.
 							is(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
 								return errors.Join(insert(ctx, d, 1), errStop)
-							}), errStop)
+							}, dbscope.AwaitEnd()), errStop)
 							cuts := proxy.Cuts()
 							err := dbscope.Run(t.Context(), func(ctx context.Context) error {
 								if !first {
