@@ -1,8 +1,9 @@
-// Package observe has the events of units of work, for whoever wants to see what they
-// do: logs, traces, metrics, a page. [dbscope.Observe] gives an [Observer] to a DB or to
-// a unit; the packages below this one have some that are ready to use.
+// Package observe has the events of units of work. They are for those who want to see what
+// units do: in a log, in traces, in metrics, or on a page. [dbscope.Observe] gives an
+// [Observer] to a DB or to a unit. The packages below this one have some that are ready to
+// use.
 //
-// What happens is told as things that begin and end, one inside another:
+// An event is something that begins and ends. Events are inside one another:
 //
 //	Unit                         a request, a message, a job
 //	├─ Wait                      for a connection
@@ -18,10 +19,10 @@
 //	└─ Retry                     the wait before the unit is run again
 //	Switch                       of a DB to another host
 //
-// An Observer is asked for each of them that is not inside another, and answers with a
-// [Span], or with nil where it does not want to know more. A Span is asked in the same
-// way for what is inside it, and told of the end. So what an observer keeps about a unit
-// is a value of its own, that it needs not look for:
+// An Observer is told of the beginning of each event that is not inside another one. It
+// answers with a [Span], or with nil where it does not want to know more. The Span is told
+// of the events inside it in the same way, and of its own end. So an observer keeps what it
+// knows of a unit in the Span, and needs no map of units:
 //
 //	type slow struct{ limit time.Duration }
 //
@@ -38,12 +39,12 @@
 //		}
 //	}
 //
-// The context that Start returns is the one that what begins is done with. So spans of
-// tracers nest: a statement is sent with the context that the observer has returned for
-// it, and what traces the driver finds it there.
+// What begins is done with the context that Start returns. So spans of tracers nest: a
+// statement is sent with the context that the observer has returned for it, and what
+// traces the driver finds it there.
 //
-// New kinds, and new fields of events, may come: an observer answers with nil for kinds
-// that it does not know.
+// New kinds of events, and new fields, may be added. An observer answers with nil for
+// kinds that it does not know.
 package observe
 
 import (
