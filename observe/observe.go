@@ -1,8 +1,9 @@
-// Package observe has the events of units of work, for whoever wants to see what they
-// do: logs, traces, metrics, a page. [dbscope.Observe] gives an [Observer] to a DB or to
-// a unit; the packages below this one have some that are ready to use.
+// Package observe has the events of units of work. They are for those who want to see what
+// units do: in a log, in traces, in metrics, or on a page. [dbscope.Observe] gives an
+// [Observer] to a DB or to a unit. The packages below this one have some that are ready to
+// use.
 //
-// What happens is told as things that begin and end, one inside another:
+// An event is something that begins and ends. Events are inside one another:
 //
 //	Unit                         a request, a message, a job
 //	├─ Wait                      for a connection

@@ -1,21 +1,28 @@
-// Package livescope shows units of work on a page: those that are under way, with their
-// age, what they do and where in the code their transaction was opened; the slowest, the
-// failed and the suspicious ones of the last minutes; for each a timeline of waits,
-// statements, commit, and the application's own time while the transaction was open; and
-// the hosts of a cluster.
+// Package livescope shows units of work on a page. It has
 //
-//	live := livescope.New()
-//	shop := pgxscope.Open(dsn, dbscope.Observe(live))
-//	http.Handle("/debug/dbscope/", live)
+//   - the units that are under way, with their age, what they do, and where in the code
+//     their transaction was opened,
+//
+//   - the slowest, the failed and the suspicious ones of the last minutes,
+//
+//   - a timeline of each of them: waits, statements, the commit, and the time that the
+//     application took for something else while the transaction was open,
+//
+//   - the hosts of a cluster.
+//
+//     live := livescope.New()
+//     shop := pgxscope.Open(dsn, dbscope.Observe(live))
+//     http.Handle("/debug/dbscope/", live)
 //
 // The page is embedded, loads nothing from elsewhere, sets no cookie and has no form. It
 // refuses clients that are not on the same machine, unless [Allow] says otherwise, and
-// shows neither arguments nor, without [StatementText] and [ErrorText], the texts of
-// statements and errors.
+// browsers that call it by a name that is not known, see [ServedAs]. It never shows
+// arguments. Texts of statements and errors are shown with [StatementText] and [ErrorText]
+// only.
 //
-// It is meant to be left on: what it keeps is bounded, and what it costs does not depend on
-// how much is looked at. Mount it outside of httpscope's middleware, since its stream
-// stays open for as long as somebody looks.
+// It is meant to be left on, since what it keeps is bounded. Mount it outside of
+// httpscope's middleware: its stream stays open for as long as somebody looks, or until
+// the server shuts down.
 package livescope
 
 import (

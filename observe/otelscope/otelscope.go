@@ -12,8 +12,8 @@
 // observer learns of a unit when that first uses the DB: spans of the application's own
 // are then beside the unit's span, under the same parent.
 //
-// The metrics are those that the semantic conventions have for clients of databases, as
-// far as units can tell them, and some of dbscope's own. docs/observe.md lists all, with
+// Metrics have the names of the semantic conventions for clients of databases, as far as
+// there are such names, and else names of dbscope's own. docs/observe.md lists all, with
 // their attributes. Neither spans nor metrics have the text of statements or arguments.
 package otelscope
 

@@ -1,5 +1,5 @@
-// Package slogscope writes to the log what deserves a look about units of work: a line
-// for a unit that failed, was run again or was slow, and a line for each thing that is
+// Package slogscope writes to the log what deserves a look. There is a line for each unit
+// of work that failed, was run again or was slow, and one for each thing that is
 // suspicious, such as a transaction that is open while nothing is done in it.
 //
 //	shop := pgxscope.Open(dsn, dbscope.Observe(slogscope.New()))

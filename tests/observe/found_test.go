@@ -94,7 +94,7 @@ func (s *service) shown() words {
 		Took                 float64
 		Found                []struct{ What, Opened, At string }
 	}
-	var page struct{ Suspicious, Failures, Slowest []unit }
+	var page struct{ Suspicious, Failures, Slowest, Recent []unit }
 	ok(s.t, json.Unmarshal(w.Body.Bytes(), &page))
 	all := words{}
 	for _, u := range page.Suspicious {
@@ -108,11 +108,13 @@ func (s *service) shown() words {
 	}
 	for _, u := range page.Failures {
 		all.add(u.Name, failed+u.Error)
-		if u.Attempt > 1 {
-			all.add(u.Name, again)
-		}
 		if u.Outcome == mixed {
 			all.add(u.Name, mixed)
+		}
+	}
+	for _, u := range page.Recent {
+		if u.Attempt > 1 {
+			all.add(u.Name, again)
 		}
 	}
 	for _, u := range page.Slowest {

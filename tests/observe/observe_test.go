@@ -147,9 +147,9 @@ func TestAnHonestLoadRaisesNoAlarm(t *testing.T) {
 // clients are those of the honest load. Each has a connection.
 const clients = 8
 
-// tooLong is what a machine does not take for a simple statement that has time for the
-// service.
-const tooLong = 100 * time.Millisecond
+// tooLong is what the simplest statement does not take on a machine that has time for the
+// service, of whose requests some have thirty statements.
+const tooLong = 20 * time.Millisecond
 
 // witness runs the simplest statement over and over, on a connection of its own, and
 // returns how long one has taken at most: what takes long by then says nothing about the
