@@ -2,10 +2,13 @@ package sqlscope_test
 
 import (
 	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -46,6 +49,7 @@ func TestOnNodesOfGalera(t *testing.T) {
 	})
 	dbs := onNodes(t, nodes)
 	t.Run("a unit that loses to another node's is rolled back and run again", func(t *testing.T) { losesToAnotherNode(t, dbs) })
+	t.Run("a ledger settles a lost commit on another node", func(t *testing.T) { settlesOnAnotherNode(t, nodes) })
 	t.Run("units on all nodes are each stored once", func(t *testing.T) { areEachStoredOnce(t, dbs) })
 }
 
@@ -72,6 +76,63 @@ func losesToAnotherNode(t *testing.T, dbs []*sqlscope.DB) {
 	ok(t, err)
 	want(t, "runs", []int{runs}, 2)
 	want(t, "numbers", numbers(t, dbs[2]), 3, 1, 0, 0)
+}
+
+// inTurn connects to the nodes in turn, as a balancer does.
+type inTurn struct {
+	nodes []sqldriver.Connector
+	next  atomic.Int64
+}
+
+func (i *inTurn) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	return i.nodes[int(i.next.Add(1))%len(i.nodes)].Connect(ctx)
+}
+
+func (i *inTurn) Driver() sqldriver.Driver { return i.nodes[0].Driver() }
+
+func settlesOnAnotherNode(t *testing.T, nodes []*mariatest.Server) {
+	dsn := nodes[0].CreateDatabase(t)
+	name := dsn[strings.LastIndex(dsn, "/")+1:]
+	nodes[0].Query(t, name, dbscope.LedgerTable+"; CREATE TABLE t (id INTEGER PRIMARY KEY)")
+	balancer := &inTurn{}
+	for _, node := range nodes {
+		config, err := mysql.ParseDSN(node.DSN(name))
+		ok(t, err)
+		connector, err := mysql.NewConnector(config)
+		ok(t, err)
+		balancer.nodes = append(balancer.nodes, connector)
+	}
+	pool := sql.OpenDB(balancer)
+	t.Cleanup(func() { ok(t, pool.Close()) })
+	f := &faults{}
+	db := sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+		pool.SetMaxIdleConns(-1) // so that the next one is another node's
+		faulty := sql.OpenDB(faultyConnector{pool, f})
+		faulty.SetMaxIdleConns(-1)
+		return faulty, nil
+	}, dbscope.SettleByLedger())
+	t.Cleanup(func() { ok(t, db.Close()) })
+	other, err := sql.Open("mysql", dsn+"?wsrep_sync_wait=1")
+	ok(t, err)
+	t.Cleanup(func() { ok(t, other.Close()) })
+	for id := range 30 {
+		done := id%2 == 0
+		before, after := sqldriver.ErrBadConn, error(nil)
+		if done {
+			before, after = nil, sqldriver.ErrBadConn
+		}
+		f.at("COMMIT", before, after)
+		f.single = "COMMIT" // the ledger's own commit is to work
+		err := dbscope.Run(t.Context(), func(ctx context.Context) error {
+			_, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO t VALUES (%d)", id))
+			return err
+		})
+		var stored bool
+		ok(t, other.QueryRow(fmt.Sprintf("SELECT count(*) > 0 FROM t WHERE id = %d", id)).Scan(&stored))
+		if done && err != nil || !done && !errors.Is(err, dbscope.ErrRolledBack) || stored != done {
+			t.Errorf("whether it was committed: %v, is stored: %v, returns: %v", done, stored, err)
+		}
+	}
 }
 
 func areEachStoredOnce(t *testing.T, dbs []*sqlscope.DB) {
