@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
+.PHONY: check vet-scopes vuln licences release docs setup test test-versions test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -62,6 +62,11 @@ test: setup
 	go test -run Allocations ./middleware/httpscope # the race detector allocates too
 	cd tools/release && GOWORK=off go test -shuffle=on ./...
 	go test -race -shuffle=on -timeout=30m work
+
+# The modules that others require, with the oldest and the newest versions of what they
+# are adapters of. go test work has other versions: the newest that any module requires.
+test-versions: setup
+	@scripts/test-versions
 
 # What happens to a service while Patroni's primaries fail, and replicas stop.
 test-cluster: setup

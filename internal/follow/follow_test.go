@@ -249,9 +249,9 @@ func TestRowsThatAreForgottenAreFound(t *testing.T) {
 
 func TestAUseThatIsRefusedIsFound(t *testing.T) {
 	f, fake, db := newFollower(t, follow.Limits{})
-	var left context.Context
+	left := make(chan context.Context, 1)
 	ok(t, dbscope.Run(t.Context(), func(ctx context.Context) error {
-		left = ctx
+		left <- ctx
 		running, release := make(chan struct{}), make(chan struct{})
 		fake.Inject("exec a", drivertest.Fault{Entered: running, Until: release})
 		done := make(chan error)
@@ -262,8 +262,9 @@ func TestAUseThatIsRefusedIsFound(t *testing.T) {
 		return <-done
 	}))
 	f.finds(t, follow.Busy)
-	check.Is(t, exec(left, db, "c"), dbscope.ErrScopeEnded)
-	_, err := db.Session(left)
+	ctx := <-left
+	check.Is(t, exec(ctx, db, "c"), dbscope.ErrScopeEnded)
+	_, err := db.Session(ctx)
 	check.Is(t, err, dbscope.ErrScopeEnded)
 	f.finds(t, follow.Busy, follow.AfterEnd, follow.AfterEnd) // at another place
 	for _, found := range f.found {

@@ -76,7 +76,7 @@ func TestAServerThatShutsDownDoesNotWaitForReaders(t *testing.T) {
 		go func() { served <- server.Serve(listener) }()
 		var readers []io.Reader
 		for range 3 {
-			resp, err := http.Get("http://" + listener.Addr().String() + "/stream") //nolint:bodyclose,noctx // it is
+			resp, err := http.Get("http://" + listener.Addr().String() + "/stream")
 			ok(t, err)
 			t.Cleanup(func() { _ = resp.Body.Close() })
 			readers = append(readers, resp.Body)

@@ -123,7 +123,7 @@ var faults = []fault{
 		name: "rows are not closed", route: "GET /orders", found: []string{"left_open"},
 		sown: func(ctx context.Context, s *service, _ *http.Request) error {
 			s.fill(3)
-			rows, err := s.db.QueryContext(ctx, `select id from orders`) //nolint:rowserrcheck,sqlclosecheck // this is the fault
+			rows, err := s.db.QueryContext(ctx, `select id from orders`)
 			if err != nil {
 				return err
 			}
@@ -246,9 +246,7 @@ var faults = []fault{
 			if err := s.take(ctx, "tea"); err != nil {
 				return err
 			}
-			var none map[string]int
-			none["tea"]--
-			return nil
+			panic("the article is not in the catalogue")
 		},
 	},
 	{

@@ -50,9 +50,7 @@ func TestEachFaultIsFoundByNameInTheLogOnThePageAndInTheMetrics(t *testing.T) {
 				f.ask(s)
 			}
 			want := words{}
-			for name, found := range f.elsewhere {
-				want[name] = found
-			}
+			maps.Copy(want, f.elsewhere)
 			for _, word := range f.found {
 				want.add(f.route, word)
 			}
