@@ -92,7 +92,7 @@ func (s server) print(out io.Writer, choice choice) (failed int) {
 	for _, suite := range choice.suites(s) {
 		began := time.Now()
 		result := "passed"
-		count, err := suite.run(s.name, environment, choice.short)
+		count, err := suite.run(s.name, environment, choice.short || s.alone)
 		if err != nil {
 			failed++
 			result = "**failed**: " + err.Error()
