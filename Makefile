@@ -3,7 +3,7 @@ MODULES := $(shell GOWORK= go list -m -f '{{.Dir}}')
 BIN     := $(CURDIR)/.bin
 ROOT    := github.com/dbscope/dbscope
 
-.PHONY: check vet-scopes vuln licences release docs setup test test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
+.PHONY: check vet-scopes vuln licences release docs setup test test-versions test-cluster test-servers test-long soak idempotent bench bench-service performance screenshots cluster cluster-kill clean
 
 # Each module by itself, as its users see it: without go.work.
 check: export GOWORK = off
@@ -63,12 +63,18 @@ test: setup
 	cd tools/release && GOWORK=off go test -shuffle=on ./...
 	go test -race -shuffle=on -timeout=30m work
 
+# The modules that others require, with the oldest and the newest versions of what they
+# are adapters of. go test work has other versions: the newest that any module requires.
+test-versions: setup
+	@scripts/test-versions
+
 # What happens to a service while Patroni's primaries fail, and replicas stop.
 test-cluster: setup
 	DBSCOPE_LONG=1 go test -race -count=1 -timeout=60m -v ./tests/cluster ./internal/patronitest
 
 # The suites on all versions of all servers that can be had, which are unpacked and not
-# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18', -short.
+# installed, and a table of what passed. FLAGS choose: -only 'PostgreSQL 18',
+# -suite pgxscope, -short.
 test-servers: setup
 	go run ./internal/servers/matrix $(FLAGS)
 

@@ -37,7 +37,7 @@ import (
 //
 // Where only a rollback is possible, by a failed statement, [MarkRollback] or a
 // [Join], the transaction is made unable to commit at once; statements and
-// ended(ctx, true) then answer [ErrRolledBack]. What the owner's own Commit says is in
+// ended(ctx, true) then return [ErrRolledBack]. What the owner's own Commit says is in
 // docs/adopt.md.
 //
 // ended runs the after-hooks, as those of a scope: AfterCommit's only where committed

@@ -11,25 +11,25 @@ import (
 	"github.com/dbscope/dbscope/internal/unit"
 )
 
-// Join calls fn in the context's scope, or, where there is none that goes on, in a
-// new one, as [Run] does. So a use case is one unit wherever it is called from: a
-// request, a job, a command line, a test, or a larger use case.
+// Join calls fn in the context's scope. If the context has none, or its scope is
+// over, Join calls fn in a new one, as [Run] does. So a use case is one unit wherever
+// it is called from: a request, a job, a command line, a test, or a larger use case.
 //
 // In a scope that is there already Join commits nothing: whoever began the scope
-// does. Where fn returns an error, panics or leaves by [runtime.Goexit], nothing of
-// the unit can be committed any more, also where the caller ignores the error:
-// statements and commits answer [ErrRolledBack] with fn's error as the cause, those
-// on databases that were not used yet too. [Scope.Rollback] begins anew. In a
-// [DB.Atomic] block that holds for the block and for the other databases that fn
-// used, and ends for the block when that is undone. For a part of a unit that may
-// fail alone there is [DB.Atomic].
+// does. If fn returns an error, panics or leaves by [runtime.Goexit], nothing of
+// the unit can be committed any more, even if the caller ignores the error:
+// statements and commits return [ErrRolledBack] with fn's error as the cause, on
+// databases that were not used yet, too. After [Scope.Rollback] the scope can be used
+// again. In a [DB.Atomic] block this holds for the block, until it is rolled back, and
+// for the other databases that fn used. For a part of a unit that may fail alone
+// use [DB.Atomic].
 //
-// While fn runs, [DB.Commit], [DB.Rollback], [Scope.Commit] and their like answer
+// While fn runs, [DB.Commit], [DB.Rollback], [Scope.Commit] and their like return
 // [ErrOpenTransaction], whoever calls them, and Atomic is a savepoint.
 //
-// [Isolation], [ReadOnly] and [Deferrable] are an error, [ErrOpenTransaction], where
-// the scope does not have them. [Retry], [CommitTimeout] and [OnHookError] are those
-// of the scope, and count here only where Join begins one.
+// [Isolation], [ReadOnly] and [Deferrable] are refused with [ErrOpenTransaction] if
+// the scope does not have them. [Retry], [CommitTimeout] and [OnHookError] have an
+// effect only if Join begins the scope.
 //
 // Join returns fn's error as it is. It blocks while fn does, and is safe for
 // concurrent use. Other errors: those of Run; [ErrRolledBack] in a scope that a

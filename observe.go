@@ -25,12 +25,12 @@ type nameOption string
 func (n nameOption) applyToDB(o *dbOptions)       { o.name = cmp.Or(string(n), o.name) }
 func (n nameOption) applyToScope(o *scopeOptions) { o.name = string(n) }
 
-// Observe has the observer told what happens; see package observe. Several may be
-// given. That of a unit is told of the unit from its beginning, and the unit's context
-// is the one that it returns, so that spans of tracers nest. That of a DB is told of a
-// unit when that first uses the DB, of nothing else in it but this DB, its siblings, and
-// hooks; and of statements outside of units. One that is given to both is told once. The
-// default is none, which costs nothing.
+// Observe gives an observer to a DB or to a unit; see package observe. Several may be
+// given. An observer of a unit sees the unit from its beginning, and the unit's context
+// is the one that it returns, so that spans of tracers nest. An observer of a DB sees a
+// unit from its first use of the DB: of that unit it sees this DB, its siblings, and
+// hooks. It also sees statements outside of units. An observer that is given to both
+// sees each thing once. The default is none, which costs nothing.
 func Observe(observer observe.Observer) SharedOption { return observeOption{observer} }
 
 type observeOption struct{ observer observe.Observer }

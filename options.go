@@ -77,10 +77,10 @@ func Deferrable() UnitOption {
 // CommitTimeout bounds each COMMIT and each ROLLBACK, which the cancellation
 // of the caller's context does not stop, and before it the closing of rows that
 // were left open. The default, also for 0 and less, is 10 seconds. A COMMIT that
-// passes it is [ErrCommitUnknown], of a transaction that is [ReadOnly]
-// [ErrRolledBack]. Rows that cannot be closed in that time, since a driver reads
-// the rest of them, cost the connection: nothing is committed, and the commit is
-// [ErrRolledBack].
+// takes longer returns [ErrCommitUnknown], or [ErrRolledBack] if the transaction is
+// [ReadOnly]. If rows cannot be closed in that time, because the driver reads the
+// rest of them, the connection is given up, nothing is committed, and the commit
+// returns [ErrRolledBack].
 func CommitTimeout(d time.Duration) Option {
 	if d <= 0 {
 		d = defaultEndTimeout
@@ -98,8 +98,8 @@ func AwaitEnd() Option {
 	return scopeOption(func(o *scopeOptions) { o.awaitsEnd = true })
 }
 
-// OnHookError is told what went wrong in the scope's after-hooks, whose unit
-// is over by then: their errors, joined, and their panics. The default is
+// OnHookError sets the function that gets the errors of the scope's after-hooks,
+// joined, and their panics. The unit is over by then. The default is
 // [slog.ErrorContext].
 func OnHookError(report func(ctx context.Context, err error)) Option {
 	if report == nil {
@@ -141,7 +141,7 @@ func Host(host string) DBOption {
 	return dbOption(func(o *dbOptions) { o.host = host })
 }
 
-// Router lets the router choose the host of each session, that stands for {host}
+// Router lets the router choose the host of each session, which stands for {host}
 // in the connection string: a scope with [ReadOnly] may get a replica, unless it
 // is serializable, which replicas of PostgreSQL refuse; others get the host that
 // writes. Package cluster has a router.
@@ -165,7 +165,7 @@ func BeforeEachCommit(hook func(context.Context) error) DBOption {
 	return dbOption(func(o *dbOptions) { o.beforeCommit = hook })
 }
 
-// Setting is one of a transaction of PostgreSQL, see [Settings].
+// Setting is a setting of one transaction of PostgreSQL, see [Settings].
 type Setting = driver.Setting
 
 // Settings begins each transaction of the DB with the settings that fn returns, in
@@ -193,18 +193,18 @@ func Settings(fn func(context.Context) ([]Setting, error)) DBOption {
 }
 
 // AllowUnscoped sends statements whose context has no scope straight to the
-// pool, each on its own, instead of answering [ErrNoScope].
+// pool, each on its own, instead of returning [ErrNoScope].
 //
-// With it a mistake goes unseen: code that gets another context than the request's,
-// from [context.Background] or from a middleware that is missing, stores each
-// statement by itself, and where the third of four fails the first two stay stored,
-// without an error that says so. So leave it out where the work of a request is done.
+// It hides a mistake. Code may get another context than the request's, because it
+// calls [context.Background] or because a middleware is missing. Then each statement is
+// stored by itself: if the third of four fails, the first two stay stored, and no
+// error says so. So do not open the DB with it that requests use.
 // A program that has statements outside of units can open a second DB with this
-// option for these alone; jobs and command lines use [Join] or [Run], tests
+// option for these alone. Jobs and command lines use [Join] or [Run], and tests use
 // scopetest.Fixture.
 //
 // What asks for a transaction never runs without one: Join begins a unit, and
-// [DB.Session], [DB.Atomic], early ends and hooks answer ErrNoScope as
+// [DB.Session], [DB.Atomic], early ends and hooks return ErrNoScope as
 // ever; so does each statement of a DB with [Settings].
 func AllowUnscoped() DBOption {
 	return dbOption(func(o *dbOptions) { o.allowUnscoped = true })
@@ -275,19 +275,20 @@ type RetryPolicy struct {
 	MaxDelay time.Duration // the longest wait; the default is 1 s
 }
 
-// Retry runs the unit's function again when the database undid its work for a
-// reason that need not happen again: a serialization failure, a deadlock, a
-// database that is busy, a table that was altered under a prepared statement,
-// also when COMMIT says so; docs/retry.md lists the errors. Only errors of the
-// database libraries count, also where errors of yours wrap them. Waits are drawn
-// at random from the upper half of what the policy says; after the last attempt
-// the error says how many there were. Each attempt is a new unit with hooks of
-// its own. There is none after anything of the unit was committed, when an
-// outcome is unknown, and once the context is done. The default is one attempt.
+// Retry runs the unit's function again if the database rolled its work back for a
+// reason that may be gone the next time: a serialization failure, a deadlock, a
+// database that is busy, a table that was altered under a prepared statement. COMMIT
+// may fail for these reasons, too. docs/retry.md lists the errors. Only errors of
+// the database libraries count, also if errors of yours wrap them. Each wait is
+// random, between half of what the policy says and all of it. After the last attempt
+// the error says how many there were. Each attempt is a new unit with hooks of its
+// own. There is no further attempt if anything of the unit was committed, if an
+// outcome is unknown, or if the context is done. The default is one attempt.
 //
-// For [DB.Atomic] it counts where the block's transaction is its own. What fn did
-// with other databases, or other sessions, prevents another attempt, and so does
-// a hook of the DB that was registered before the block: it has had its end.
+// For [DB.Atomic] it has an effect if the block is a transaction of its own. If fn
+// has used other databases or other sessions there is no further attempt, nor if a
+// hook of the DB was registered before the block, since the first attempt's end was
+// the one that it waited for.
 func Retry(policy RetryPolicy) UnitOption {
 	if policy.Attempts <= 0 {
 		policy.Attempts = 5

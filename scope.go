@@ -178,8 +178,8 @@ func WithoutScope(ctx context.Context) context.Context {
 	return context.WithValue(ctx, scopeKey{}, (*Scope)(nil))
 }
 
-// MarkRollback decides that the context's scope will roll back: commits of it
-// answer [ErrRollbackOnly], statements keep working. It does not block.
+// MarkRollback decides that the context's scope will roll back: its
+// commits return [ErrRollbackOnly], and statements keep working. It does not block.
 func MarkRollback(ctx context.Context) error {
 	s := scopeOf(ctx)
 	if s == nil {

@@ -11,8 +11,8 @@
 // PostgreSQL a role with pg_read_all_stats sees sooner that a replica follows a
 // new primary.
 //
-// Behind each host there must be one server. The positions of a name that stands
-// for several servers say nothing.
+// Each host must be one server, always the same. If a name stands for several servers,
+// two answers from it may come from two servers, and cannot be compared.
 package cluster
 
 import (
@@ -120,7 +120,7 @@ func LeastLag() Option { return func(c *Cluster) { c.leastLag = true } }
 func ReplicasOnly() Option { return func(c *Cluster) { c.noPrim = true } }
 
 // SignedBy sets the keys of tokens, see [dbscope.WritesToken]: the first signs,
-// all are believed. Each has 32 random bytes, the same in every process of the
+// all are accepted. Each has 32 random bytes, the same in every process of the
 // service. Without keys reads see the writes of their own process only.
 //
 // A key is changed in three deployments, each finished before the next begins:

@@ -50,7 +50,7 @@ type Control interface {
 	Finish(ctx context.Context, commit bool) error
 	// Abort ends the scope, and those begun inside it, while their functions still
 	// run: what is open is rolled back, and all connections are given back. Whatever
-	// is asked of the scope afterwards answers [dbscope.ErrRolledBack] and why, its
+	// is asked of the scope afterwards returns [dbscope.ErrRolledBack] and why, its
 	// commit too, except that it may be rolled back and ended once more. It blocks as
 	// [dbscope.Scope.End] does. A scope that is over stays as it is.
 	Abort(ctx context.Context, why error) error

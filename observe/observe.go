@@ -19,10 +19,11 @@
 //	└─ Retry                     the wait before the unit is run again
 //	Switch                       of a DB to another host
 //
-// An Observer is told of the beginning of each event that is not inside another one. It
-// answers with a [Span], or with nil where it does not want to know more. The Span is told
-// of the events inside it in the same way, and of its own end. So an observer keeps what it
-// knows of a unit in the Span, and needs no map of units:
+// When one of them begins that is not inside another, the Observer's Start is called. It
+// returns a [Span], or nil if it does not want to know more. When something begins
+// inside, that Span's Start is called in the same way, and when it is over, its End. So
+// an observer keeps what it knows of a unit in a Span of its own, and needs no map to
+// find it again:
 //
 //	type slow struct{ limit time.Duration }
 //
@@ -40,11 +41,11 @@
 //	}
 //
 // What begins is done with the context that Start returns. So spans of tracers nest: a
-// statement is sent with the context that the observer has returned for it, and what
-// traces the driver finds it there.
+// statement is sent with the context that the observer has returned for it, and a tracer
+// of the driver finds the span in that.
 //
-// New kinds of events, and new fields, may be added. An observer answers with nil for
-// kinds that it does not know.
+// Later versions may add kinds and fields of events. So an observer returns nil for kinds
+// that it does not know.
 package observe
 
 import (
@@ -57,8 +58,8 @@ import (
 // not use the DBs that it observes in the context that it gets.
 type Observer interface {
 	// Start is called as something begins, by the goroutine that begins it. It returns
-	// the context for that, which is ctx or is made from it, and who is told of the rest,
-	// or nil. With nil there is nothing more: neither the end nor what is inside.
+	// the context for that, which is ctx or is made from it, and the Span that gets the
+	// rest. With a nil Span nothing more is reported: neither the end nor what is inside.
 	Start(ctx context.Context, e Event) (context.Context, Span)
 }
 

@@ -142,16 +142,18 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 // COMMIT in the statement's round trip, and BEGIN too where none was sent. Hooks of
 // BeforeCommit run before it. The scope goes on, with a new transaction.
 //
-// The error is that of a commit, with the statement's own in it, and nothing of the
-// transaction is stored where the statement fails; [dbscope.ErrCommitUnknown] where
-// nobody knows. Where an answer was lost, and found out to be a success, the tag is
-// empty. Once it may have been sent, ctx's cancellation does not stop it: it
-// takes no longer than [dbscope.CommitTimeout], or than ctx's deadline where that is
-// later. It is refused where a commit is, with [dbscope.ErrOpenTransaction]: in a nested
-// transaction, in a function of [dbscope.Join], and in a Group that commits together;
-// without a scope with [dbscope.ErrNoScope], also where statements may do without one.
-// It cannot be COPY, for which there is CopyFrom. With [dbscope.MarkRollback] nothing is
-// sent, and it answers [dbscope.ErrRollbackOnly].
+// The error is that of a commit, and wraps the statement's own. If the statement fails,
+// nothing of the transaction is stored. If nobody knows what is stored, the error is
+// [dbscope.ErrCommitUnknown]. If the answer was lost, and the commit was found to have
+// succeeded, the tag is empty. Once it may have been sent, ctx's cancellation does not
+// stop it: it takes no longer than [dbscope.CommitTimeout], or than ctx's deadline if
+// that is later.
+//
+// It is refused wherever a commit is, with [dbscope.ErrOpenTransaction]: in a nested
+// transaction, in a function of [dbscope.Join], and in a Group that commits together.
+// Without a scope it returns [dbscope.ErrNoScope], also with [dbscope.AllowUnscoped].
+// The statement cannot be COPY; use CopyFrom. After [dbscope.MarkRollback] nothing is
+// sent, and it returns [dbscope.ErrRollbackOnly].
 //
 // A unit of n statements then takes n round trips. One more is taken to prepare a text
 // for the first time on its connection, as ever, one in the mode

@@ -192,13 +192,13 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 
 // PrepareContext makes a statement for later use, in any scope: each use runs
 // in the session of its own context. Inside a scope the query is checked at
-// once, outside with the first use. A session prepares it anew and lets go of
-// it at its end. Closing it closes it in the session before the next statement
-// there, or the end, which return an error of that; a statement that the handle
-// prepared is closed at once, unless rows are open.
+// once, otherwise when it is first used. Each session prepares it anew, and closes
+// it at its end. After Close of the statement, a session closes it before its next
+// statement or its end, which return the error if that fails. A statement that was
+// prepared on the handle is closed at once, unless rows are open.
 //
 // A COPY of lib/pq is such a statement: while it is open the session takes no
-// other, and a unit that leaves it open is [dbscope.ErrRolledBack].
+// other, and the commit of a unit that leaves it open returns [dbscope.ErrRolledBack].
 func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
 	stmt, err := db.inner.get().db.PrepareContext(told(ctx), query)
 	return stmt, caused(ctx, err)
@@ -256,19 +256,24 @@ type sqlOptions struct{ join bool }
 
 // JoinBegin makes BeginTx join the open transaction: Commit does nothing, and
 // Rollback lets the whole transaction only roll back, or the Atomic block that
-// it is in. It saves the round trips of the savepoint that is the default.
+// it is in. It saves the round trips of the savepoint that is the default. It is not
+// for code that reads in a transaction and then calls Rollback instead of Commit.
 func JoinBegin() SQLOption { return func(o *sqlOptions) { o.join = true } }
 
 // SQL returns a real [*sql.DB] for any library that wants one: each statement
-// runs in the session of its context's scope. BeginTx is a savepoint there. For
-// what has no scope, see [dbscope.AllowUnscoped], a *sql.Conn keeps one connection of
-// the pool until it is closed; [DB.Close] waits for it.
-// Its connections are references to sessions: a limit on their number is
-// lifted (limit the pool that Engine returns). The same options give the same
-// *sql.DB to all, until one of them closes it: it stays closed for those who have it,
-// and from then on SQL gives another one, unless the DB is closed. What may close its
-// handle gets one of its own from [DB.SetUp]. Ping asks the pool, scope or not; Driver
-// is the pool's. The Raw of a *sql.Conn shows nothing of use, see [DB.Raw].
+// runs in the session of its context's scope. BeginTx is a savepoint there.
+//
+// Without a scope a statement returns [dbscope.ErrNoScope], unless the DB has
+// [dbscope.AllowUnscoped]. With that option a *sql.Conn keeps one connection of the
+// pool until it is closed, and [DB.Close] waits for it. Ping needs no scope: it asks
+// the pool.
+//
+// The connections of this *sql.DB are only references to sessions, so it has no limit
+// on their number: limit the pool that [DB.Engine] returns. SQL returns the same
+// *sql.DB whenever it is called with the same options. If somebody closes it, it is
+// closed for all who have it, and later calls return a new one. Give a library that
+// may close its handle one of its own, by [DB.SetUp]. The Raw method of a *sql.Conn
+// shows nothing of use; see [DB.Raw].
 func (db *DB) SQL(opts ...SQLOption) *sql.DB {
 	return db.ambient.SQL(opts...)
 }

@@ -19,7 +19,7 @@ const (
 	postgres // and those that speak its protocol
 	sqlite
 	mariadb
-	mysql // version 8 and later
+	mysql // tested on 9.7
 )
 
 // ofMySQL reports whether it is MariaDB or MySQL, which are of one family.

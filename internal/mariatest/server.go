@@ -2,6 +2,7 @@ package mariatest
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -79,18 +80,24 @@ func newServer(primary *Server, settings []string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, primary: primary}
+	return bin.start(primary, settings)
+}
+
+func (b binaries) start(primary *Server, settings []string) (s *Server, err error) {
+	s = &Server{bin: b, primary: primary}
 	if s.Server, err = kind.NewServer(); err != nil {
 		return nil, err
 	}
-	s.client = mysqlclient.Client{Kind: kind, Server: s.Server, Program: bin.client}
+	s.client = mysqlclient.Client{Kind: kind, Server: s.Server, Program: b.client}
 	prepare := func() error { return s.initialize(servers.Add(1), settings) }
 	ready := func(_ int, log string) bool { return strings.Contains(log, "ready for connections") }
 	return s, s.Launch(prepare, s.command, ready)
 }
 
 func (s *Server) command() (*exec.Cmd, error) {
-	return exec.Command(s.bin.server, "--defaults-file="+s.configFile(), "--port="+strconv.Itoa(s.Port())), nil
+	// It finds the programs that it runs itself, such as Galera's, beside its own.
+	path := "PATH=" + strings.Join([]string{filepath.Dir(s.bin.client), os.Getenv("PATH")}, string(os.PathListSeparator))
+	return exec.Command("env", path, s.bin.server, "--defaults-file="+s.configFile(), "--port="+strconv.Itoa(s.Port())), nil
 }
 
 // DSN is the data source name of a database, for go-sql-driver/mysql. The user

@@ -4,7 +4,7 @@ go 1.25.0
 
 require (
 	github.com/dbscope/dbscope v0.0.0
-	github.com/labstack/echo/v5 v5.4.4
+	github.com/labstack/echo/v5 v5.3.0
 	go.uber.org/goleak v1.3.0
 )
 

@@ -266,7 +266,7 @@ func Example() {
 	})
 
 	for _, order := range []string{"12", "13", "14"} {
-		r, _ := http.NewRequest(http.MethodPost, "/orders/"+order, http.NoBody)
+		r, _ := http.NewRequest(http.MethodPost, "http://shop.example/orders/"+order, http.NoBody)
 		answer, err := app.Test(r)
 		if err != nil {
 			fmt.Println(err)

@@ -18,7 +18,7 @@ func TestAUnitHasTheNameOfItsRoute(t *testing.T) {
 	app := fiber.New()
 	app.Use(fiberscope.Middleware())
 	app.Get("/orders/:id", func(c fiber.Ctx) error { return drivertest.Exec(c.Context(), db, "row") })
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/orders/7", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://shop.example/orders/7", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func TestWithoutAHookErrorsAreLogged(t *testing.T) {
 	app := fiber.New()
 	app.Use(fiberscope.Middleware())
 	app.Post("/orders", func(c fiber.Ctx) error { return drivertest.Exec(c.Context(), db, "row") })
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/orders", http.NoBody)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://shop.example/orders", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,14 +131,12 @@ func lead(c *gin.Context) (undo func()) {
 	if now, _ := dbscope.FromContext(c); scoped && now == of { // as with ContextWithFallback
 		return func() {}
 	}
-	before, had := c.Get(middleware.FrameworkKey)
+	before, _ := c.Get(middleware.FrameworkKey)
 	within := middleware.NewFrameworkContext(func() context.Context { return c.Request.Context() })
 	c.Set(middleware.FrameworkKey, within)
 	return func() {
 		within.End()
-		if c.Delete(middleware.FrameworkKey); had {
-			c.Set(middleware.FrameworkKey, before)
-		}
+		c.Set(middleware.FrameworkKey, before) // or nil, since gin before 1.12 cannot delete a key
 	}
 }
 

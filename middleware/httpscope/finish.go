@@ -10,8 +10,8 @@ import (
 	"github.com/dbscope/dbscope/middleware"
 )
 
-// finish is the end of a handler that returned, with an error of its own or nil. It reports whether the handler is to be called again, as again says,
-// with another writer.
+// finish is the end of a handler that returned, with an error of its own or nil. It
+// reports whether the handler is to be called again, as again says, with another writer.
 func (w *writer) finish(own error, again func(error) bool) bool {
 	late := w.wait.End()
 	p, erred := w.now(), own != nil

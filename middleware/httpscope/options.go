@@ -140,8 +140,8 @@ func BufferBody(limit int) Option {
 // though the handler is still blocked. That read or write and all later ones
 // return an error that wraps [os.ErrDeadlineExceeded] and says what to do, and the
 // connection's deadlines are set so that it returns soon. Statements of the unit
-// answer [dbscope.ErrRolledBack]. [OnError] is told, once, by another goroutine
-// while the handler waits.
+// return [dbscope.ErrRolledBack]. [OnError] gets the error, once, from another
+// goroutine while the handler waits.
 //
 // The client gets the failure page, see [FailurePage], by default with status 408
 // where it was too slow to send its body; a response that has begun is cut off.

@@ -25,7 +25,7 @@
 //   - 409 with Retry-After where the first attempt still runs, see [Wait];
 //   - 422 where the key came with another request: another method, target, body, or
 //     header of [Headers];
-//   - 400 where the key is no key, is longer than 255 characters, or missing though it
+//   - 400 where the key is malformed, is longer than 255 characters, or missing though it
 //     is [Required]; 403 where the request has no [Principal]; 413 where its body
 //     passes [MaxRequest].
 //

@@ -76,7 +76,7 @@ type namedCluster struct {
 	nodes func() []cluster.Node
 }
 
-// New returns a Page. It starts nothing, and needs no end.
+// New returns a Page. It starts no goroutine and need not be closed.
 func New(opts ...Option) *Page {
 	p := &Page{
 		options: options{limits: follow.Default, keep: 10 * time.Minute, every: time.Second, allow: isOnThisMachine},

@@ -87,7 +87,7 @@ func Savepoints(n int) Option { return func(l *logger) { l.limits.Savepoints = m
 // default is to leave it out.
 func StatementText() Option { return func(l *logger) { l.texts = true } }
 
-// Expected leaves out the lines of units that fail with errors it answers true for, such
+// Expected leaves out the lines of units that fail with errors for which it returns true, such
 // as those that tell a caller of a mistake in a form. The default is that none is.
 func Expected(is func(err error) bool) Option { return func(l *logger) { l.expected = is } }
 

@@ -45,7 +45,6 @@ const sections = [
       ['middleware.md', 'HTTP, gRPC, Connect'],
       ['idempotency.md', 'Requests done once'],
       ['jobs.md', 'Jobs and messages'],
-      ['orm-and-river.md', 'An ORM and river'],
       ['river.md', 'river'],
       ['orm-and-river.md', 'An ORM and river'],
       ['watermill.md', 'watermill'],
@@ -83,6 +82,9 @@ const sections = [
 
 const docs = join(root, 'docs')
 const places = sections.flatMap(({ pages }) => pages.map(([file]) => file))
+
+const twice = places.find((file, i) => places.indexOf(file) < i)
+if (twice) throw new Error(`docs/${twice} has two places in the navigation`)
 
 for (const file of readdirSync(docs, { recursive: true })) {
   if (file.endsWith('.md') && file !== 'README.md' && !places.includes(file)) {

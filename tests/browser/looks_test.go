@@ -44,21 +44,17 @@ const lightness = `(() => {
 // faint lists texts whose contrast is less than the 4.5 that WCAG 2.2 asks for.
 const faint = `(() => {
 	const parse = (c) => c.match(/[\d.]+/g).map(Number);
+	const over = ([r, g, b, a = 1], under) => [r, g, b].map((v, i) => a * v + (1 - a) * under[i]);
 	const luminance = ([r, g, b]) => [r, g, b]
 		.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
 		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const ground = (e) => {
-		for (; e; e = e.parentElement) {
-			const c = parse(getComputedStyle(e).backgroundColor);
-			if (c.length === 3 || c[3] > 0) return c;
-		}
-		return [255, 255, 255];
-	};
+	const ground = (e) => e ? over(parse(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255];
 	const found = [];
 	for (const e of document.querySelectorAll("body *")) {
 		const own = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
 		if (!own || !e.checkVisibility() || e.disabled || e.closest("noscript, option")) continue;
-		const [a, b] = [luminance(parse(getComputedStyle(e).color)), luminance(ground(e))].sort((x, y) => y - x);
+		const under = ground(e);
+		const [a, b] = [luminance(over(parse(getComputedStyle(e).color), under)), luminance(under)].sort((x, y) => y - x);
 		const ratio = (a + 0.05) / (b + 0.05);
 		if (ratio < 4.5) found.push(e.textContent.trim().slice(0, 40) + ": " + ratio.toFixed(2));
 	}

@@ -75,7 +75,8 @@ func (p *tab) listen(event any) {
 				e.Issue.Details.ContentSecurityPolicyIssueDetails.BlockedURL)
 		}
 	case *network.EventRequestWillBeSent:
-		if url := e.Request.URL; !strings.HasPrefix(url, p.site+"/") && !strings.HasPrefix(url, "about:") {
+		url := e.Request.URL
+		if !slices.ContainsFunc([]string{p.site + "/", "about:", "data:"}, func(prefix string) bool { return strings.HasPrefix(url, prefix) }) {
 			p.complain("a request to elsewhere: %s", url)
 		}
 	}

@@ -40,16 +40,13 @@ func BenchmarkReadInATransaction(b *testing.B) {
 			}
 			db := sqlscope.Open(d.driver, d.dsn)
 			defer func() { ok(b, db.Close()) }()
-			for name, library := range all {
-				if library.dialect != "" && library.dialect != d.dialect {
-					continue
-				}
+			for name, open := range all {
 				b.Run(name, func(b *testing.B) {
-					plain, err := library.open(pool, d.dialect)
+					plain, err := open(pool, d.dialect)
 					ok(b, err)
 					var scoped libraries.Program
 					ok(b, db.SetUp(func(handle *sql.DB) (err error) {
-						scoped, err = library.open(handle, d.dialect)
+						scoped, err = open(handle, d.dialect)
 						return err
 					}))
 					compare(b, pool, plain, scoped)

@@ -6,25 +6,37 @@ import (
 	"errors"
 
 	"github.com/stephenafamo/bob"
-	"github.com/stephenafamo/bob/dialect/psql"
-	"github.com/stephenafamo/bob/dialect/psql/im"
-	"github.com/stephenafamo/bob/dialect/psql/sm"
 	"github.com/stephenafamo/scan"
 )
 
-type bobProgram struct{ db bob.DB }
+// bobQueries are the program's. bob has a package for each dialect to write them with.
+type bobQueries interface {
+	addAuthor(name string) bob.Query
+	author(name string) bob.Query
+	addBooks(author int, titles []string) bob.Query
+	titles(author string) bob.Query
+	count() bob.Query
+}
 
-// OpenBob opens the program on bob, for PostgreSQL.
-func OpenBob(handle *sql.DB, _ string) (Program, error) { return bobProgram{bob.NewDB(handle)}, nil }
+type bobProgram struct {
+	db    bob.DB
+	query bobQueries
+}
+
+// OpenBob opens the program on bob.
+func OpenBob(handle *sql.DB, dialect string) (Program, error) {
+	query := map[string]bobQueries{"postgres": bobPostgres{}, "mysql": bobMySQL{}, "sqlite": bobSQLite{}}[dialect]
+	return bobProgram{bob.NewDB(handle), query}, nil
+}
 
 func (p bobProgram) Add(ctx context.Context, author string, titles ...string) error {
 	tx, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	_, err = bob.Exec(ctx, tx, psql.Insert(im.Into("authors", "name"), im.Values(psql.Arg(author))))
+	_, err = bob.Exec(ctx, tx, p.query.addAuthor(author))
 	if err == nil && len(titles) > 0 {
-		err = addBob(ctx, tx, author, titles)
+		err = p.addBooks(ctx, tx, author, titles)
 	}
 	if err != nil {
 		return errors.Join(err, tx.Rollback(ctx))
@@ -32,33 +44,25 @@ func (p bobProgram) Add(ctx context.Context, author string, titles ...string) er
 	return tx.Commit(ctx)
 }
 
-func addBob(ctx context.Context, db bob.Executor, author string, titles []string) error {
-	query := psql.Select(sm.Columns("id"), sm.From("authors"), sm.Where(psql.Quote("name").EQ(psql.Arg(author))))
-	id, err := bob.One(ctx, db, query, scan.SingleColumnMapper[int])
+func (p bobProgram) addBooks(ctx context.Context, db bob.Executor, author string, titles []string) error {
+	id, err := bob.One(ctx, db, p.query.author(author), scan.SingleColumnMapper[int])
 	if err != nil {
 		return err
 	}
-	insert := psql.Insert(im.Into("books", "author_id", "title"))
-	for _, title := range titles {
-		insert.Apply(im.Values(psql.Arg(id, title)))
-	}
-	_, err = bob.Exec(ctx, db, insert)
+	_, err = bob.Exec(ctx, db, p.query.addBooks(id, titles))
 	return err
 }
 
 func (p bobProgram) Titles(ctx context.Context, author string) ([]string, error) {
-	query := psql.Select(sm.Columns(psql.Quote("b", "title")), sm.From("books").As("b"),
-		sm.InnerJoin("authors").As("a").OnEQ(psql.Quote("a", "id"), psql.Quote("b", "author_id")),
-		sm.Where(psql.Quote("a", "name").EQ(psql.Arg(author))), sm.OrderBy(psql.Quote("b", "title")))
-	return bob.All(ctx, p.db, query, scan.SingleColumnMapper[string])
+	return bob.All(ctx, p.db, p.query.titles(author), scan.SingleColumnMapper[string])
 }
 
 func (p bobProgram) AddAll(ctx context.Context, author string, titles ...string) error {
-	return addBob(ctx, p.db, author, titles)
+	return p.addBooks(ctx, p.db, author, titles)
 }
 
 func (p bobProgram) Count(ctx context.Context) (n int, err error) {
-	stmt, err := bob.PrepareQuery[any](ctx, p.db, psql.Select(sm.Columns("count(*)"), sm.From("books")), scan.SingleColumnMapper[int])
+	stmt, err := bob.PrepareQuery[any](ctx, p.db, p.query.count(), scan.SingleColumnMapper[int])
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 
 	"github.com/dbscope/dbscope"
@@ -82,6 +83,32 @@ func TestGORMAndSQLCAndRiverAreInOneTransactionOfDatabaseSQL(t *testing.T) {
 		if s.sql == nil {
 			return
 		}
+		oneTransaction(t, s, orm, generated, func(ctx context.Context) error {
+			tx, err := s.sql.Session(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = jobs.InsertTx(ctx, tx, packArgs{"a"}, nil)
+			return err
+		})
+	})
+}
+
+func TestGORMAndSQLCAndRiverAreInOneTransactionOfSQLite(t *testing.T) {
+	onEach(t, "sqlite", func(t *testing.T, s *shop) {
+		m, err := rivermigrate.New(riversqlite.New(s.other), nil)
+		ok(t, err)
+		_, err = m.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
+		ok(t, err)
+		orm := s.openGORM(t)
+		generated, err := libraries.OpenSQLC(s.SQL(), s.dialect)
+		ok(t, err)
+		jobs, err := river.NewClient(riversqlite.New(s.SQL()), &river.Config{})
+		ok(t, err)
+		oneTransaction(t, s, orm, generated, func(ctx context.Context) error {
+			_, err := jobs.Insert(ctx, packArgs{"a"}, nil)
+			return err
+		})
 		oneTransaction(t, s, orm, generated, func(ctx context.Context) error {
 			tx, err := s.sql.Session(ctx)
 			if err != nil {

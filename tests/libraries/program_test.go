@@ -13,32 +13,29 @@ import (
 	"github.com/dbscope/dbscope/tests/libraries"
 )
 
-// all are the programs, with the one dialect that they are written for, or none.
-var all = map[string]struct {
-	open    func(handle *sql.DB, dialect string) (libraries.Program, error)
-	dialect string
-}{
-	"GORM":     {libraries.OpenGORM, ""},
-	"bun":      {libraries.OpenBun, ""},
-	"ent":      {libraries.OpenEnt, ""},
-	"sqlx":     {libraries.OpenSQLX, ""},
-	"sqlc":     {libraries.OpenSQLC, ""},
-	"squirrel": {libraries.OpenSquirrel, ""},
-	"goqu":     {libraries.OpenGoqu, ""},
-	"scany":    {libraries.OpenScany, ""},
-	"jet":      {libraries.OpenJet, "postgres"},
-	"bob":      {libraries.OpenBob, "postgres"},
+// all are the programs.
+var all = map[string]func(handle *sql.DB, dialect string) (libraries.Program, error){
+	"GORM":     libraries.OpenGORM,
+	"bun":      libraries.OpenBun,
+	"ent":      libraries.OpenEnt,
+	"sqlx":     libraries.OpenSQLX,
+	"sqlc":     libraries.OpenSQLC,
+	"squirrel": libraries.OpenSquirrel,
+	"goqu":     libraries.OpenGoqu,
+	"scany":    libraries.OpenScany,
+	"jet":      libraries.OpenJet,
+	"bob":      libraries.OpenBob,
 }
 
 func TestEachLibrarysProgramIsInTheUnitOfItsContext(t *testing.T) {
-	for name, library := range all {
+	for name, open := range all {
 		t.Run(name, func(t *testing.T) {
-			onEach(t, library.dialect, func(t *testing.T, s *shop) {
+			onEach(t, "", func(t *testing.T, s *shop) {
 				for how, opts := range map[string][]sqlscope.SQLOption{"savepoints": nil, "joining": {sqlscope.JoinBegin()}} {
 					t.Run(how, func(t *testing.T) {
 						var p libraries.Program
 						ok(t, s.SetUp(func(handle *sql.DB) (err error) {
-							p, err = library.open(handle, s.dialect)
+							p, err = open(handle, s.dialect)
 							return err
 						}, opts...))
 						run(t, s, p, how == "joining")

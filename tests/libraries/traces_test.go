@@ -23,18 +23,35 @@ import (
 func TestTracesBelowSeeTheUnitsStatements(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
-	dsn := pgtest.Shared(t).CreateDatabase(t)
 
 	t.Run("otelsql", func(t *testing.T) {
-		db := sqlscope.New(func(context.Context, string) (*sql.DB, error) {
-			return otelsql.Open("pgx", dsn, otelsql.WithTracerProvider(provider))
+		onEach(t, "", func(t *testing.T, s *shop) {
+			if s.sql == nil {
+				t.Skip("it is for database/sql")
+			}
+			driver := map[string]string{"sqlite": "sqlite3", "postgres": "pgx", "mysql": "mysql"}[s.dialect]
+			db := sqlscope.New(func(context.Context, string) (*sql.DB, error) {
+				return otelsql.Open(driver, s.dsn, otelsql.WithTracerProvider(provider))
+			})
+			t.Cleanup(func() { ok(t, db.Close()) })
+			traced(t, provider, spans, func(ctx context.Context) error {
+				// The failed one has sqlscope ask what is left of the transaction, through otelsql.
+				ok(t, db.Atomic(ctx, func(ctx context.Context) error {
+					_, err := db.ExecContext(ctx, "INSERT INTO authors (name) VALUES ('a')")
+					return err
+				}))
+				if db.Atomic(ctx, func(ctx context.Context) error {
+					_, err := db.ExecContext(ctx, "INSERT INTO authors (name) VALUES ('a')")
+					return err
+				}) == nil {
+					t.Error("a name was stored twice")
+				}
+				return nil
+			}, "sql.conn.exec")
+			s.want(t, 1, 0)
 		})
-		t.Cleanup(func() { ok(t, db.Close()) })
-		traced(t, provider, spans, func(ctx context.Context) error {
-			_, err := db.ExecContext(ctx, "CREATE TABLE a (id INTEGER)")
-			return err
-		}, "sql.conn.exec")
 	})
+	dsn := pgtest.Shared(t).CreateDatabase(t)
 	t.Run("otelpgx", func(t *testing.T) {
 		db := pgxscope.New(func(ctx context.Context, _ string) (*pgxpool.Pool, error) {
 			config, err := pgxpool.ParseConfig(dsn)

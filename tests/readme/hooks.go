@@ -24,7 +24,7 @@ func keepStockPositive(ctx context.Context) error {
 		if err == nil && negative > 0 {
 			err = errors.New("more is sold than there is")
 		}
-		return err // prevents the commit, which answers dbscope.ErrRolledBack and this error
+		return err // prevents the commit, which returns dbscope.ErrRolledBack and this error
 	})
 }
 

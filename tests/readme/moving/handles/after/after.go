@@ -32,6 +32,20 @@ func (s *Shop) store(ctx context.Context, item string) error {
 	return err
 }
 
+// Cancel returns something: the function that Join calls assigns it.
+func (s *Shop) Cancel(ctx context.Context, id int) (item string, err error) {
+	err = dbscope.Join(ctx, func(ctx context.Context) error {
+		return s.db.QueryRowContext(ctx, `DELETE FROM orders WHERE id = $1 RETURNING item`, id).Scan(&item)
+	})
+	return item, err
+}
+
+// Find only reads: it joins nothing, and its error is the caller's to judge.
+func (s *Shop) Find(ctx context.Context, id int) (item string, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT item FROM orders WHERE id = $1`, id).Scan(&item)
+	return item, err
+}
+
 // inTx keeps its signature, so that nothing that calls it has to change.
 func (s *Shop) inTx(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	return dbscope.Join(ctx, func(ctx context.Context) error {

@@ -35,6 +35,17 @@ func (s *Shop) store(ctx context.Context, tx *sql.Tx, item string) error {
 	return err
 }
 
+// Find only reads, and never commits.
+func (s *Shop) Find(ctx context.Context, id int) (item string, err error) {
+	tx, err := s.pool.BeginTx(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = tx.Rollback() }()
+	err = tx.QueryRowContext(ctx, `SELECT item FROM orders WHERE id = $1`, id).Scan(&item)
+	return item, err
+}
+
 // inTx is what many services have: all their use cases go through it.
 func (s *Shop) inTx(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	tx, err := s.pool.BeginTx(ctx, nil)
