@@ -154,7 +154,7 @@ var faults = []fault{
 	{
 		name: "reports have all connections", route: "GET /stock", found: []string{slow},
 		sown: func(ctx context.Context, s *service, _ *http.Request) error {
-			_, err := s.strings(ctx, `select pg_sleep(1.4)::text`)
+			_, err := s.strings(ctx, `select pg_sleep(2)::text`)
 			return err
 		},
 		ask: func(s *service) {
@@ -162,7 +162,9 @@ var faults = []fault{
 				if i < connections {
 					return "GET /stock"
 				}
-				time.Sleep(200 * time.Millisecond)
+				for s.pool.Stats().InUse < connections {
+					time.Sleep(time.Millisecond)
+				}
 				return "POST /orders"
 			})
 		},
@@ -273,7 +275,9 @@ var faults = []fault{
 		name: "a goroutine outlives its unit", route: "POST /orders", found: []string{"after_end"},
 		sown: func(ctx context.Context, s *service, _ *http.Request) error {
 			s.left.Go(func() {
-				time.Sleep(100 * time.Millisecond)
+				for isUnit := true; isUnit; _, isUnit = dbscope.FromContext(ctx) {
+					time.Sleep(time.Millisecond)
+				}
 				_ = s.audit(ctx, "order 1", "placed")
 			})
 			return s.take(ctx, "tea")
