@@ -93,6 +93,9 @@ func run(out io.Writer, onlyMissing bool) error {
 	_, err := child.FindOwner("mysql")
 	report(err)
 	report(compiler())
+	if _, err := exec.LookPath("curl"); err != nil { // which pages and examples tell their readers to type
+		report(&child.MissingError{Name: "curl", Key: "curl"})
+	}
 	return refused
 }
 

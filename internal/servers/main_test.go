@@ -57,7 +57,7 @@ func TestWhatIsMissingIsListedByItsKey(t *testing.T) {
 	t.Setenv("CC", "")
 	t.Setenv("PATH", filepath.Dir(tool)) // go, and nothing else
 	var out strings.Builder
-	if err := run(&out, true); err != nil || out.String() != "etcd\ncompiler\n" {
+	if err := run(&out, true); err != nil || out.String() != "etcd\ncompiler\ncurl\n" {
 		t.Errorf("got %v and %q", err, out.String())
 	}
 }

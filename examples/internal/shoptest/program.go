@@ -108,7 +108,7 @@ func (p *Program) Output() string {
 func (p *Program) CheckCurl(t *testing.T, statuses ...string) {
 	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
+		t.Fatal("no curl found: make setup installs it")
 	}
 	var got []string
 	for line := range strings.Lines(p.Output()) {
